@@ -1,0 +1,70 @@
+"""Objectives: (outputs, targets) -> a scalar to descend. A label of -1 marks padding."""
+
+import jax
+import jax.numpy as jnp
+
+from jmeta.core.types import Scalar
+
+
+def masked_mean(values: jax.Array, mask: jax.Array) -> Scalar:
+    """Mean of `values` [N] where `mask` [N] holds; 0 where nothing does.
+
+    >>> float(masked_mean(jnp.array([1.0, 3.0, 9.0]), jnp.array([True, True, False])))
+    2.0
+    """
+    total = jnp.sum(jnp.where(mask, values, 0))
+    return total / jnp.maximum(jnp.sum(mask), 1)
+
+
+def log_likelihood(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """log p(label) of each example under a softmax: [Q, N], [Q] -> [Q]; 0 where padded."""
+    rows = jax.nn.log_softmax(logits, axis=-1)
+    picked = jnp.take_along_axis(rows, jnp.maximum(labels, 0)[..., None], axis=-1)[..., 0]
+    return jnp.where(labels >= 0, picked, 0)
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array) -> Scalar:
+    """Mean negative log likelihood: −(1/Q) Σ_q log softmax(logits_q)[label_q].
+
+    Args:
+        logits: [Q, N] unnormalised log probabilities.
+        labels: [Q] integers in 0..N-1; -1 marks a padded example, which counts for nothing.
+
+    Raises:
+        ValueError: shapes or dtypes that are not those above.
+
+    >>> float(cross_entropy(jnp.zeros((3, 4)), jnp.array([0, 1, -1])).round(4))
+    1.3863
+    """
+    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        raise ValueError(
+            f"cross_entropy expects logits [Q, N] and labels [Q], but got {logits.shape} and "
+            f"{labels.shape}; a batch of tasks goes through jax.vmap."
+        )
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(
+            f"cross_entropy expects integer labels, but got {labels.dtype}; "
+            "for real-valued targets use mean_squared_error."
+        )
+    return -masked_mean(log_likelihood(logits, labels), labels >= 0)
+
+
+def mean_squared_error(outputs: jax.Array, targets: jax.Array) -> Scalar:
+    """(1/QD) Σ |output − target|².
+
+    Args:
+        outputs: [Q, D] predictions.
+        targets: [Q, D] values, in the same units.
+
+    Raises:
+        ValueError: the shapes differ (nothing is broadcast).
+
+    >>> float(mean_squared_error(jnp.ones((2, 1)), jnp.zeros((2, 1))))
+    1.0
+    """
+    if outputs.shape != targets.shape:
+        raise ValueError(
+            f"mean_squared_error expects equal shapes, but got outputs {outputs.shape} and "
+            f"targets {targets.shape}; reshape one of them."
+        )
+    return jnp.mean(jnp.square(outputs - targets))

@@ -1,0 +1,240 @@
+"""Meta-training: losses of one task, their gradient over a batch of tasks, and the step."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+from jmeta.core.tree import leading_axis, require_inexact, squared_distance
+from jmeta.core.types import Learner, Loss, Objective, Outputs, Params, PyTree, Scalar, Task
+
+
+def episodic(learner: Learner, objective: Objective) -> Loss:
+    """Judge the adapted learner by its query set: L(θ) = objective(predict(adapt(θ, S), Q)).
+
+    Returns:
+        `loss(params, task) -> (scalar, query outputs [Q, ...])`, differentiable in `params`
+        through the adaptation.
+
+    Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks (Finn, Abbeel, Levine,
+    2017, arXiv:1703.03400).
+    """
+
+    def loss(params: Params, task: Task) -> tuple[Scalar, Outputs]:
+        adapted = learner.adapt(params, task.support)
+        outputs = learner.predict(adapted, task.query.x)
+        return objective(outputs, task.query.y), outputs
+
+    return loss
+
+
+def reptile(learner: Learner, objective: Objective) -> Loss:
+    """Move towards the adapted parameters: L(θ) = ½ |θ − stop(φ)|², with ∇L = θ − φ.
+
+    It takes `objective` so that it can stand wherever `episodic` does; what Reptile descends
+    is in the learner already, so the argument is not used.
+
+    Args:
+        learner: one whose `adapt` returns parameters of the structure of θ, such as `maml`.
+
+    On First-Order Meta-Learning Algorithms (Nichol, Achiam, Schulman, 2018, arXiv:1803.02999).
+    """
+    del objective
+
+    def loss(params: Params, task: Task) -> tuple[Scalar, Outputs]:
+        adapted = lax.stop_gradient(learner.adapt(params, task.support))
+        outputs = learner.predict(adapted, task.query.x)
+        return squared_distance(params, adapted) / 2, outputs
+
+    return loss
+
+
+class Aux(NamedTuple):
+    """What a step reports beside the new state."""
+
+    loss: Scalar  # [] mean over tasks
+    outputs: Outputs  # [T, Q, ...] query outputs
+
+
+class TrainState(NamedTuple):
+    """All that meta-training carries from step to step."""
+
+    params: Params
+    opt_state: optax.OptState
+    step: jax.Array  # [] int32
+
+
+MetaGradient = Callable[[Params, PyTree], tuple[Params, Aux]]  # (params, tasks [T]) -> ...
+Step = Callable[[TrainState, PyTree], tuple[TrainState, Aux]]
+
+
+def train_state(params: Params, tx: optax.GradientTransformation) -> TrainState:
+    """The state before the first step.
+
+    Raises:
+        ValueError: a leaf of `params` is no floating-point array.
+
+    >>> int(train_state({"w": jnp.ones(2)}, optax.adam(1e-3)).step)
+    0
+    """
+    require_inexact(params)
+    return TrainState(params, tx.init(params), jnp.zeros((), jnp.int32))
+
+
+def meta_gradient(loss: Loss, *, chunk: int | None = None) -> MetaGradient:
+    """Gradient of the mean loss over a batch of tasks: (1/T) Σ_t ∇L(θ, task_t).
+
+    Args:
+        loss: the loss of one task.
+        chunk: tasks differentiated at once. None takes all T under one `vmap`; a smaller number
+            scans over T/chunk groups and adds their gradients up, with the memory of one
+            group. On a CPU 1 is fastest for convolutional learners.
+
+    Returns:
+        `gradient(params, tasks) -> (gradient, Aux)`; `tasks` has a leading axis [T].
+
+    Raises:
+        ValueError: T is no multiple of `chunk`.
+    """
+
+    def whole(params: Params, tasks: PyTree) -> tuple[Scalar, Outputs]:
+        losses, outputs = jax.vmap(loss, in_axes=(None, 0))(params, tasks)
+        return jnp.mean(losses), outputs
+
+    def single(params: Params, tasks: PyTree) -> tuple[Scalar, Outputs]:
+        value, outputs = loss(params, jax.tree.map(lambda leaf: leaf[0], tasks))
+        return value, jax.tree.map(lambda leaf: leaf[None], outputs)
+
+    def gradient(params: Params, tasks: PyTree) -> tuple[Params, Aux]:
+        count = leading_axis(tasks)
+        size = count if chunk is None else chunk
+        if size < 1 or count % size:
+            raise ValueError(
+                f"a batch of {count} tasks cannot be taken {size} at a time; "
+                "choose a chunk that divides the number of tasks."
+            )
+        differentiate = jax.value_and_grad(single if size == 1 else whole, has_aux=True)
+        if size == count:
+            (value, outputs), grads = differentiate(params, tasks)
+            return grads, Aux(value, outputs)
+        return _accumulate(differentiate, params, tasks, count // size)
+
+    return gradient
+
+
+def _accumulate(
+    differentiate: Callable, params: Params, tasks: PyTree, groups: int
+) -> tuple[Params, Aux]:
+    """Sum gradients over `groups` equal groups of tasks in one scan."""
+
+    def add(total: PyTree, group: PyTree) -> tuple[PyTree, tuple[Scalar, Outputs]]:
+        (value, outputs), grads = differentiate(params, group)
+        return jax.tree.map(jnp.add, total, grads), (value, outputs)
+
+    grouped = jax.tree.map(lambda leaf: leaf.reshape(groups, -1, *leaf.shape[1:]), tasks)
+    zeros = jax.tree.map(lambda leaf: leaf * 0, params)  # keeps the varying axes of `params`
+    total, (values, outputs) = lax.scan(add, zeros, grouped)
+    grads = jax.tree.map(lambda leaf: leaf / groups, total)
+    return grads, Aux(
+        jnp.mean(values), jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), outputs)
+    )
+
+
+def data_parallel(gradient: MetaGradient, mesh: Mesh) -> MetaGradient:
+    """Share the tasks of a batch among all devices of a mesh; one all-reduce a call.
+
+    Parameters are replicated; each device differentiates its own T/devices tasks, and the
+    gradients are averaged. The result equals that of a single device.
+
+    Args:
+        gradient: from `meta_gradient`.
+        mesh: one axis of any name and any number of devices.
+
+    Raises:
+        ValueError: the mesh has several axes, or T is no multiple of its size.
+    """
+    if len(mesh.axis_names) != 1:
+        raise ValueError(
+            f"data_parallel expects a mesh with one axis, but got {mesh.axis_names}; "
+            "make one with jmeta.task_mesh()."
+        )
+    (axis,) = mesh.axis_names
+
+    def local(params: Params, tasks: PyTree) -> tuple[Params, Aux]:
+        # Without this cast the inner gradients, too, would be summed over the devices.
+        params = lax.pcast(params, axis, to="varying")
+        grads, aux = gradient(params, tasks)
+        grads, value = lax.pmean((grads, aux.loss), axis)
+        return grads, Aux(value, aux.outputs)
+
+    specs: PyTree = (P(), Aux(P(), P(axis)))  # type: ignore[arg-type]
+    sharded = jax.shard_map(local, mesh=mesh, in_specs=(P(), P(axis)), out_specs=specs)
+
+    def parallel(params: Params, tasks: PyTree) -> tuple[Params, Aux]:
+        count = leading_axis(tasks)
+        if count % mesh.size:
+            raise ValueError(
+                f"a batch of {count} tasks cannot be shared among {mesh.size} devices; "
+                "choose a number of tasks that is a multiple of the number of devices."
+            )
+        return sharded(params, tasks)
+
+    return parallel
+
+
+def task_mesh(devices: int | None = None) -> Mesh:
+    """A mesh of the first `devices` devices (all by default) with the one axis "tasks".
+
+    >>> task_mesh(1).axis_names
+    ('tasks',)
+    """
+    found = jax.devices()
+    if devices is not None and not 1 <= devices <= len(found):
+        raise ValueError(f"asked for {devices} devices, but JAX sees {len(found)}.")
+    chosen = found[:devices]
+    auto = (jax.sharding.AxisType.Auto,)  # explicit axes break vmapped convolutions
+    return jax.make_mesh((len(chosen),), ("tasks",), axis_types=auto, devices=chosen)
+
+
+def step(
+    loss: Loss,
+    tx: optax.GradientTransformation,
+    *,
+    chunk: int | None = None,
+    mesh: Mesh | None = None,
+) -> Step:
+    """One outer update over a batch of tasks: a `jax.lax.scan` body.
+
+        θ ← θ + tx((1/T) Σ_t ∇L(θ, task_t))
+
+    Args:
+        loss: the loss of one task, from `episodic`, `reptile`, or your own.
+        tx: the outer optimizer.
+        chunk: tasks differentiated at once, see `meta_gradient`.
+        mesh: share the tasks among its devices, see `data_parallel`.
+
+    Returns:
+        `update(state, tasks) -> (state, Aux)`. Not jitted: `jax.jit(update)` is yours.
+
+    >>> loss = lambda params, task: (jnp.sum((params - task) ** 2), params)
+    >>> tx = optax.sgd(0.5)
+    >>> state, aux = step(loss, tx)(train_state(jnp.zeros(()), tx), jnp.array([1.0, 3.0]))
+    >>> float(state.params), float(aux.loss)
+    (2.0, 5.0)
+    """
+    gradient = meta_gradient(loss, chunk=chunk)
+    if mesh is not None:
+        gradient = data_parallel(gradient, mesh)
+
+    def update(state: TrainState, tasks: PyTree) -> tuple[TrainState, Aux]:
+        grads, aux = gradient(state.params, tasks)
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        return TrainState(params, opt_state, state.step + 1), aux
+
+    return update
