@@ -1,0 +1,6 @@
+"""`python -m jmeta`."""
+
+from jmeta.cli import main
+
+if __name__ == "__main__":
+    main()

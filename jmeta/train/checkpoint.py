@@ -1,0 +1,148 @@
+"""Checkpoints through Orbax: written whole or not at all, verified when read.
+
+A folder holds the last two checkpoints and the best one, each `step_00000500/` with the state
+and a small JSON record. The record has a digest of the state: Orbax notices most damage, and the
+digest the rest.
+"""
+
+import hashlib
+import json
+import shutil
+import warnings
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jmeta.core.types import PyTree
+
+PREFIX = "step_"
+KEPT = 2  # besides the best
+
+
+class Checkpoint(NamedTuple):
+    """A state and the record saved with it."""
+
+    state: PyTree
+    record: dict[str, Any]
+
+
+def digest(tree: PyTree) -> str:
+    """SHA-256 over structure, dtypes, shapes and bytes of all leaves.
+
+    >>> digest({"a": np.zeros(2)}) == digest({"a": np.zeros(2)})
+    True
+    """
+    sha = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.asarray(leaf)
+        sha.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        sha.update(array.tobytes())
+    return sha.hexdigest()
+
+
+def steps(folder: Path) -> list[int]:
+    """Steps of the finished checkpoints in `folder`, ascending."""
+    names = [path.name for path in folder.glob(f"{PREFIX}*") if path.is_dir()]
+    return sorted(int(name[len(PREFIX) :]) for name in names if name[len(PREFIX) :].isdigit())
+
+
+def path_of(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies."""
+    return folder / f"{PREFIX}{step:08d}"
+
+
+def save(
+    folder: Path, step: int, state: PyTree, record: dict[str, Any], *, keep: Collection[int] = ()
+) -> None:
+    """Write a checkpoint, then drop all but the last two and those of the steps in `keep`."""
+    import orbax.checkpoint as ocp
+
+    target = path_of(folder, step).absolute()
+    if target.exists():
+        shutil.rmtree(target)
+    record = {**record, "step": step, "digest": digest(state)}
+    args = ocp.args.Composite(
+        state=ocp.args.StandardSave(jax.tree.map(np.asarray, state)),
+        record=ocp.args.JsonSave(record),
+    )
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        checkpointer.save(target, args=args)
+    for old in steps(folder)[:-KEPT]:
+        if old not in keep:
+            shutil.rmtree(path_of(folder, old))
+
+
+def restore(folder: Path, step: int, like: PyTree) -> Checkpoint:
+    """Read and verify one checkpoint.
+
+    Args:
+        like: a state of the same structure, shapes and dtypes; its values are not used.
+
+    Raises:
+        ValueError: the checkpoint is missing, damaged, or of another configuration.
+    """
+    import orbax.checkpoint as ocp
+
+    source = path_of(folder, step).absolute()
+    abstract = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+    args = ocp.args.Composite(
+        state=ocp.args.StandardRestore(abstract), record=ocp.args.JsonRestore()
+    )
+    try:
+        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+            found = checkpointer.restore(source, args=args)
+        state, record = found["state"], found["record"]
+        intact = record["digest"] == digest(state)
+    except Exception as error:  # Orbax raises many kinds for a damaged file
+        raise ValueError(f"checkpoint {source} cannot be read: {_first_line(error)}") from error
+    if not intact:
+        raise ValueError(f"checkpoint {source} is damaged: its digest does not match its content")
+    return Checkpoint(state, record)
+
+
+def restore_last(folder: Path, like: PyTree) -> Checkpoint | None:
+    """The newest checkpoint that is whole; says so when it had to pass over a damaged one.
+
+    Returns:
+        None where there is no checkpoint at all.
+
+    Raises:
+        ValueError: there are checkpoints, and none can be read.
+    """
+    found = steps(folder)
+    problems: list[str] = []
+    for step in reversed(found):
+        try:
+            checkpoint = restore(folder, step, like)
+        except ValueError as error:
+            problems.append(str(error))
+            continue
+        for problem in problems:
+            warnings.warn(f"{problem}; falling back to step {step}", stacklevel=2)
+        return checkpoint
+    if problems:
+        raise ValueError(f"no checkpoint in {folder} can be read; the newest: {problems[0]}")
+    return None
+
+
+def sweep(folder: Path, *, after: int) -> None:
+    """Remove what a killed process left half written, and checkpoints after step `after`."""
+    for path in folder.glob("*orbax-checkpoint-tmp*"):
+        shutil.rmtree(path, ignore_errors=True)
+    for step in steps(folder):
+        if step > after:
+            shutil.rmtree(path_of(folder, step))
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:200]
+
+
+def write_json(path: Path, record: Any) -> None:
+    """Write JSON whole or not at all."""
+    scratch = path.with_name(path.name + ".tmp")
+    scratch.write_text(json.dumps(record, indent=2) + "\n")
+    scratch.replace(path)

@@ -1,0 +1,183 @@
+"""The options of a run, as one flat frozen dataclass."""
+
+import dataclasses
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+ALGORITHMS = ("maml", "fomaml", "reptile", "protonet")
+NETWORKS = ("conv4", "conv4-strided", "resnet12", "mlp")
+NORMS = ("batch", "group", "layer", "none")
+OPTIMIZERS = ("adam", "adamw", "sgd")
+SCHEDULES = ("constant", "cosine", "halving", "linear")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that determines a run; the same config and devices give the same result."""
+
+    algorithm: str = "protonet"
+    """maml, fomaml (first order), reptile, or protonet."""
+    dataset: str = "glyphs"
+    """glyphs, omniglot, sinusoid, tfds:NAME, folder:PATH or arrays:FILE.npz."""
+    split: str | None = None
+    """How classes are divided; omniglot has vinyals, lake and random. None: the set's own."""
+    size: int | None = None
+    """Side of the square images in pixels. None: the set's own."""
+
+    ways: int = 5
+    """Classes of a validation or test episode."""
+    shots: int = 1
+    """Support examples a class."""
+    queries: int = 15
+    """Query examples a class (for sinusoid: points a task)."""
+    train_ways: int | None = None
+    """Classes of a training episode. None: as in testing."""
+    train_shots: int | None = None
+    """Support examples a class in training. None: as in testing."""
+    train_queries: int | None = None
+    """Query examples a class in training. None: as in testing."""
+    rotations: int = 1
+    """4: quarter turns of a training image are classes of their own; 1: none."""
+    eval_rotations: int = 1
+    """The same for validation and test classes."""
+    within_group: bool = False
+    """Draw the classes of an episode from one group (alphabet, script)."""
+
+    network: str = "conv4"
+    """conv4 (max-pool), conv4-strided (as in MAML), resnet12, or mlp."""
+    filters: int = 64
+    """Channels of conv4; resnet12 has 1, 2.5, 5 and 10 times as many."""
+    hidden: tuple[int, ...] = (40, 40)
+    """Hidden units of mlp."""
+    norm: str = "batch"
+    """batch (statistics of the batch at hand), group, layer, or none."""
+
+    inner_steps: int = 1
+    """Steps of adaptation in training (gradient-based learners)."""
+    eval_inner_steps: int | None = None
+    """Steps of adaptation in validation and testing. None: as in training."""
+    inner_rate: float = 0.4
+    """Learning rate of the inner loop."""
+    inner_optimizer: str = "sgd"
+    """sgd, adam or adamw."""
+    remat: bool = False
+    """Recompute inner steps in the backward pass: less memory, more time."""
+
+    steps: int = 1000
+    """Outer updates."""
+    tasks: int = 1
+    """Tasks an outer update (meta-batch)."""
+    rate: float = 1e-3
+    """Learning rate of the outer loop."""
+    optimizer: str = "adam"
+    """adam, adamw or sgd."""
+    schedule: str = "cosine"
+    """constant, cosine (to 0), linear (to 0), or halving (every `halve_every` steps)."""
+    halve_every: int = 2000
+    """Outer updates between halvings of the rate (schedule halving)."""
+    clip: float | None = None
+    """Largest absolute value of an entry of the meta-gradient. None: no clipping."""
+
+    validate_every: int = 250
+    """Outer updates between validations; a checkpoint is kept at each."""
+    validation_episodes: int = 200
+    """Episodes a validation; the best checkpoint has the best mean over them."""
+    episodes: int = 1000
+    """Test episodes; at least 600 for a reported number."""
+    log_every: int = 50
+    """Outer updates a dispatch, all in one compiled scan; one line of metrics.jsonl each."""
+    seed: int = 0
+    """Determines the initial parameters and every episode."""
+    devices: int | None = None
+    """Devices to share the tasks among. None: as many as divide `tasks`."""
+    chunk: int | None = None
+    """Tasks differentiated at once on a device. None: 1 on a CPU, all elsewhere."""
+
+    def __post_init__(self) -> None:
+        for field, known in _CHOICES.items():
+            one_of(field, getattr(self, field), known)
+        for field in _POSITIVE:
+            value = getattr(self, field)
+            if value is not None and value < 1:
+                raise ValueError(f"{field} must be at least 1, but got {value}.")
+        if min(self.inner_steps, self.eval_inner_steps or 0) < 0:
+            raise ValueError("inner_steps and eval_inner_steps must not be negative.")
+        for field in ("rotations", "eval_rotations"):
+            if getattr(self, field) not in (1, 4):
+                raise ValueError(f"{field} must be 1 or 4, but got {getattr(self, field)}.")
+
+    def training(self) -> tuple[int, int, int]:
+        """Ways, shots and queries of a training episode."""
+        return (
+            self.train_ways or self.ways,
+            self.train_shots or self.shots,
+            self.train_queries or self.queries,
+        )
+
+
+_CHOICES = {
+    "algorithm": ALGORITHMS,
+    "network": NETWORKS,
+    "norm": NORMS,
+    "optimizer": OPTIMIZERS,
+    "inner_optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+}
+_POSITIVE = (
+    *("ways", "shots", "queries", "train_ways", "train_shots", "train_queries", "filters", "size"),
+    *("steps", "tasks", "halve_every", "validate_every", "validation_episodes", "episodes"),
+    *("log_every", "devices", "chunk"),
+)
+
+
+def one_of(what: str, given: str, known: Iterable[str]) -> None:
+    """Refuse a name that is not known, with the nearest one.
+
+    Raises:
+        ValueError: `given` is not among `known`.
+
+    >>> one_of("algorithm", "maml", ["maml", "reptile"])
+    """
+    names = list(known)
+    if given in names:
+        return
+    close = difflib.get_close_matches(given, names, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    raise ValueError(f"unknown {what} {given!r}: choose one of {', '.join(names)}{hint}")
+
+
+def to_json(config: Config) -> dict[str, Any]:
+    """A JSON-able dict of a config."""
+    return dataclasses.asdict(config)
+
+
+def from_json(record: dict[str, Any]) -> Config:
+    """The config of a dict made by `to_json`.
+
+    Raises:
+        ValueError: an option that this version does not know.
+
+    >>> from_json(to_json(Config(ways=7))).ways
+    7
+    """
+    known = {field.name for field in dataclasses.fields(Config)}
+    strange = sorted(set(record) - known)
+    if strange:
+        raise ValueError(f"the config has options this version does not know: {strange}.")
+    return Config(**{**record, "hidden": tuple(record.get("hidden", (40, 40)))})
+
+
+def differences(left: Config, right: Config) -> list[str]:
+    """What two configs do not share, one phrase an option.
+
+    >>> differences(Config(), Config(ways=7))
+    ['ways is 5 there and 7 here']
+    """
+    pairs = [(f.name, getattr(left, f.name), getattr(right, f.name)) for f in _fields()]
+    return [f"{name} is {a!r} there and {b!r} here" for name, a, b in pairs if a != b]
+
+
+def _fields() -> tuple[dataclasses.Field, ...]:
+    return dataclasses.fields(Config)

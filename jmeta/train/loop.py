@@ -1,0 +1,230 @@
+"""The run loop: used by the command line and by notebooks alike."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jmeta.core import TrainState
+from jmeta.train import build, checkpoint, programs, records, report
+from jmeta.train.config import Config
+from jmeta.train.programs import Parts
+from jmeta.train.progress import Progress, quiet
+
+
+class Interrupted(Exception):
+    """Ctrl-C: the run was saved and can be resumed."""
+
+
+class Diverged(ArithmeticError):
+    """The loss is not finite; the last good checkpoint was kept."""
+
+
+class Best(NamedTuple):
+    """The best validation so far; `value` is None before the first."""
+
+    step: int
+    value: float | None
+
+
+def run(
+    config: Config,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    root: str | None = None,
+    progress: Progress = quiet,
+) -> dict[str, Any]:
+    """Meta-train, validate, keep checkpoints, test the best, and write it all to a folder.
+
+    Writes `config.json`, `metrics.jsonl`, `checkpoints/`, `result.json`, `curves.png` and
+    `episode.png` into `out`.
+
+    Args:
+        config: everything that determines the run.
+        out: the folder; it must not hold another run.
+        resume: go on from the last checkpoint in `out`, if there is one; the result equals that
+            of an undisturbed run, bit for bit, on the same devices.
+        root: where data sets are looked for; None for `$JMETA_DATA`.
+        progress: told of every event, see `jmeta.train.progress`.
+
+    Returns:
+        The content of `result.json`.
+
+    Raises:
+        ValueError: impossible options, a missing set, a folder with another run.
+        Interrupted: Ctrl-C; the state was saved.
+        Diverged: the loss became infinite or NaN.
+
+    >>> import tempfile
+    >>> tiny = Config(algorithm="maml", dataset="sinusoid", network="mlp", norm="none",
+    ...               inner_rate=0.01, steps=4, tasks=2, queries=5, validate_every=2,
+    ...               validation_episodes=4, log_every=2, episodes=8)
+    >>> result = run(tiny, tempfile.mkdtemp())
+    >>> sorted(result["metrics"])
+    ['mse']
+    """
+    out = Path(out)
+    parts = programs.parts(config, root=root)
+    records.open_folder(config, out, resume=resume)
+    state, best, seconds = _start(parts, out, resume=resume, progress=progress)
+    state, best, seconds = _train(parts, out, state, best, seconds, progress)
+    params = _best_params(out, state, best)
+    return report.finish(
+        parts, out, params, best=best._asdict(), seconds=seconds, progress=progress
+    )
+
+
+def _start(
+    parts: Parts, out: Path, *, resume: bool, progress: Progress
+) -> tuple[TrainState, Best, float]:
+    """The initial state, or that of the last whole checkpoint."""
+    state = programs.initial_state(parts)
+    folder = out / "checkpoints"
+    found = checkpoint.restore_last(folder, state) if resume else None
+    step = 0 if found is None else int(found.state.step)
+    checkpoint.sweep(folder, after=step)
+    records.truncate(out, after=step)
+    if found is None:
+        return state, Best(0, None), 0.0
+    progress({"event": "resumed", "step": step})
+    restored = programs.replicate(found.state, parts.mesh)
+    return restored, Best(**found.record["best"]), found.record["seconds"]
+
+
+def _train(
+    parts: Parts, out: Path, state: TrainState, best: Best, seconds: float, progress: Progress
+) -> tuple[TrainState, Best, float]:
+    """Dispatch after dispatch until the last step; validates and saves at intervals."""
+    config = parts.config
+    advance = programs.dispatch(parts)
+    validate = _validator(parts)
+    step = int(state.step)
+    progress({"event": "start", "step": step, "steps": config.steps, **_size(state)})
+    with interruption() as interrupted:
+        while step < config.steps:
+            begun = time.perf_counter()
+            length = _length(config, step)
+            state, (losses, scores) = advance(state, parts.built.train, length=length)
+            line = _summary(parts, out, step + length, np.asarray(losses), np.asarray(scores))
+            step += length
+            took = time.perf_counter() - begun
+            seconds += took
+            records.append(out, {**line, "tasks_per_second": length * config.tasks / took})
+            progress({"event": "train", **line, "tasks": length * config.tasks, "seconds": took})
+            at_interval = step % config.validate_every == 0 or step == config.steps
+            before = best
+            if at_interval:
+                best = _validated(parts, out, state, step, best, validate, progress)
+            if at_interval or interrupted():
+                record = {"best": best._asdict(), "seconds": seconds}
+                keep = {best.step, before.step}  # `before` serves if this one is damaged
+                checkpoint.save(out / "checkpoints", step, state, record, keep=keep)
+            if interrupted() and step < config.steps:
+                raise Interrupted(
+                    f"stopped at step {step} of {config.steps} and saved; "
+                    f"go on with: jmeta train --out {out} --resume"
+                )
+    return state, best, seconds
+
+
+def _length(config: Config, step: int) -> int:
+    """Updates of the next dispatch: up to the next multiple of an interval, or the end.
+
+    It depends on the step alone, so that a resumed run dispatches as an undisturbed one.
+    """
+    to_log = config.log_every - step % config.log_every
+    to_validation = config.validate_every - step % config.validate_every
+    return min(to_log, to_validation, config.steps - step)
+
+
+def _summary(
+    parts: Parts, out: Path, step: int, losses: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
+    """One line of metrics; refuses a loss that is not finite."""
+    if not np.isfinite(losses).all():
+        bad = step - len(losses) + int(np.argmin(np.isfinite(losses))) + 1
+        kept = checkpoint.steps(out / "checkpoints")
+        last = f"the checkpoint of step {kept[-1]} is kept" if kept else "no checkpoint was made"
+        raise Diverged(
+            f"the loss is {losses[~np.isfinite(losses)][0]} at step {bad}; {last}. "
+            "Lower --rate or --inner-rate, or set --clip 10."
+        )
+    return {"step": step, "loss": float(losses.mean()), parts.built.metric: float(scores.mean())}
+
+
+Validate = Callable[[TrainState], dict[str, Any]]
+
+
+def _validator(parts: Parts) -> Validate | None:
+    """`state -> validation record`, or None where there are no validation classes."""
+    config, built = parts.config, parts.built
+    if built.val is None:
+        return None
+    chosen = build.eval_learner(config, parts.net.apply)
+    predict = programs.predict(parts, chosen, episodes=config.validation_episodes)
+    key = programs.keys(config.seed).val
+
+    def validate(state: TrainState) -> dict[str, Any]:
+        found = built.report(*predict(state.params, built.val, key))[built.metric]
+        return {"validation": found.mean, "ci95": found.ci95}
+
+    return validate
+
+
+def _validated(
+    parts: Parts,
+    out: Path,
+    state: TrainState,
+    step: int,
+    best: Best,
+    validate: Validate | None,
+    progress: Progress,
+) -> Best:
+    """Validate, record it, and say which step is the best so far (the last, without classes)."""
+    if validate is None:
+        return Best(step, None)
+    line = {"step": step, **validate(state)}
+    records.append(out, line)
+    progress({"event": "validation", **line})
+    value = line["validation"]
+    sign = 1 if parts.built.higher_is_better else -1
+    if best.value is None or sign * value > sign * best.value:
+        return Best(step, value)
+    return best
+
+
+def _best_params(out: Path, state: TrainState, best: Best) -> Any:
+    """Parameters of the best checkpoint; of the last where there was no validation."""
+    if best.step == int(state.step):
+        return state.params
+    return checkpoint.restore(out / "checkpoints", best.step, state).state.params
+
+
+def _size(state: TrainState) -> dict[str, int]:
+    return {"parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params))}
+
+
+@contextmanager
+def interruption() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C into a flag that is read between dispatches; the second is raised."""
+    pressed: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+
+    def handler(number: int, frame: Any) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(number)
+
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,87 @@
+"""Named experiments; `jmeta train --preset NAME`."""
+
+from jmeta.train.config import Config, one_of
+
+_MAML_OMNIGLOT = Config(
+    algorithm="maml",
+    dataset="omniglot",
+    split="random",
+    ways=5,
+    shots=1,
+    queries=1,
+    rotations=4,
+    eval_rotations=4,
+    network="conv4-strided",
+    inner_rate=0.4,
+    inner_steps=1,
+    eval_inner_steps=3,
+    steps=60_000,
+    tasks=32,
+    rate=1e-3,
+    schedule="constant",
+    validate_every=1000,
+    validation_episodes=600,
+    log_every=100,
+)
+
+
+def _protonet_omniglot(shots: int) -> Config:
+    """60-way episodes with 5 queries a class (Snell et al. 2017)."""
+    return Config(
+        algorithm="protonet",
+        dataset="omniglot",
+        split="vinyals",
+        ways=5,
+        shots=shots,
+        queries=15,
+        train_ways=60,
+        train_queries=5,
+        rotations=4,
+        eval_rotations=4,
+        steps=10_000,
+        schedule="halving",
+        halve_every=2000,
+        validate_every=500,
+        validation_episodes=200,
+    )
+
+
+PRESETS: dict[str, Config] = {
+    "glyphs": Config(),
+    "omniglot-protonet-1shot": _protonet_omniglot(1),
+    "omniglot-protonet-5shot": _protonet_omniglot(5),
+    "omniglot-maml-5way-1shot": _MAML_OMNIGLOT,
+    "sinusoid-maml": Config(
+        algorithm="maml",
+        dataset="sinusoid",
+        shots=5,
+        queries=100,
+        train_shots=10,
+        train_queries=10,
+        network="mlp",
+        norm="none",
+        inner_rate=0.01,
+        inner_steps=1,
+        eval_inner_steps=10,
+        steps=70_000,
+        tasks=25,
+        schedule="constant",
+        validate_every=5000,
+        validation_episodes=600,
+        episodes=600,
+        log_every=1000,
+    ),
+}
+
+
+def preset(name: str) -> Config:
+    """The config of a named experiment.
+
+    Raises:
+        ValueError: no such preset.
+
+    >>> preset("sinusoid-maml").tasks
+    25
+    """
+    one_of("preset", name, PRESETS)
+    return PRESETS[name]

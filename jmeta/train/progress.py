@@ -1,0 +1,111 @@
+"""What a run tells while it goes: events, and listeners that show them."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+Event = dict[str, Any]  # {"event": "start" | "train" | "validation" | "resumed" | "test", ...}
+Progress = Callable[[Event], None]
+
+
+def quiet(event: Event) -> None:
+    """A listener that shows nothing."""
+
+
+def both(*listeners: Progress) -> Progress:
+    """Tell several listeners.
+
+    >>> both(quiet, quiet)({"event": "start"})
+    """
+
+    def tell(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
+
+    return tell
+
+
+def _describe(event: Event) -> str:
+    """`name value` for every number a person watches."""
+    names = ("loss", "accuracy", "mse", "validation")
+    return "  ".join(f"{name} {event[name]:.4f}" for name in names if name in event)
+
+
+def lines(event: Event) -> None:
+    """A listener for logs: one line of text an event."""
+    kind = event["event"]
+    if kind == "train":
+        rate = event["tasks"] / event["seconds"]
+        print(f"step {event['step']}  {_describe(event)}  {rate:.1f} tasks/s", flush=True)
+    elif kind == "validation":
+        print(f"step {event['step']}  {_describe(event)} ± {event['ci95']:.4f}", flush=True)
+    elif kind in ("resumed", "test"):
+        print(f"{kind}: {event.get('step', event.get('what'))}", flush=True)
+
+
+@contextmanager
+def bar() -> Iterator[Progress]:
+    """A rich progress bar: loss, validation, tasks per second, time left.
+
+    Without a terminal it is `lines`.
+    """
+    if not sys.stdout.isatty():
+        yield lines
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        *(TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn()),
+        *(TextColumn("{task.fields[numbers]}"), TimeRemainingColumn()),
+    )
+    with Bar(*columns) as display:
+        job = display.add_task("compiling", total=None, numbers="")
+        seen: dict[str, str] = {}
+
+        def show(event: Event) -> None:
+            kind = event["event"]
+            if kind == "start":
+                display.update(job, total=event["steps"], completed=event["step"])
+            elif kind == "train":
+                seen["train"] = _describe(event)
+                seen["rate"] = f"{event['tasks'] / event['seconds']:.0f} tasks/s"
+                display.update(job, completed=event["step"], description="meta-training")
+            elif kind == "validation":
+                seen["validation"] = f"{_describe(event)} ± {event['ci95']:.4f}"
+            elif kind == "test":
+                display.update(job, description=event["what"])
+            elif kind == "resumed":
+                display.print(f"resumed at step {event['step']}")
+            display.update(job, numbers="  ".join(seen.values()))
+
+        yield show
+
+
+@contextmanager
+def tensorboard(folder: Path) -> Iterator[Progress]:
+    """Write every number to TensorBoard event files in `folder`.
+
+    Raises:
+        ValueError: tensorboardX is not installed.
+    """
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError as error:
+        raise ValueError(
+            "--tensorboard needs tensorboardX: pip install 'jmeta[tensorboard]'."
+        ) from error
+    writer = SummaryWriter(str(folder))
+
+    def write(event: Event) -> None:
+        if event["event"] in ("train", "validation"):
+            for name, value in event.items():
+                if isinstance(value, float):
+                    writer.add_scalar(f"{event['event']}/{name}", value, event["step"])
+
+    try:
+        yield write
+    finally:
+        writer.close()

@@ -1,0 +1,152 @@
+"""Testing a trained learner, and what is written about it."""
+
+import platform
+import statistics
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jmeta import data, learners, nn
+from jmeta.core import Estimate, Learner, Params
+from jmeta.train import build, checkpoint, programs, records
+from jmeta.train.programs import Parts
+from jmeta.train.progress import Progress, quiet
+
+SCHEMA = 1
+
+
+def finish(
+    parts: Parts,
+    out: Path,
+    params: Params,
+    *,
+    best: dict[str, Any],
+    seconds: float,
+    progress: Progress = quiet,
+) -> dict[str, Any]:
+    """Test the chosen parameters and write result.json, curves.png and episode.png."""
+    from jmeta.train import plots
+
+    lines = records.read(out)
+    rates = [line["tasks_per_second"] for line in lines if "tasks_per_second" in line]
+    # the first dispatch of a run compiles
+    rate = statistics.median(rates[1:] or rates)
+    result = {
+        "schema": SCHEMA,
+        **test(parts, params, progress=progress),
+        "best": best,
+        "throughput": {"tasks_per_second": rate},
+        "seconds": seconds,
+        "machine": machine(parts),
+    }
+    checkpoint.write_json(out / "result.json", result)
+    plots.curves(lines, metric=parts.built.metric, path=out / "curves.png")
+    plots.episode(parts, params, path=out / "episode.png")
+    return result
+
+
+def test(parts: Parts, params: Params, *, progress: Progress = quiet) -> dict[str, Any]:
+    """Metrics on fixed test episodes with their protocol.
+
+    With batch statistics, the figure as the statistics of the query batch give it
+    (transductive) is accompanied by an inductive one.
+    """
+    begun = time.perf_counter()
+    progress({"event": "test", "what": "testing"})
+    config = parts.config
+    learner = build.eval_learner(config, parts.net.apply)
+    record = {"metrics": _measure(parts, learner, params), "protocol": protocol(parts)}
+    if record["protocol"]["transductive"]:
+        progress({"event": "test", "what": "testing inductively"})
+        learner, params, how = _inductive(parts, learner, params)
+        record["inductive"] = {"metrics": _measure(parts, learner, params), "statistics": how}
+    return {**record, "test_seconds": time.perf_counter() - begun}
+
+
+def _measure(parts: Parts, learner: Learner, params: Params) -> dict[str, Any]:
+    predict = programs.predict(parts, learner, episodes=parts.config.episodes)
+    key = programs.keys(parts.config.seed).test
+    found = parts.built.report(*predict(params, parts.built.test, key))
+    return {name: Estimate(*value)._asdict() for name, value in found.items()}
+
+
+def _inductive(parts: Parts, learner: Learner, params: Params) -> tuple[Learner, Params, str]:
+    """The same learner with predictions that do not depend on the other queries."""
+    if parts.config.algorithm in build.GRADIENT_BASED:
+        return learners.inductive(learner), params, "the support set and the one query"
+    fixed = _population(parts, params)
+    return learner, fixed, "population statistics of training images"
+
+
+def _population(parts: Parts, params: Params, tasks: int = 16) -> Params:
+    """Parameters with the batch statistics fixed to those of some training episodes' images."""
+    keys = jax.random.split(programs.keys(parts.config.seed).statistics, tasks)
+
+    def images(pool: Any) -> jax.Array:
+        drawn = jax.vmap(lambda key: parts.built.sample_train(key, pool))(keys)
+        x = jnp.concatenate([drawn.support.x, drawn.query.x], axis=1)
+        return x.reshape(-1, *x.shape[2:])
+
+    x = jax.jit(images)(parts.built.train)[:4096]
+    return nn.population_statistics(parts.net.module, params, x)
+
+
+def protocol(parts: Parts) -> dict[str, Any]:
+    """All that a figure depends on."""
+    config, info = parts.config, parts.built.info
+    gradient = config.algorithm in build.GRADIENT_BASED
+    steps = config.inner_steps if config.eval_inner_steps is None else config.eval_inner_steps
+    transductive = config.norm == "batch" and config.network != "mlp"
+    return {
+        "dataset": config.dataset,
+        "split": info.get("split"),
+        "split_hash": info.get("hash"),
+        "part": "test",
+        "ways": config.ways if parts.built.metric == "accuracy" else None,
+        "shots": config.shots,
+        "queries": config.queries,
+        "episodes": config.episodes,
+        "rotations": config.eval_rotations,
+        "inner_steps": steps if gradient else None,
+        "normalisation": config.norm,
+        "transductive": transductive,
+        "models": 1,
+        "seed": config.seed,
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, jmeta and what it computes with."""
+    names = ("jmeta", "jax", "jaxlib", "flax", "optax")
+    return {"python": platform.python_version(), **{name: _version(name) for name in names}}
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        return "unknown"
+
+
+def machine(parts: Parts) -> dict[str, Any]:
+    """The machine in words."""
+    device = parts.mesh.devices.flat[0]
+    return {
+        "backend": device.platform,
+        "device": device.device_kind,
+        "devices": parts.mesh.size,
+        "system": platform.system(),
+        "processor": platform.machine(),
+    }
+
+
+def counts(pool: data.Pool | None) -> dict[str, int]:
+    """Classes and examples of a pool."""
+    if pool is None:
+        return {"classes": 0, "examples": 0}
+    return {"classes": int(pool.counts.shape[0]), "examples": int(pool.counts.sum())}

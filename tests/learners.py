@@ -1,0 +1,64 @@
+"""Every learner, a small factory each: what the contract and gradient tests run over."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+import jmeta
+from jmeta import Batch, Learner, Task
+
+WAYS, SHOTS, QUERIES, INPUTS = 3, 2, 2, 4
+
+
+class Case(NamedTuple):
+    """A learner, how it is meta-trained, and what must hold for it."""
+
+    name: str
+    learner: Callable[[], Learner]
+    loss: Callable[[Learner, jmeta.Objective], jmeta.Loss] = jmeta.episodic
+    equivariant: bool = False  # permuting labels permutes logits
+    order: int = 2  # of the derivative that its meta-gradient takes
+
+
+def apply(params: dict, x: jax.Array) -> jax.Array:
+    """A smooth two-layer network as a plain function of a plain dict."""
+    return jnp.tanh(x @ params["w1"] + params["b1"][None]) @ params["w2"] + params["dead"] * 0
+
+
+def init(key: jax.Array, outputs: int = WAYS) -> dict:
+    """Its parameters, one of which nothing depends on."""
+    one, two = jax.random.split(key)
+    return {
+        "w1": jax.random.normal(one, (INPUTS, 5)),
+        "b1": jnp.linspace(-1.0, 1.0, 5),
+        "w2": jax.random.normal(two, (5, outputs)),
+        "dead": jnp.zeros(()),
+    }
+
+
+def task(key: jax.Array) -> Task:
+    """A random classification task."""
+
+    def batch(key: jax.Array, each: int) -> Batch:
+        y = jnp.repeat(jnp.arange(WAYS), each)
+        return Batch(jax.random.normal(key, (WAYS * each, INPUTS)), y)
+
+    return Task(batch(jax.random.fold_in(key, 0), SHOTS), batch(jax.random.fold_in(key, 1), QUERIES))
+
+
+def _maml(tx: optax.GradientTransformation, steps: int = 3) -> Learner:
+    return jmeta.maml(apply, jmeta.cross_entropy, jmeta.unrolled(tx, steps))
+
+
+ADAM = optax.adam(0.1, eps_root=1e-8)
+CASES = [
+    Case("maml", lambda: _maml(optax.sgd(0.3))),
+    Case("maml, momentum", lambda: _maml(optax.sgd(0.3, momentum=0.9))),
+    Case("maml, inner adam", lambda: _maml(ADAM)),
+    Case("fomaml", lambda: _maml(optax.chain(jmeta.first_order(), optax.sgd(0.3))), order=1),
+    Case("reptile", lambda: _maml(optax.sgd(0.3)), jmeta.reptile, order=1),
+    Case("protonet", lambda: jmeta.metric(apply, jmeta.prototypical(WAYS)), equivariant=True),
+]

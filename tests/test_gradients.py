@@ -1,0 +1,121 @@
+"""Meta-gradients in float64 against central finite differences, and exact identities."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.flatten_util import ravel_pytree
+from learners import CASES, Case, apply, init, task
+
+import jmeta
+
+KEY = jax.random.key(1)
+
+
+@pytest.fixture(autouse=True)
+def _float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def _double(tree):
+    return jax.tree.map(
+        lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.inexact) else x, tree
+    )
+
+
+def finite_differences(f, params, *, eps: float = 1e-5):
+    """Central differences of a scalar function, one entry at a time."""
+    flat, unravel = ravel_pytree(params)
+    basis = np.eye(flat.size) * eps
+    at = jax.jit(jax.vmap(lambda v: f(unravel(v))))
+    return np.asarray(at(flat[None] + basis) - at(flat[None] - basis)) / (2 * eps)
+
+
+def _reference(case: Case, params, one):
+    """The function whose derivative the meta-gradient is meant to be."""
+    learner = case.learner()
+    adapted = learner.adapt(params, one.support)
+    if case.loss is jmeta.reptile:
+        flat = ravel_pytree(adapted)[0]
+        return lambda p: 0.5 * jnp.sum((ravel_pytree(p)[0] - flat) ** 2)
+    if case.order == 1:  # the query loss at φ(θ) with the inner gradients held fixed
+        shift = jax.tree.map(jnp.subtract, adapted, params)
+        return lambda p: jmeta.cross_entropy(
+            apply(jax.tree.map(jnp.add, p, shift), one.query.x), one.query.y
+        )
+    return lambda p: jmeta.cross_entropy(
+        learner.predict(learner.adapt(p, one.support), one.query.x), one.query.y
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_meta_gradient_equals_finite_differences(case: Case) -> None:
+    params, one = _double(init(KEY)), _double(task(KEY))
+    loss = case.loss(case.learner(), jmeta.cross_entropy)
+    exact = ravel_pytree(jax.jit(jax.grad(lambda p: loss(p, one)[0]))(params))[0]
+    numeric = finite_differences(_reference(case, params, one), params)
+    error = np.linalg.norm(exact - numeric) / np.linalg.norm(numeric)
+    print(f"{case.name}: relative error {error:.1e}")
+    assert error < 1e-6
+
+
+def test_fomaml_is_the_query_gradient_at_phi() -> None:
+    params, one = _double(init(KEY)), _double(task(KEY))
+    learner = jmeta.maml(
+        apply,
+        jmeta.cross_entropy,
+        jmeta.unrolled(optax.chain(jmeta.first_order(), optax.sgd(0.3)), 4),
+    )
+    loss = jmeta.episodic(learner, jmeta.cross_entropy)
+    found = jax.grad(lambda p: loss(p, one)[0])(params)
+    adapted = learner.adapt(params, one.support)
+    wanted = jax.grad(lambda p: jmeta.cross_entropy(apply(p, one.query.x), one.query.y))(adapted)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14), found, wanted)
+
+
+def test_reptile_is_the_mean_of_theta_minus_phi() -> None:
+    params = _double(init(KEY))
+    tasks = _double(jax.vmap(task)(jax.random.split(KEY, 3)))
+    learner = jmeta.maml(apply, jmeta.cross_entropy, jmeta.unrolled(optax.sgd(0.3), 4))
+    grads, _ = jmeta.meta_gradient(jmeta.reptile(learner, jmeta.cross_entropy))(params, tasks)
+    phis = jax.vmap(lambda s: learner.adapt(params, s))(tasks.support)
+    jax.tree.map(
+        lambda g, p, phi: np.testing.assert_allclose(g, p - phi.mean(0), rtol=1e-10, atol=1e-13),
+        *(grads, params, phis),
+    )
+
+
+def test_zero_steps_is_plain_training() -> None:
+    params, one = _double(init(KEY)), _double(task(KEY))
+    learner = jmeta.maml(apply, jmeta.cross_entropy, jmeta.unrolled(optax.sgd(0.3), 0))
+    loss = jmeta.episodic(learner, jmeta.cross_entropy)
+    found = jax.grad(lambda p: loss(p, one)[0])(params)
+    wanted = jax.grad(lambda p: jmeta.cross_entropy(apply(p, one.query.x), one.query.y))(params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), found, wanted)
+
+
+@pytest.mark.parametrize("options", [{"remat": True}, {"unroll": True}, {"unroll": 2}])
+def test_remat_and_unroll_change_nothing(options: dict) -> None:
+    params, one = _double(init(KEY)), _double(task(KEY))
+
+    def gradient(**options):
+        solver = jmeta.unrolled(optax.sgd(0.3), 4, **options)
+        loss = jmeta.episodic(jmeta.maml(apply, jmeta.cross_entropy, solver), jmeta.cross_entropy)
+        return ravel_pytree(jax.jit(jax.grad(lambda p: loss(p, one)[0]))(params))[0]
+
+    np.testing.assert_allclose(gradient(**options), gradient(), rtol=1e-12)
+
+
+def test_second_order_differs_from_first_order() -> None:
+    params, one = _double(init(KEY)), _double(task(KEY))
+
+    def gradient(tx):
+        learner = jmeta.maml(apply, jmeta.cross_entropy, jmeta.unrolled(tx, 3))
+        loss = jmeta.episodic(learner, jmeta.cross_entropy)
+        return ravel_pytree(jax.jit(jax.grad(lambda p: loss(p, one)[0]))(params))[0]
+
+    second = gradient(optax.sgd(0.3))
+    first = gradient(optax.chain(jmeta.first_order(), optax.sgd(0.3)))
+    assert np.linalg.norm(second - first) > 0.05 * np.linalg.norm(second)
