@@ -1,0 +1,138 @@
+"""Where data sets are looked for, and where prepared copies of them are kept.
+
+`$JMETA_DATA` (default `~/.cache/jmeta`) holds what a person downloaded and may be read-only.
+`$JMETA_CACHE` (default `~/.cache/jmeta`) holds what jmeta prepared from it: always safe to delete.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jmeta.data.pool import Dataset, Pool, make_pool
+
+_HOME = "~/.cache/jmeta"
+_FORMAT = 1  # part of every prepared name; raise it when the layout of the files changes
+
+
+def data_root(root: str | os.PathLike[str] | None = None) -> Path:
+    """Folder under which data sets are looked for: `root`, else `$JMETA_DATA`, else the default.
+
+    >>> data_root("/data").name
+    'data'
+    """
+    return Path(root or os.environ.get("JMETA_DATA") or _HOME).expanduser()
+
+
+def cache_dir() -> Path:
+    """Folder for prepared sets: `$JMETA_CACHE`, else `~/.cache/jmeta`. It need not exist yet.
+
+    >>> cache_dir().is_absolute() or "JMETA_CACHE" in os.environ
+    True
+    """
+    return Path(os.environ.get("JMETA_CACHE") or _HOME).expanduser()
+
+
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """Digest a file's content: its sha256 in hex.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "a").write_bytes(b"abc")
+    ...     file_digest(Path(folder, "a"))[:8]
+    'ba7816bf'
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def prepared_name(kind: str, made_from: Mapping[str, Any]) -> str:
+    """Name a prepared set after what it was made from, so that a changed source is a new name.
+
+    Args:
+      kind: what it is, e.g. "omniglot"; letters, digits, "-" and "_".
+      made_from: JSON-able: digests of the sources and every option that shaped the result.
+
+    >>> prepared_name("set", {"size": 28}) == prepared_name("set", {"size": 32})
+    False
+    """
+    text = json.dumps({"format": _FORMAT, "from": dict(made_from)}, sort_keys=True)
+    return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def save_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> Path | None:
+    """Keep arrays under a name in the cache; atomic, so a reader never sees half a file.
+
+    Args:
+      name: from `prepared_name`.
+      arrays: what to keep; no object dtypes.
+
+    Returns:
+      The file, or None where the cache cannot be written: the work is then done again next time.
+    """
+    target = _prepared_file(name)
+    partial = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            dir=target.parent, prefix=target.stem, suffix=".tmp", delete=False
+        ) as file:
+            partial = Path(file.name)
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        os.replace(partial, target)
+    except OSError:
+        return None
+    finally:
+        if partial is not None:
+            partial.unlink(missing_ok=True)
+    return target
+
+
+def load_arrays(name: str) -> dict[str, np.ndarray] | None:
+    """Load what `save_arrays` kept under this name; None when it is absent or damaged."""
+    try:
+        with open(_prepared_file(name), "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {key: arrays[key] for key in arrays.files}
+    except Exception:  # a damaged file fails in many ways, and all of them mean: make it again
+        return None
+
+
+def save_prepared(name: str, dataset: Dataset) -> Path | None:
+    """Keep a whole data set under a name from `prepared_name`; see `save_arrays`."""
+    arrays = {"about": np.array(json.dumps({"name": dataset.name, "info": dataset.info}))}
+    for part, pool in (("train", dataset.train), ("val", dataset.val), ("test", dataset.test)):
+        if pool is not None:
+            arrays[f"{part}_examples"] = np.asarray(pool.examples)
+            arrays[f"{part}_counts"] = np.asarray(pool.counts)
+            arrays[f"{part}_group_sizes"] = np.asarray(pool.group_sizes)
+    return save_arrays(name, arrays)
+
+
+def load_prepared(name: str) -> Dataset | None:
+    """Load what `save_prepared` kept under this name; None when it is absent or damaged."""
+    arrays = load_arrays(name)
+    try:
+        if arrays is None:
+            return None
+        about = json.loads(str(arrays["about"]))
+        train, val, test = (_load_pool(arrays, part) for part in ("train", "val", "test"))
+        if train is None or test is None:
+            return None
+        return Dataset(about["name"], train, val, test, about["info"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _prepared_file(name: str) -> Path:
+    return cache_dir() / "prepared" / f"{name}.npz"
+
+
+def _load_pool(arrays: Mapping[str, np.ndarray], part: str) -> Pool | None:
+    if f"{part}_examples" not in arrays:
+        return None
+    counts, sizes = arrays[f"{part}_counts"], arrays[f"{part}_group_sizes"]
+    return make_pool(arrays[f"{part}_examples"], counts.tolist(), sizes.tolist())

@@ -1,0 +1,13 @@
+"""Networks: Flax Linen backbones, normalisation, pooling and a fast convolution."""
+
+from jmeta.nn.conv import Conv as Conv
+from jmeta.nn.conv import conv2d as conv2d
+from jmeta.nn.conv4 import Conv4 as Conv4
+from jmeta.nn.mlp import MLP as MLP
+from jmeta.nn.nnx import from_nnx as from_nnx
+from jmeta.nn.norm import Norm as Norm
+from jmeta.nn.norm import population_statistics as population_statistics
+from jmeta.nn.pool import max_pool as max_pool
+from jmeta.nn.pool import mean_pool as mean_pool
+from jmeta.nn.resnet import ResNet12 as ResNet12
+from jmeta.nn.resnet import drop_block as drop_block

@@ -1,0 +1,120 @@
+"""Metrics and objectives against scikit-learn and NumPy loops; intervals; padding."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as reference
+
+import jmeta
+
+
+def _random(seed: int, count: int = 40, ways: int = 4):
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(count, ways)).astype(np.float32)
+    return jnp.asarray(logits), jnp.asarray(rng.integers(0, ways, count))
+
+
+def _softmax(logits: jax.Array) -> np.ndarray:
+    powers = np.exp(np.asarray(logits, np.float64))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=15, deadline=None)
+def test_scores_equal_scikit_learn(seed: int) -> None:
+    logits, labels = _random(seed)
+    guess = np.argmax(logits, -1)
+    wanted = reference.precision_recall_fscore_support(
+        labels, guess, labels=range(4), zero_division=0
+    )
+    found = jmeta.class_scores(logits, labels)
+    for left, right in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-6)
+    table = reference.confusion_matrix(labels, guess, labels=range(4))
+    np.testing.assert_array_equal(jmeta.confusion(logits, labels), table)
+    np.testing.assert_allclose(
+        jmeta.accuracy(logits, labels), reference.accuracy_score(labels, guess), rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        jmeta.cross_entropy(logits, labels),
+        -np.mean(np.log(_softmax(logits)[np.arange(len(labels)), labels])),
+        rtol=1e-5,
+    )
+
+
+def test_macro_scores_equal_scikit_learn_on_the_labels_that_occur() -> None:
+    logits = jnp.eye(4)[jnp.array([0, 1, 1, 0])]
+    labels = jnp.array([0, 0, 1, 1])
+    wanted = reference.f1_score(labels, logits.argmax(-1), average="macro")
+    np.testing.assert_allclose(jmeta.macro(jmeta.class_scores(logits, labels)).f1, wanted)
+
+
+def test_calibration_error_equals_a_loop() -> None:
+    logits, labels = _random(3, count=500)
+    odds = np.asarray(jax.nn.softmax(logits), np.float64)
+    top, right = odds.max(-1), odds.argmax(-1) == np.asarray(labels)
+    total = 0.0
+    for low in np.arange(15) / 15:
+        inside = (top > low) & (top <= low + 1 / 15)
+        if inside.any():
+            total += inside.mean() * abs(right[inside].mean() - top[inside].mean())
+    np.testing.assert_allclose(jmeta.calibration_error(logits, labels), total, rtol=1e-4)
+
+
+def test_padded_examples_count_for_nothing() -> None:
+    logits, labels = _random(5)
+    padded = jnp.concatenate([labels, -jnp.ones(7, labels.dtype)])
+    more = jnp.concatenate([logits, jnp.full((7, 4), 50.0)])
+    for metric in (jmeta.accuracy, jmeta.cross_entropy, jmeta.calibration_error):
+        np.testing.assert_allclose(metric(more, padded), metric(logits, labels), rtol=1e-6)
+
+
+def test_estimates() -> None:
+    values = np.random.default_rng(0).normal(size=1000)
+    found = jmeta.estimate(jnp.asarray(values))
+    np.testing.assert_allclose(found.ci95, 1.96 * values.std(ddof=1) / np.sqrt(1000), rtol=1e-5)
+    assert found.episodes == 1000
+    shifted = jmeta.paired(jnp.asarray(values + 0.5), jnp.asarray(values))
+    np.testing.assert_allclose(shifted[:2], (0.5, 0.0), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: jmeta.cross_entropy(jnp.ones((2, 3)), jnp.ones(2)), "integer labels"),
+        (lambda: jmeta.cross_entropy(jnp.ones((2, 3)), jnp.ones(3, int)), r"logits \[Q, N\]"),
+        (lambda: jmeta.mean_squared_error(jnp.ones((2, 1)), jnp.ones(2)), "equal shapes"),
+        (lambda: jmeta.paired(jnp.ones(2), jnp.ones(3)), "same episodes"),
+        (lambda: jmeta.prototypical(0), "ways >= 1"),
+    ],
+)
+def test_bad_input(call, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        call()
+
+
+def _sample(key: jax.Array) -> jmeta.Task:
+    y = jnp.arange(6) % 3
+    x = jnp.eye(3)[y] + 0.7 * jax.random.normal(key, (6, 3))
+    return jmeta.Task(jmeta.Batch(x[:3], y[:3]), jmeta.Batch(x[3:], y[3:]))
+
+
+def test_evaluation_is_determined_by_its_key_and_shared_by_learners() -> None:
+    learner = jmeta.metric(lambda w, x: x * w, jmeta.prototypical(3))
+    arguments = (learner, jnp.ones(()), _sample, jax.random.key(0))
+    one = jmeta.evaluate(*arguments, episodes=50)
+    two = jmeta.evaluate(*arguments, episodes=50, chunk=7, mesh=jmeta.task_mesh(2))
+    assert one.keys() == {"accuracy", "precision", "recall", "f1", "nll", "ece"}
+    for name in one:
+        np.testing.assert_allclose(one[name], two[name], rtol=1e-5)
+    assert 0.4 < one["accuracy"].mean < 1
+    with pytest.raises(ValueError, match="episodes >= 1"):
+        jmeta.evaluate(*arguments, episodes=0)
+
+
+def test_regression_report() -> None:
+    found = jmeta.regression_report(jnp.ones((5, 4, 1)), jnp.zeros((5, 4, 1)))
+    assert found["mse"] == jmeta.Estimate(1.0, 0.0, 5)
