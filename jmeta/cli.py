@@ -1,98 +1,34 @@
 """The `jmeta` command: thin, no logic of its own."""
 
-import dataclasses
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import jax
-import tyro
 
 from jmeta import data
-from jmeta.train import checkpoint, evaluate, loop, presets, progress, records
-from jmeta.train.config import Config
+from jmeta.options import Evaluate, Info, List, Prepare, Train, config_of, parse
+from jmeta.train import checkpoint, evaluate, loop, presets, progress
 
 
-@dataclass(frozen=True)
-class Train:
-    """Meta-train a learner, test it on held-out classes, write it all to a folder.
-
-    With no options: prototypical networks on the built-in glyphs, a minute or two on two cores.
-    """
-
-    out: Path = Path("runs/latest")
-    """Folder for config, metrics, checkpoints, result and pictures (default: a new one)."""
-    preset: str | None = None
-    """Start from a named experiment; the options below change it."""
-    resume: bool = False
-    """Go on with the run in --out from its last checkpoint."""
-    tensorboard: bool = False
-    """Also write TensorBoard event files to OUT/tensorboard."""
-    config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
-
-
-@dataclass(frozen=True)
-class Evaluate:
-    """Test the best checkpoint of a run again, on other episodes if asked."""
-
-    run: Annotated[Path, tyro.conf.Positional]
-    """A folder written by `jmeta train`."""
-    episodes: int | None = None
-    """Test episodes. None: as trained."""
-    ways: int | None = None
-    """Classes an episode. None: as trained."""
-    shots: int | None = None
-    """Support examples a class. None: as trained."""
-    queries: int | None = None
-    """Query examples a class. None: as trained."""
-    inner_steps: int | None = None
-    """Steps of adaptation. None: as trained."""
-    json: Path | None = None
-    """Also write the record to this file."""
-
-
-@dataclass(frozen=True)
-class List:
-    """Say what data sets there are, and which are on this disk."""
-
-
-@dataclass(frozen=True)
-class Info:
-    """Describe a data set: classes, examples, split and its hash, licence."""
-
-    name: Annotated[str, tyro.conf.Positional]
-    """glyphs, omniglot, tfds:NAME, folder:PATH or arrays:FILE.npz."""
-    split: str | None = None
-    """One of the set's splits."""
-
-
-@dataclass(frozen=True)
-class Prepare:
-    """Decode a data set once, so that runs start at once."""
-
-    name: Annotated[str, tyro.conf.Positional]
-    """glyphs, omniglot or tfds:NAME."""
-    source: Path | None = None
-    """Where its archives lie. None: under $JMETA_DATA."""
-
-
-def train(options: Train) -> int:
+def train(options: Any) -> int:
     """`jmeta train`."""
-    out = options.out
-    if out == Train.out and not options.resume:
-        out = _fresh(out.parent, options.preset or options.config.dataset)
+    config, asked = config_of(options), options.run
+    if asked.resume and asked.out is None:
+        raise ValueError("--resume needs the folder of the run to go on with: add --out DIR")
+    out = asked.out or _fresh(Path("runs"), asked.preset or config.dataset)
     with ExitStack() as stack:
         show = stack.enter_context(progress.bar())
-        if options.tensorboard:
+        if asked.tensorboard:
             show = progress.both(
                 show, stack.enter_context(progress.tensorboard(out / "tensorboard"))
             )
-        result = loop.run(options.config, out, resume=options.resume, progress=show)
+        result = loop.run(config, out, resume=asked.resume, progress=show)
     _print_result(result)
     print(f"tasks per second  {result['throughput']['tasks_per_second']:.1f}")
     print(f"written to {out}/: result.json, curves.png, episode.png, metrics.jsonl, checkpoints/")
@@ -186,15 +122,37 @@ presets: {", ".join(presets.PRESETS)}"""
 def main(args: Sequence[str] | None = None) -> None:
     """Run a command; a user's mistake is one line on stderr and exit code 2."""
     words = list(sys.argv[1:] if args is None else args)
-    try:
-        code = _dispatch(words)
-    except (ValueError, loop.Diverged) as error:
-        print(f"jmeta: error: {' '.join(str(error).split())}", file=sys.stderr)
-        code = 2 if isinstance(error, ValueError) else 1
-    except loop.Interrupted as error:
-        print(f"jmeta: {error}", file=sys.stderr)
-        code = 130
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", UserWarning)
+        warnings.showwarning = _warn  # type: ignore[assignment]
+        code, said = _outcome(words)
+    if said:
+        print(f"jmeta: {' '.join(said.split())}", file=sys.stderr)
     sys.exit(code)
+
+
+def _outcome(words: list[str]) -> tuple[int, str]:
+    """The exit code of a command, and what to say on stderr."""
+    try:
+        return _dispatch(words), ""
+    except ValueError as error:
+        return 2, f"error: {error}"
+    except OSError as error:
+        return 2, (
+            f"error: cannot use {error.filename or 'a file'}: {error.strerror or error}; "
+            "name a path that can be read and written"
+        )
+    except loop.Diverged as error:
+        return 1, f"error: {error}"
+    except loop.Interrupted as error:
+        return 130, str(error)
+    except KeyboardInterrupt:
+        return 130, "interrupted; a run goes on from its last checkpoint with --resume"
+
+
+def _warn(message: Warning | str, *_: Any) -> None:
+    """A warning as one line."""
+    print(f"jmeta: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _dispatch(words: list[str]) -> int:
@@ -205,35 +163,15 @@ def _dispatch(words: list[str]) -> int:
     if name not in _COMMANDS:
         raise ValueError(f"unknown command {name!r}: choose one of {', '.join(_COMMANDS)}")
     kind, command = _COMMANDS[name]
-    rest = words[len(name.split()) :]
-    default = _train_default(rest) if kind is Train else tyro.MISSING
-    options = tyro.cli(kind, args=rest, prog=f"jmeta {name}", default=default)
+    options = parse(kind, words[len(name.split()) :], prog=f"jmeta {name}")
     _use_all_cores()
     return command(options)
 
 
-def _train_default(words: list[str]) -> Train:
-    """What the options change: a preset, the stored config of a resumed run, or the defaults."""
-    out, name = _value(words, "--out"), _value(words, "--preset")
-    config = Config() if name is None else presets.preset(name)
-    resumed = "--resume" in words and out is not None and name is None
-    if resumed and (Path(out) / "config.json").exists():
-        config = records.read_config(Path(out))
-    return dataclasses.replace(Train(), config=config)
-
-
-def _value(words: list[str], flag: str) -> str | None:
-    """The value of `--flag VALUE` or `--flag=VALUE`, read before the full parse."""
-    for here, following in zip(words, [*words[1:], None], strict=True):
-        if here == flag:
-            return following
-        if here.startswith(f"{flag}="):
-            return here.removeprefix(f"{flag}=")
-    return None
-
-
 def _use_all_cores() -> None:
-    """On a CPU, one virtual device a core: each scans its own tasks."""
+    """On a CPU, one virtual device a core: each scans its own tasks. A number set before stays."""
+    if jax.config.jax_num_cpu_devices > 0:  # type: ignore[attr-defined]
+        return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     jax.config.update("jax_num_cpu_devices", cores or 1)
 

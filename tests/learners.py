@@ -46,7 +46,8 @@ def task(key: jax.Array) -> Task:
         y = jnp.repeat(jnp.arange(WAYS), each)
         return Batch(jax.random.normal(key, (WAYS * each, INPUTS)), y)
 
-    return Task(batch(jax.random.fold_in(key, 0), SHOTS), batch(jax.random.fold_in(key, 1), QUERIES))
+    support, query = (jax.random.fold_in(key, part) for part in (0, 1))
+    return Task(batch(support, SHOTS), batch(query, QUERIES))
 
 
 def _maml(tx: optax.GradientTransformation, steps: int = 3) -> Learner:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import optax
@@ -55,15 +55,16 @@ def problem(config: Config, root: str | None = None) -> Problem:
         config.dataset, root=root, split=config.split, size=config.size, seed=config.seed
     )
     ways, shots, queries = config.training()
-    common = {"within_group": config.within_group}
+    episode = partial(data.sample_episode, within_group=config.within_group)
     sample_train = partial(
-        _from_pool, ways=ways, shots=shots, queries=queries, rotations=config.rotations, **common
+        episode, ways=ways, shots=shots, queries=queries, rotations=config.rotations
     )
     sample_eval = partial(
-        _from_pool,
-        **{"ways": config.ways, "shots": config.shots, "queries": config.queries},
+        episode,
+        ways=config.ways,
+        shots=config.shots,
+        queries=config.queries,
         rotations=config.eval_rotations,
-        **common,
     )
     built = Problem(
         *(found.train, found.val, found.test, sample_train, sample_eval),
@@ -75,10 +76,6 @@ def problem(config: Config, root: str | None = None) -> Problem:
     )
     _check_pools(built)
     return built
-
-
-def _from_pool(key: jax.Array, pool: data.Pool, **episode: Any) -> Task:
-    return data.sample_episode(key, pool, **episode)
 
 
 def _check_pools(built: Problem) -> None:
@@ -150,13 +147,14 @@ def _outputs(config: Config, task: Task) -> int | None:
 def _module(config: Config, outputs: int | None) -> Any:
     norm: Any = None if config.norm == "none" else config.norm
     if config.network == "mlp":
-        if outputs is None:
-            return nn.MLP(features=config.hidden[:-1], outputs=config.hidden[-1])
-        return nn.MLP(features=config.hidden, outputs=outputs)
+        last = config.hidden[-1] if outputs is None else outputs
+        inner = config.hidden[:-1] if outputs is None else config.hidden
+        return nn.MLP(features=inner, outputs=last, kernel_init=jax.nn.initializers.he_normal())
     if config.network == "resnet12":
         widths = tuple(int(config.filters * scale) for scale in (1, 2.5, 5, 10))
         return nn.ResNet12(outputs=outputs, widths=widths, norm=norm)
-    form = "strided" if config.network == "conv4-strided" else "maxpool"
+    strided = config.network == "conv4-strided"
+    form: Literal["strided", "maxpool"] = "strided" if strided else "maxpool"
     return nn.Conv4(outputs=outputs, filters=config.filters, norm=norm, form=form)
 
 

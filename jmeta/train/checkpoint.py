@@ -1,8 +1,8 @@
 """Checkpoints through Orbax: written whole or not at all, verified when read.
 
-A folder holds the last two checkpoints and the best one, each `step_00000500/` with the state
-and a small JSON record. The record has a digest of the state: Orbax notices most damage, and the
-digest the rest.
+A folder holds the last two checkpoints and the best one, each `step_00000500/` with the state,
+a small JSON record, and `files.json` with the structure of the state and the SHA-256 of every
+file. They are compared before Orbax reads anything, and the digest of the state after.
 """
 
 import hashlib
@@ -19,6 +19,8 @@ import numpy as np
 from jmeta.core.types import PyTree
 
 PREFIX = "step_"
+SCRATCH = "tmp_"  # before the name of one that is being written
+FILES = "files.json"
 KEPT = 2  # besides the best
 
 
@@ -43,6 +45,17 @@ def digest(tree: PyTree) -> str:
     return sha.hexdigest()
 
 
+def structure(tree: PyTree) -> str:
+    """SHA-256 over the paths, dtypes and shapes of all leaves; values do not matter.
+
+    >>> structure({"a": np.zeros(2)}) == structure({"a": np.ones(2)})
+    True
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    named = [f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}" for path, leaf in leaves]
+    return hashlib.sha256("\n".join(named).encode()).hexdigest()
+
+
 def steps(folder: Path) -> list[int]:
     """Steps of the finished checkpoints in `folder`, ascending."""
     names = [path.name for path in folder.glob(f"{PREFIX}*") if path.is_dir()]
@@ -61,15 +74,19 @@ def save(
     import orbax.checkpoint as ocp
 
     target = path_of(folder, step).absolute()
-    if target.exists():
-        shutil.rmtree(target)
+    scratch = target.with_name(SCRATCH + target.name)
+    for path in (target, scratch):
+        if path.exists():
+            shutil.rmtree(path)
     record = {**record, "step": step, "digest": digest(state)}
     args = ocp.args.Composite(
         state=ocp.args.StandardSave(jax.tree.map(np.asarray, state)),
         record=ocp.args.JsonSave(record),
     )
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-        checkpointer.save(target, args=args)
+        checkpointer.save(scratch, args=args)
+    write_json(scratch / FILES, {"structure": structure(state), "files": _files(scratch)})
+    scratch.rename(target)
     for old in steps(folder)[:-KEPT]:
         if old not in keep:
             shutil.rmtree(path_of(folder, old))
@@ -87,6 +104,7 @@ def restore(folder: Path, step: int, like: PyTree) -> Checkpoint:
     import orbax.checkpoint as ocp
 
     source = path_of(folder, step).absolute()
+    _compare(source, like)
     abstract = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
     args = ocp.args.Composite(
         state=ocp.args.StandardRestore(abstract), record=ocp.args.JsonRestore()
@@ -101,6 +119,38 @@ def restore(folder: Path, step: int, like: PyTree) -> Checkpoint:
     if not intact:
         raise ValueError(f"checkpoint {source} is damaged: its digest does not match its content")
     return Checkpoint(state, record)
+
+
+def _files(source: Path) -> dict[str, str]:
+    """SHA-256 of every file of a checkpoint."""
+    paths = sorted(path for path in source.rglob("*") if path.is_file() and path.name != FILES)
+    return {
+        path.relative_to(source).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in paths
+    }
+
+
+def _compare(source: Path, like: PyTree) -> None:
+    """Refuse files that are not as written, and a state of another structure."""
+    if not source.is_dir():
+        raise ValueError(f"there is no checkpoint {source}")
+    if not (source / FILES).exists():  # then Orbax and the digest of the state have to do
+        return
+    try:
+        written = json.loads((source / FILES).read_text())
+        wanted, files = written["structure"], written["files"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"checkpoint {source} is damaged: {FILES} cannot be read") from error
+    found = _files(source)
+    for name in files:
+        if found.get(name) != files[name]:
+            what = "has changed" if name in found else "is missing"
+            raise ValueError(f"checkpoint {source} is damaged: its file {name} {what}")
+    if wanted != structure(like):
+        raise ValueError(
+            f"checkpoint {source} is of another configuration: its arrays have other names, "
+            "shapes or dtypes; restore it with the model and optimizer that made it"
+        )
 
 
 def restore_last(folder: Path, like: PyTree) -> Checkpoint | None:
@@ -124,14 +174,17 @@ def restore_last(folder: Path, like: PyTree) -> Checkpoint | None:
             warnings.warn(f"{problem}; falling back to step {step}", stacklevel=2)
         return checkpoint
     if problems:
-        raise ValueError(f"no checkpoint in {folder} can be read; the newest: {problems[0]}")
+        raise ValueError(
+            f"no checkpoint in {folder} can be read, so train anew; the newest: {problems[0]}"
+        )
     return None
 
 
 def sweep(folder: Path, *, after: int) -> None:
     """Remove what a killed process left half written, and checkpoints after step `after`."""
-    for path in folder.glob("*orbax-checkpoint-tmp*"):
-        shutil.rmtree(path, ignore_errors=True)
+    for pattern in (f"{SCRATCH}{PREFIX}*", "*orbax-checkpoint-tmp*"):
+        for path in folder.glob(pattern):
+            shutil.rmtree(path, ignore_errors=True)
     for step in steps(folder):
         if step > after:
             shutil.rmtree(path_of(folder, step))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -102,6 +103,14 @@ class Config:
             value = getattr(self, field)
             if value is not None and value < 1:
                 raise ValueError(f"{field} must be at least 1, but got {value}.")
+        for field in ("rate", "inner_rate", "clip"):
+            value = getattr(self, field)
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{field} must be finite and not negative, but got {value}.")
+        if not self.hidden or min(self.hidden) < 1:
+            raise ValueError(f"hidden must be layer widths of at least 1, but got {self.hidden}.")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be at least 0 and below 2**32, but got {self.seed}.")
         if min(self.inner_steps, self.eval_inner_steps or 0) < 0:
             raise ValueError("inner_steps and eval_inner_steps must not be negative.")
         for field in ("rotations", "eval_rotations"):
@@ -117,6 +126,20 @@ class Config:
         )
 
 
+GROUPS: dict[str, tuple[str, ...]] = {  # the boxes of `jmeta train --help`
+    "learner": (
+        *("algorithm", "inner_steps", "eval_inner_steps", "inner_rate", "inner_optimizer", "remat"),
+    ),
+    "data": ("dataset", "split", "size"),
+    "episode": (
+        *("ways", "shots", "queries", "train_ways", "train_shots", "train_queries"),
+        *("rotations", "eval_rotations", "within_group"),
+    ),
+    "network": ("network", "filters", "hidden", "norm"),
+    "training": ("steps", "tasks", "rate", "optimizer", "schedule", "halve_every", "clip", "seed"),
+    "evaluation": ("validate_every", "validation_episodes", "episodes", "log_every"),
+    "device": ("devices", "chunk"),
+}
 _CHOICES = {
     "algorithm": ALGORITHMS,
     "network": NETWORKS,

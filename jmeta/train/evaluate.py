@@ -32,6 +32,8 @@ def load_run(out: str | Path, config: Config | None = None, *, root: str | None 
     if last is None:
         raise ValueError(f"{out} has no checkpoint yet; train it with `jmeta train --out {out}`.")
     best = last.record["best"]
+    if best["step"] == 0:  # interrupted before the first validation: the last is all there is
+        best = {"step": last.record["step"], "value": None}
     if best["step"] != last.record["step"]:
         last = checkpoint.restore(folder, best["step"], like)
     return parts, programs.replicate(last.state.params, parts.mesh), best
@@ -63,18 +65,18 @@ def evaluate_run(
     """
     stored = records.read_config(Path(out))
     train_ways, train_shots, train_queries = stored.training()
-    asked = {
+    asked: dict[str, Any] = {
+        "train_ways": train_ways,
+        "train_shots": train_shots,
+        "train_queries": train_queries,
         "episodes": episodes,
         "ways": ways,
         "shots": shots,
         "queries": queries,
         "eval_inner_steps": inner_steps,
     }
-    config = dataclasses.replace(
-        stored,
-        **{"train_ways": train_ways, "train_shots": train_shots, "train_queries": train_queries},
-        **{name: value for name, value in asked.items() if value is not None},
-    )
+    given = {name: value for name, value in asked.items() if value is not None}
+    config = dataclasses.replace(stored, **given)
     parts, params, best = load_run(out, config, root=root)
     return {
         "schema": report.SCHEMA,

@@ -145,17 +145,19 @@ def _length(config: Config, step: int) -> int:
 
 
 def _summary(
-    parts: Parts, out: Path, step: int, losses: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
+    parts: Parts, out: Path, step: int, losses: np.ndarray, scores: np.ndarray
+) -> dict[str, Any]:
     """One line of metrics; refuses a loss that is not finite."""
     if not np.isfinite(losses).all():
         bad = step - len(losses) + int(np.argmin(np.isfinite(losses))) + 1
-        kept = checkpoint.steps(out / "checkpoints")
-        last = f"the checkpoint of step {kept[-1]} is kept" if kept else "no checkpoint was made"
-        raise Diverged(
-            f"the loss is {losses[~np.isfinite(losses)][0]} at step {bad}; {last}. "
-            "Lower --rate or --inner-rate, or set --clip 10."
-        )
+        raise _diverged(out, f"the loss is {losses[~np.isfinite(losses)][0]} at step {bad}")
     return {"step": step, "loss": float(losses.mean()), parts.built.metric: float(scores.mean())}
+
+
+def _diverged(out: Path, what: str) -> Diverged:
+    kept = checkpoint.steps(out / "checkpoints")
+    last = f"the checkpoint of step {kept[-1]} is kept" if kept else "no checkpoint was made"
+    return Diverged(f"{what}; {last}. Lower --rate or --inner-rate, or set --clip 10.")
 
 
 Validate = Callable[[TrainState], dict[str, Any]]
@@ -172,6 +174,8 @@ def _validator(parts: Parts) -> Validate | None:
 
     def validate(state: TrainState) -> dict[str, Any]:
         found = built.report(*predict(state.params, built.val, key))[built.metric]
+        if not np.isfinite(found.mean):
+            return {"validation": None, "ci95": None}
         return {"validation": found.mean, "ci95": found.ci95}
 
     return validate
@@ -186,7 +190,12 @@ def _validated(
     validate: Validate | None,
     progress: Progress,
 ) -> Best:
-    """Validate, record it, and say which step is the best so far (the last, without classes)."""
+    """Validate, record it, and say which step is the best so far (the last, without classes).
+
+    Adaptation that diverges on one task makes a mean infinite; such a step is never the best.
+    """
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)):
+        raise _diverged(out, f"a parameter is not finite at step {step}")
     if validate is None:
         return Best(step, None)
     line = {"step": step, **validate(state)}
@@ -194,6 +203,8 @@ def _validated(
     progress({"event": "validation", **line})
     value = line["validation"]
     sign = 1 if parts.built.higher_is_better else -1
+    if value is None:
+        return best if best.value is not None else Best(step, None)
     if best.value is None or sign * value > sign * best.value:
         return Best(step, value)
     return best

@@ -29,7 +29,7 @@ def curves(lines: list[dict[str, Any]], *, metric: str, path: Path) -> None:
     from matplotlib.figure import Figure
 
     train = [line for line in lines if "loss" in line]
-    val = [line for line in lines if "validation" in line]
+    val = [line for line in lines if line.get("validation") is not None]
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     at = [line["step"] for line in train]

@@ -25,7 +25,7 @@ _MAML_OMNIGLOT = Config(
 )
 
 
-def _protonet_omniglot(shots: int) -> Config:
+def _protonet_omniglot(shots: int, steps: int) -> Config:
     """60-way episodes with 5 queries a class (Snell et al. 2017)."""
     return Config(
         algorithm="protonet",
@@ -38,7 +38,7 @@ def _protonet_omniglot(shots: int) -> Config:
         train_queries=5,
         rotations=4,
         eval_rotations=4,
-        steps=5000,
+        steps=steps,
         schedule="cosine",
         validate_every=250,
         validation_episodes=200,
@@ -47,8 +47,8 @@ def _protonet_omniglot(shots: int) -> Config:
 
 PRESETS: dict[str, Config] = {
     "glyphs": Config(),
-    "omniglot-protonet-1shot": _protonet_omniglot(1),
-    "omniglot-protonet-5shot": _protonet_omniglot(5),
+    "omniglot-protonet-1shot": _protonet_omniglot(1, 4000),
+    "omniglot-protonet-5shot": _protonet_omniglot(5, 3000),
     "omniglot-maml-5way-1shot": _MAML_OMNIGLOT,
     "sinusoid-maml": Config(
         algorithm="maml",
@@ -65,8 +65,8 @@ PRESETS: dict[str, Config] = {
         steps=70_000,
         tasks=25,
         schedule="constant",
-        validate_every=5000,
-        validation_episodes=600,
+        validate_every=1000,
+        validation_episodes=2000,
         episodes=600,
         log_every=1000,
     ),

@@ -71,8 +71,9 @@ def mesh_for(config: Config) -> Mesh:
 
 
 def chunk_for(config: Config) -> int | None:
-    """Tasks differentiated at once on a device."""
-    return config.chunk or (1 if jax.default_backend() == "cpu" else None)
+    """Tasks differentiated at once on a device: one on a CPU if the network convolves."""
+    alone = jax.default_backend() == "cpu" and config.network != "mlp"
+    return config.chunk or (1 if alone else None)
 
 
 def initial_state(parts: Parts) -> TrainState:
@@ -102,7 +103,7 @@ def dispatch(parts: Parts) -> Dispatch:
     base = keys(config.seed).train
 
     def updates(state: TrainState, pool: Any, *, length: int) -> tuple:
-        def of_key(params: Params, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def of_key(params: Params, key: Any) -> tuple[jax.Array, jax.Array]:
             task = built.sample_train(key, pool)
             value, outputs = loss(params, task)
             return value, built.score(outputs, task.query.y)
@@ -125,7 +126,7 @@ Predict = Callable[[Params, Any, jax.Array], tuple[Outputs, Targets]]
 
 def predict(parts: Parts, learner: Learner, *, episodes: int) -> Predict:
     """`(params, pool, key) -> (outputs [E, Q, ...], targets [E, Q, ...])`, jitted."""
-    chunk = 1 if jax.default_backend() == "cpu" else min(episodes, 64)
+    chunk = chunk_for(parts.config) or min(episodes, 64)
 
     def run(params: Params, pool: Any, key: jax.Array) -> tuple[Outputs, Targets]:
         def sample(key: jax.Array) -> core.Task:

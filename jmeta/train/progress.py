@@ -30,7 +30,11 @@ def both(*listeners: Progress) -> Progress:
 def _describe(event: Event) -> str:
     """`name value` for every number a person watches."""
     names = ("loss", "accuracy", "mse", "validation")
-    return "  ".join(f"{name} {event[name]:.4f}" for name in names if name in event)
+    found = {name: event[name] for name in names if name in event}
+    words = [f"{n} {'not finite' if v is None else f'{v:.4f}'}" for n, v in found.items()]
+    if event.get("ci95") is not None:
+        words[-1] += f" ± {event['ci95']:.4f}"
+    return "  ".join(words)
 
 
 def lines(event: Event) -> None:
@@ -40,7 +44,7 @@ def lines(event: Event) -> None:
         rate = event["tasks"] / event["seconds"]
         print(f"step {event['step']}  {_describe(event)}  {rate:.1f} tasks/s", flush=True)
     elif kind == "validation":
-        print(f"step {event['step']}  {_describe(event)} ± {event['ci95']:.4f}", flush=True)
+        print(f"step {event['step']}  {_describe(event)}", flush=True)
     elif kind in ("resumed", "test"):
         print(f"{kind}: {event.get('step', event.get('what'))}", flush=True)
 
@@ -74,7 +78,7 @@ def bar() -> Iterator[Progress]:
                 seen["rate"] = f"{event['tasks'] / event['seconds']:.0f} tasks/s"
                 display.update(job, completed=event["step"], description="meta-training")
             elif kind == "validation":
-                seen["validation"] = f"{_describe(event)} ± {event['ci95']:.4f}"
+                seen["validation"] = _describe(event)
             elif kind == "test":
                 display.update(job, description=event["what"])
             elif kind == "resumed":
@@ -97,15 +101,18 @@ def tensorboard(folder: Path) -> Iterator[Progress]:
         raise ValueError(
             "--tensorboard needs tensorboardX: pip install 'jmeta[tensorboard]'."
         ) from error
-    writer = SummaryWriter(str(folder))
+    opened: list[Any] = []  # at the first number, when the run has checked its folder
 
     def write(event: Event) -> None:
         if event["event"] in ("train", "validation"):
+            if not opened:
+                opened.append(SummaryWriter(str(folder)))
             for name, value in event.items():
                 if isinstance(value, float):
-                    writer.add_scalar(f"{event['event']}/{name}", value, event["step"])
+                    opened[0].add_scalar(f"{event['event']}/{name}", value, event["step"])
 
     try:
         yield write
     finally:
-        writer.close()
+        for writer in opened:
+            writer.close()

@@ -12,8 +12,18 @@ def open_folder(config: Config, out: Path, *, resume: bool) -> None:
     """Make the folder of a run, or check that it holds this very run.
 
     Raises:
-        ValueError: it holds a run and `resume` is false, or a run of another configuration.
+        ValueError: it holds a run and `resume` is false, or a run of another configuration, or
+            it cannot be written.
     """
+    try:
+        _open(config, out, resume=resume)
+    except OSError as error:
+        raise ValueError(
+            f"{out} cannot be written ({error.strerror}); name another --out."
+        ) from error
+
+
+def _open(config: Config, out: Path, *, resume: bool) -> None:
     stored = out / "config.json"
     if stored.exists():
         if not resume:
@@ -23,7 +33,8 @@ def open_folder(config: Config, out: Path, *, resume: bool) -> None:
         strange = differences(read_config(out), config)
         if strange:
             raise ValueError(
-                f"the checkpoint in {out} is of another configuration: {'; '.join(strange)}."
+                f"the checkpoint in {out} is of another configuration: {'; '.join(strange)}; "
+                "resume with the options it began with, or name another --out."
             )
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is not empty and holds no run; name another --out.")

@@ -1,0 +1,158 @@
+"""A killed run ends as an undisturbed one, bit for bit: python benchmarks/resume.py
+
+Trains prototypical networks on the built-in glyphs once undisturbed, once killed by SIGKILL at
+random moments and resumed after each, and once with its last checkpoint truncated. Compares the
+best and the last checkpoint, the metrics of every step and the result. About seven minutes on two
+cores; `--kills 2` for a short look. Written to benchmarks/results/resume.json.
+"""
+
+import argparse
+import json
+import os
+import random
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import common
+
+from jmeta.train import checkpoint, load_run, programs, records
+
+OPTIONS = (
+    *("--dataset", "glyphs", "--filters", "16", "--queries", "5", "--tasks", "2"),
+    *("--steps", "600", "--validate-every", "100", "--log-every", "20"),
+    *("--validation-episodes", "40", "--episodes", "600"),
+)
+
+
+def start(out: Path) -> subprocess.Popen[str]:
+    """`jmeta train`, resumed where there is something to resume."""
+    words = [sys.executable, "-m", "jmeta", "train", *OPTIONS, "--out", str(out), "--resume"]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(out: Path) -> tuple[float, str]:
+    """Run to the end: seconds, and what was said on stderr."""
+    begun = time.perf_counter()
+    process = start(out)
+    said, complaint = process.communicate()
+    if process.returncode:
+        raise SystemExit(f"{shlex.join(process.args)} failed:\n{said}{complaint}")  # type: ignore[arg-type]
+    return time.perf_counter() - begun, complaint.strip()
+
+
+def last_step(out: Path) -> int:
+    """Step of the last line of metrics.jsonl."""
+    return max((line["step"] for line in records.read(out)), default=0)
+
+
+def kill_at_random(out: Path, *, seed: int, number: int, seconds: float) -> dict[str, Any]:
+    """Start or resume the run, and kill it after a random share of an undisturbed run's time.
+
+    Half of the kills count from the start of the process (start, compilation, restoring), half
+    from its first line of output (updates, validations, checkpoints, the test).
+    """
+    draw = random.Random(f"{seed} {number}")
+    process = start(out)
+    in_the_middle = bool(number % 2)
+    if in_the_middle and process.stdout is not None:
+        process.stdout.readline()
+    delay = draw.uniform(0, 0.25 if in_the_middle else 0.75) * seconds
+    time.sleep(delay)
+    finished = process.poll() is not None
+    if not finished:
+        os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    found = {"number": number, "delay_seconds": delay, "after_output": in_the_middle}
+    kept = checkpoint.steps(out / "checkpoints")
+    return {**found, "had_finished": finished, "step": last_step(out), "checkpoints": kept}
+
+
+def fingerprint(out: Path) -> dict[str, Any]:
+    """All that must be equal: states, every step's metrics, the result."""
+    parts, params, best = load_run(out)
+    like = programs.initial_state(parts)
+    last = checkpoint.restore_last(out / "checkpoints", like)
+    assert last is not None
+    result = common.read(out / "result.json")
+    lines = [{**line, "tasks_per_second": None} for line in records.read(out)]
+    return {
+        "best_parameters": checkpoint.digest(params),
+        "best": best,
+        "last_state": checkpoint.digest(last.state),
+        "last_step": last.record["step"],
+        "lines": json.dumps(lines),
+        **{name: result[name] for name in ("metrics", "inductive", "protocol")},
+    }
+
+
+def truncate_last(out: Path) -> str:
+    """Cut the largest file of the last checkpoint in half; its name."""
+    folder = out / "checkpoints"
+    newest = checkpoint.path_of(folder, checkpoint.steps(folder)[-1])
+    files = [path for path in newest.rglob("*") if path.is_file()]
+    victim = max(files, key=lambda path: path.stat().st_size)
+    victim.write_bytes(victim.read_bytes()[: victim.stat().st_size // 2])
+    return victim.relative_to(folder).as_posix()
+
+
+def unequal(left: dict[str, Any], right: dict[str, Any]) -> list[str]:
+    """Names of the entries that differ."""
+    return [name for name in left if left[name] != right[name]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    common.use_all_cores()
+    with tempfile.TemporaryDirectory() as scratch:
+        record = measure(Path(scratch), kills=asked.kills, seed=asked.seed)
+    common.write("resume", record)
+    killed = sum(not kill["had_finished"] for kill in record["kills"])
+    print(f"{killed} SIGKILLs, identical: {record['identical']}")
+    print(f"truncated checkpoint: {record['truncated']['said']}")
+    if not record["identical"]:
+        sys.exit(1)
+
+
+def measure(scratch: Path, *, kills: int, seed: int) -> dict[str, Any]:
+    """The undisturbed, the killed and the damaged run, compared."""
+    plain, killed, damaged = scratch / "plain", scratch / "killed", scratch / "damaged"
+    seconds, _ = finish(plain)
+    print(f"undisturbed: {seconds:.0f} s", flush=True)
+    events = []
+    for number in range(kills):
+        events.append(kill_at_random(killed, seed=seed, number=number, seconds=seconds))
+        print(json.dumps(events[-1]), flush=True)
+    finish(killed)
+    shutil.copytree(plain, damaged)
+    victim = truncate_last(damaged)
+    _, said = finish(damaged)
+    wanted = fingerprint(plain)
+    differing = {
+        "killed": unequal(wanted, fingerprint(killed)),
+        "truncated": unequal(wanted, fingerprint(damaged)),
+    }
+    told = "falling back" in said
+    return {
+        "options": shlex.join(OPTIONS),
+        "seconds_undisturbed": seconds,
+        "kills": events,
+        "truncated": {"file": victim, "said": said.replace(str(scratch), "..."), "told": told},
+        "compared": list(wanted),
+        "differing": differing,
+        "identical": told and not any(differing.values()),
+        "accuracy": wanted["metrics"]["accuracy"],
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,323 @@
+"""The `jmeta` command: what it prints, and one clear line for every mistake of a user."""
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jmeta import cli, data
+from jmeta.train import Config, evaluate_run, run
+from jmeta.train.records import write_json
+
+TINY = (
+    *("--algorithm", "maml", "--dataset", "sinusoid", "--network", "mlp", "--norm", "none"),
+    *("--hidden", "8", "--inner-rate", "0.01", "--queries", "5", "--steps", "4", "--tasks", "2"),
+    *("--validate-every", "2", "--validation-episodes", "4", "--log-every", "2"),
+    *("--episodes", "8"),
+)
+
+
+def command(*words: str) -> int:
+    """The exit code of a command."""
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(list(words))
+    return stopped.value.code or 0
+
+
+@pytest.fixture
+def refused(capsys):
+    """Run a command that must be refused; its one line."""
+
+    def tell(*words: str) -> str:
+        assert command(*words) == 2
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err + said.out
+        assert said.err.startswith("jmeta: error: ") and said.err.endswith("\n")
+        assert said.err.count("\n") == 1, said.err
+        return said.err.removeprefix("jmeta: error: ").rstrip("\n")
+
+    return tell
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory) -> Path:
+    """A finished tiny run."""
+    out = tmp_path_factory.mktemp("done") / "run"
+    assert command("train", *TINY, "--out", str(out)) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def arrays(tmp_path_factory) -> str:
+    """A set of 12 classes of 4 examples: 4 for each part."""
+    path = tmp_path_factory.mktemp("arrays") / "set.npz"
+    x = np.random.default_rng(0).integers(0, 255, (48, 16, 16), dtype=np.uint8)
+    np.savez(path, x=x, y=np.repeat(np.arange(12), 4))
+    return f"arrays:{path}"
+
+
+def folder_with(root: Path, *, empty: bool) -> Path:
+    """Class folders of one image each; one of them without."""
+    from PIL import Image
+
+    for name in ("a", "b", "c", "d", "e", "f"):
+        (root / name).mkdir(parents=True)
+        if not (empty and name == "c"):
+            Image.new("L", (8, 8)).save(root / name / "1.png")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["trian"], "unknown command 'trian': choose one of train, evaluate, data list"),
+        (["data"], "unknown command 'data'"),
+        (["train", "--algorithm", "mamll"], "unknown algorithm 'mamll': choose one of maml,"),
+        (["train", "--dataset", "omniglott"], "no data set 'omniglott'; did you mean 'omniglot'"),
+        (["data", "info", "omniglott"], "no data set 'omniglott'; did you mean 'omniglot'"),
+        (["train", "--preset", "glyph"], "unknown preset 'glyph': choose one of glyphs"),
+        (["train", "--preset"], "--preset"),
+        (["train", "--dataset", "glyphs", "--split", "lake"], "split='lake' for glyphs"),
+        (["train", "--wayz", "5"], "no option --wayz; did you mean --ways?"),
+        (["evaluate", "runs", "--no-such"], "jmeta evaluate has no option --no-such"),
+        (["train", "--ways", "five"], "--ways must be a whole number, but got 'five'"),
+        (["train", "--ways", "2.5"], "--ways must be a whole number, but got '2.5'"),
+        (["train", "--ways"], "--ways must be a whole number, but got 'nothing'"),
+        (["train", "--rate=fast"], "--rate must be a number, but got 'fast'"),
+        (["train", "--ways", "0"], "ways must be at least 1, but got 0"),
+        (["train", "stray"], "stray"),
+        (["train", "--hidden", "8", "x"], "x"),
+        (["train", "--resume"], "--resume needs the folder"),
+        (["evaluate"], "DIR"),
+        (["evaluate", "/nowhere/at/all"], "/nowhere/at/all does not exist: expected a folder"),
+        (["data", "info"], "NAME"),
+        (["data", "info", "folder:/nowhere/at/all"], "/nowhere/at/all"),
+        (["data", "info", "arrays:/nowhere/a.npz"], "/nowhere/a.npz"),
+        (["data", "prepare", "glyphs", "--source", "/tmp"], "only omniglot"),
+        (["train", "--dataset", "sinusoid"], "sinusoid is a regression family, but protonet"),
+    ],
+)
+def test_a_mistake_is_one_line(words, says, refused, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert says in refused(*words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_more_ways_than_classes(arrays, refused, tmp_path):
+    words = ("--dataset", arrays, "--split", "0.4,0.3,0.3", "--ways", "7", "--queries", "1")
+    said = refused("train", *words, "--out", str(tmp_path / "run"))
+    assert "train classes" in said and "7" in said
+    config = Config(dataset=arrays, split="0.4,0.3,0.3", ways=7, queries=1)
+    with pytest.raises(ValueError) as raised:
+        run(config, tmp_path / "run")
+    assert str(raised.value) == said and not (tmp_path / "run").exists()
+
+
+def test_more_examples_than_a_class_has(arrays, refused, tmp_path):
+    words = ("--dataset", arrays, "--ways", "2", "--shots", "3", "--queries", "2")
+    said = refused("train", *words, "--out", str(tmp_path / "run"))
+    assert "train classes" in said and "4" in said
+    with pytest.raises(ValueError) as raised:
+        run(Config(dataset=arrays, ways=2, shots=3, queries=2), tmp_path / "run")
+    assert str(raised.value) == said
+
+
+def test_an_unknown_split_of_omniglot(refused, tmp_path, monkeypatch):
+    for part in ("images_background", "images_evaluation"):
+        with zipfile.ZipFile(tmp_path / f"{part}.zip", "w") as archive:
+            archive.writestr(f"{part}/A/character01/0001_01.png", b"")
+    monkeypatch.setenv("JMETA_DATA", str(tmp_path))
+    monkeypatch.setenv("JMETA_CACHE", str(tmp_path / "cache"))
+    said = refused("train", "--dataset", "omniglot", "--split", "lakes")
+    assert "lakes" in said and "vinyals" in said and "lake" in said
+
+
+def test_a_corrupt_omniglot_archive(refused, tmp_path, monkeypatch):
+    for part in ("images_background", "images_evaluation"):
+        (tmp_path / f"{part}.zip").write_bytes(b"PK\x03\x04 cut off")
+    monkeypatch.setenv("JMETA_DATA", str(tmp_path))
+    monkeypatch.setenv("JMETA_CACHE", str(tmp_path / "cache"))
+    said = refused("train", "--dataset", "omniglot", "--out", str(tmp_path / "run"))
+    assert "images_" in said
+    assert refused("data", "info", "omniglot") == said
+    with pytest.raises(ValueError) as raised:
+        data.load("omniglot")
+    assert " ".join(str(raised.value).split()) == said
+
+
+def test_a_missing_omniglot_says_where_it_was_looked_for(refused, tmp_path, monkeypatch):
+    monkeypatch.setenv("JMETA_DATA", str(tmp_path))
+    monkeypatch.setenv("JMETA_CACHE", str(tmp_path))
+    assert str(tmp_path) in refused("train", "--dataset", "omniglot")
+
+
+def test_a_class_folder_without_an_image(refused, tmp_path, monkeypatch):
+    monkeypatch.setenv("JMETA_CACHE", str(tmp_path / "cache"))
+    root = folder_with(tmp_path / "set", empty=True)
+    said = refused("train", "--dataset", f"folder:{root}", "--out", str(tmp_path / "run"))
+    assert "c" in said and "image" in said
+    with pytest.raises(ValueError) as raised:
+        data.load(f"folder:{root}")
+    assert " ".join(str(raised.value).split()) == said
+
+
+def test_out_that_holds_a_run(done, refused):
+    assert "holds a run already; go on with it by --resume" in refused(
+        "train", *TINY, "--out", str(done)
+    )
+
+
+def test_resume_with_another_option(done, refused):
+    said = refused("train", "--out", str(done), "--resume", "--inner-rate", "0.5")
+    assert "of another configuration: inner_rate is 0.01 there and 0.5 here" in said
+
+
+def test_resume_takes_the_stored_options(done, capsys):
+    before = json.loads((done / "result.json").read_text())
+    assert command("train", "--out", str(done), "--resume") == 0
+    assert json.loads((done / "result.json").read_text())["metrics"] == before["metrics"]
+    assert "tasks per second" in capsys.readouterr().out
+
+
+def test_a_damaged_config_of_a_run(done, refused, tmp_path):
+    for text in ("{", "[]", '{"way": 3}', '{"ways": "x"}'):
+        (tmp_path / "config.json").write_text(text)
+        assert "config" in refused("evaluate", str(tmp_path))
+
+
+def test_a_checkpoint_of_another_configuration(done, refused, tmp_path):
+    out = Path(shutil.copytree(done, tmp_path / "run"))
+    config = json.loads((out / "config.json").read_text())
+    write_json(out / "config.json", {**config, "hidden": [16]})
+    assert "of another configuration" in refused("evaluate", str(out))
+
+
+def test_a_damaged_checkpoint_is_one_warning(done, tmp_path, capsys):
+    out = Path(shutil.copytree(done, tmp_path / "run"))
+    files = (out / "checkpoints" / "step_00000004").rglob("manifest.ocdbt")
+    for path in files:
+        path.write_bytes(b"")
+    assert command("evaluate", str(out)) == 0
+    said = capsys.readouterr().err
+    assert said.startswith("jmeta: warning: ") and said.count("\n") == 1
+    assert "falling back to step 2" in said
+
+
+def test_paths_that_cannot_be_written(done, refused, tmp_path):
+    (tmp_path / "file").write_text("")
+    said = refused("train", *TINY, "--out", str(tmp_path / "file" / "run"))
+    assert "cannot be written" in said and "name another --out" in said
+    said = refused("evaluate", str(done), "--json", str(tmp_path / "no" / "record.json"))
+    assert "record.json" in said and "name a path" in said
+
+
+def test_evaluate_prints_and_writes(done, tmp_path, capsys):
+    record = tmp_path / "record.json"
+    words = ("--episodes", "6", "--shots", "3", "--inner-steps", "2", "--json", str(record))
+    assert command("evaluate", str(done), *words) == 0
+    said = capsys.readouterr()
+    assert "sinusoid, test, 3 points, 6 episodes" in said.out and "mse" in said.out
+    found = json.loads(record.read_text())
+    assert found["protocol"]["shots"] == 3 and found["protocol"]["inner_steps"] == 2
+    assert found["metrics"] == evaluate_run(done, episodes=6, shots=3, inner_steps=2)["metrics"]
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
+def test_help_names_every_command(words, capsys):
+    assert command(*words) == 0
+    said = capsys.readouterr().out
+    for name in ("train", "evaluate DIR", "data list", "data info NAME", "data prepare NAME"):
+        assert name in said
+    assert "presets: glyphs" in said
+
+
+def test_help_of_train_has_flat_options_in_groups(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    assert command("train", "--help") == 0
+    said = capsys.readouterr().out
+    for flag in ("--out DIR", "--preset NAME", "--ways INT", "--inner-rate FLOAT", "--resume"):
+        assert flag in said
+    for title in ("learner options", "data options", "episode options", "training options"):
+        assert title in said
+    assert "--config" not in said and "{None}" not in said and "--no-" not in said
+
+
+@pytest.mark.parametrize("name", ["evaluate", "data list", "data info", "data prepare"])
+def test_every_command_has_help(name, capsys):
+    assert command(*name.split(), "--help") == 0
+    assert f"usage: jmeta {name}" in capsys.readouterr().out
+
+
+def test_data_list_and_info(arrays, capsys):
+    assert command("data", "list") == 0
+    said = capsys.readouterr().out
+    assert "glyphs" in said and "omniglot" in said and "folder:<path>" in said
+    assert command("data", "info", arrays, "--split", "0.5,0.25,0.25") == 0
+    parts = json.loads(capsys.readouterr().out)["parts"]
+    assert parts["train"]["classes"] == 6 and parts["test"]["smallest_class"] == 4
+
+
+def test_data_info_of_glyphs(capsys):
+    assert command("data", "info", "glyphs") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["name"] == "glyphs" and facts["image"] == [28, 28, 1] and facts["hash"]
+
+
+def test_a_run_without_a_folder_gets_a_new_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "sinusoid").mkdir(parents=True)
+    asked: list[Path] = []
+
+    def note(config, out, **options):
+        asked.append(out)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(cli.loop, "run", note)
+    assert command("train", *TINY) == 2
+    assert command("train", "--preset", "sinusoid-maml") == 2
+    assert [str(out) for out in asked] == ["runs/sinusoid-2", "runs/sinusoid-maml"]
+
+
+def test_options_change_a_preset(monkeypatch):
+    asked: list[Config] = []
+
+    def note(config, out, **options):
+        asked.append(config)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(cli.loop, "run", note)
+    command("train", "--preset", "sinusoid-maml", "--seed", "3", "--inner-steps=2", "--remat")
+    (config,) = asked
+    assert (config.seed, config.inner_steps, config.remat, config.tasks) == (3, 2, True, 25)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (KeyboardInterrupt(), 130, "jmeta: interrupted"),
+        (cli.loop.Interrupted("stopped at step 2"), 130, "jmeta: stopped at step 2"),
+        (cli.loop.Diverged("the loss is nan"), 1, "jmeta: error: the loss is nan"),
+        (PermissionError(13, "Permission denied", "/x"), 2, "cannot use /x: Permission denied"),
+    ],
+    ids=["keyboard", "interrupted", "diverged", "permission"],
+)
+def test_every_end_is_one_line(error, code, says, monkeypatch, capsys):
+    def fail(*args, **options):
+        raise error
+
+    monkeypatch.setattr(cli.loop, "run", fail)
+    assert command("train", *TINY) == code
+    said = capsys.readouterr().err
+    assert says in said and said.count("\n") == 1
+
+
+def test_the_module_is_a_command():
+    words = [sys.executable, "-m", "jmeta", "train", "--wayz", "3"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("jmeta: error: ") and done.stderr.count("\n") == 1

@@ -1,0 +1,145 @@
+"""The house rules that a parser can check: layers, light imports, examples, docstrings."""
+
+import ast
+import doctest
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import jmeta
+
+ROOT = Path(jmeta.__file__).parent
+MODULES = sorted(
+    ["jmeta", *(m.name for m in pkgutil.walk_packages([str(ROOT)], "jmeta."))],
+)
+# room -> the rooms of jmeta that it may import besides itself
+ALLOWED = {
+    "core": set(),
+    "nn": set(),
+    "learners": {"core"},
+    "data": {"core"},
+    "train": {"core", "learners", "nn", "data"},
+    "options": {"train"},
+    "cli": {"train", "data", "options"},
+    "__main__": {"cli"},
+    "": {"core", "learners"},  # jmeta/__init__.py
+}
+CORE_NEEDS = {"jax", "optax", "numpy", "jmeta"}
+HEAVY = ("tensorflow_datasets", "tensorflow", "matplotlib", "orbax", "tyro", "rich")
+
+
+def source_of(module: str) -> Path:
+    path = ROOT.joinpath(*module.split(".")[1:])
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def room_of(module: str) -> str:
+    return [*module.split("."), ""][1]
+
+
+def imports_of(module: str) -> set[str]:
+    """Every module that a file imports, also inside functions; `from a import b` may name a.b."""
+    found = set()
+    for node in ast.walk(ast.parse(source_of(module).read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import"
+            origin = node.module or ""
+            named = {f"{origin}.{alias.name}" for alias in node.names}
+            inner = named & set(MODULES)
+            found |= inner or {origin}
+            if inner and inner != named:
+                found.add(origin)
+    return found
+
+
+IMPORTS = {module: imports_of(module) for module in MODULES}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_one_way(module):
+    room = room_of(module)
+    rooms = {room_of(name) for name in IMPORTS[module] if name.split(".")[0] == "jmeta"}
+    assert rooms - {room} <= ALLOWED[room], f"{module} imports upward"
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if room_of(m) == "core"])
+def test_the_core_needs_little(module):
+    packages = {name.split(".")[0] for name in IMPORTS[module]}
+    assert packages - set(sys.stdlib_module_names) <= CORE_NEEDS
+
+
+def test_no_circle_between_modules():
+    graph = {m: {n for n in IMPORTS[m] if n in IMPORTS and n != m} for m in MODULES}
+    done: set[str] = set()
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, " -> ".join([*trail, module])
+        if module not in done:
+            for following in graph[module]:
+                visit(following, (*trail, module))
+            done.add(module)
+
+    for module in MODULES:
+        visit(module, ())
+
+
+def fresh(code: str) -> str:
+    """What a new interpreter prints; a failure shows its stderr."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_import_is_light_and_works_without_the_optional():
+    code = f"""
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {HEAVY!r}:
+            raise ImportError(name + " is not installed")
+sys.meta_path.insert(0, Blocker())
+import jmeta, jmeta.data
+loaded = dict.fromkeys(name.split(".")[0] for name in sys.modules)
+print([name for name in {HEAVY!r} if name in loaded])
+"""
+    assert fresh(code) == "[]"
+
+
+def test_import_pulls_in_nothing_heavy():
+    code = "import sys, jmeta; print([n for n in %r if n in sys.modules])" % (HEAVY,)  # noqa: UP031
+    assert fresh(code) == "[]"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples_run(module, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = importlib.import_module(module) if module != "jmeta.__main__" else jmeta
+    result = doctest.testmod(found, optionflags=doctest.ELLIPSIS, verbose=False)
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m != "jmeta.__main__"])
+def test_modules_and_public_names_are_documented(module):
+    found = importlib.import_module(module)
+    assert found.__doc__, f"{module} has no docstring"
+    if module == "jmeta" or source_of(module).name == "__init__.py":
+        bare = [
+            name
+            for name, value in vars(found).items()
+            if not name.startswith("_")
+            and (inspect.isclass(value) or inspect.isfunction(value))
+            and not value.__doc__
+        ]
+        assert not bare, f"{module}: {bare} have no docstring"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_files_are_short(module):
+    assert len(source_of(module).read_text().splitlines()) <= 300
