@@ -55,6 +55,8 @@ def sinusoid() -> str:
             if found["seed"] == seed
         ]
         lines.append(f"| `sinusoid_maml.json`, seed {seed} | {' | '.join(cells)} |")
+    mean = [f"{record['mean'][steps]:.3f}" for steps in ("1", "5", "10")]
+    lines.append(f"| mean of {len(seeds)} seeds | {' | '.join(mean)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -37,7 +37,7 @@ class Config:
     """Classes of a training episode. None: as in testing."""
     train_shots: int | None = None
     """Support examples a class in training. None: as in testing."""
-    train_queries: int | None = None
+    train_queries: int | None = 5
     """Query examples a class in training. None: as in testing."""
     rotations: int = 1
     """4: quarter turns of a training image are classes of their own; 1: none."""
@@ -48,7 +48,7 @@ class Config:
 
     network: str = "conv4"
     """conv4 (max-pool), conv4-strided (as in MAML), resnet12, or mlp."""
-    filters: int = 64
+    filters: int = 32
     """Channels of conv4; resnet12 has 1, 2.5, 5 and 10 times as many."""
     hidden: tuple[int, ...] = (40, 40)
     """Hidden units of mlp."""
@@ -66,9 +66,9 @@ class Config:
     remat: bool = False
     """Recompute inner steps in the backward pass: less memory, more time."""
 
-    steps: int = 1000
+    steps: int = 2000
     """Outer updates."""
-    tasks: int = 1
+    tasks: int = 4
     """Tasks an outer update (meta-batch)."""
     rate: float = 1e-3
     """Learning rate of the outer loop."""
