@@ -23,9 +23,7 @@ def main() -> None:
     model = nn.Conv4(outputs=5, filters=32, form="strided")
     params = model.init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
     solver = jmeta.unrolled(optax.sgd(0.4), 3)
-    loss = jmeta.episodic(
-        jmeta.maml(model.apply, jmeta.cross_entropy, solver), jmeta.cross_entropy
-    )
+    loss = jmeta.episodic(jmeta.maml(model.apply, jmeta.cross_entropy, solver), jmeta.cross_entropy)
     pool = data.load("glyphs").train
     sample = jax.vmap(lambda key: data.sample_episode(key, pool, ways=5, shots=1, queries=3))
     tasks = jax.jit(sample)(jax.random.split(jax.random.key(1), 16))
@@ -44,7 +42,12 @@ def main() -> None:
     assert error < 1e-5 and counts["all-reduce"] == 1 and sum(counts.values()) == 1
     common.write(
         "data_parallel",
-        {"devices": DEVICES, "relative_difference": error, "collectives": counts, "dtype": "float32"},
+        {
+            "devices": DEVICES,
+            "relative_difference": error,
+            "collectives": counts,
+            "dtype": "float32",
+        },
     )
 
 

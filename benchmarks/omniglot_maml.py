@@ -36,7 +36,9 @@ def main() -> None:
         result = train.run(config, out, resume=True, progress=lines)
         rows.append({"seed": seed, "config": dataclasses.asdict(config), **result})
         print(f"seed {seed}: transductive {common.percent(result['metrics']['accuracy'])}")
-        print(f"seed {seed}: inductive {common.percent(result['inductive']['metrics']['accuracy'])}")
+        print(
+            f"seed {seed}: inductive {common.percent(result['inductive']['metrics']['accuracy'])}"
+        )
     published = {"accuracy": 0.987, "ci95": 0.004, "source": "arXiv:1703.03400, Table 1"}
     common.write("omniglot_maml", {"published": published, "rows": rows})
 

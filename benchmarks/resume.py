@@ -3,7 +3,7 @@
 Trains prototypical networks on the built-in glyphs once undisturbed, once killed by SIGKILL at
 random moments and resumed after each, and once with its last checkpoint truncated. Compares the
 best and the last checkpoint, the metrics of every step and the result. About seven minutes on two
-cores; `--kills 2` for a short look. Written to benchmarks/results/resume.json.
+cores; `--kills 2 --steps 200` for a short look. Written to benchmarks/results/resume.json.
 """
 
 import argparse
@@ -26,21 +26,22 @@ from jmeta.train import checkpoint, load_run, programs, records
 
 OPTIONS = (
     *("--dataset", "glyphs", "--filters", "16", "--queries", "5", "--tasks", "2"),
-    *("--steps", "600", "--validate-every", "100", "--log-every", "20"),
+    *("--validate-every", "100", "--log-every", "20"),
     *("--validation-episodes", "40", "--episodes", "600"),
 )
 
 
-def start(out: Path) -> subprocess.Popen[str]:
+def start(out: Path, steps: int) -> subprocess.Popen[str]:
     """`jmeta train`, resumed where there is something to resume."""
-    words = [sys.executable, "-m", "jmeta", "train", *OPTIONS, "--out", str(out), "--resume"]
+    command = (sys.executable, "-m", "jmeta", "train", *OPTIONS, "--steps", str(steps))
+    words = [*command, "--out", str(out), "--resume"]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def finish(out: Path) -> tuple[float, str]:
+def finish(out: Path, steps: int) -> tuple[float, str]:
     """Run to the end: seconds, and what was said on stderr."""
     begun = time.perf_counter()
-    process = start(out)
+    process = start(out, steps)
     said, complaint = process.communicate()
     if process.returncode:
         raise SystemExit(f"{shlex.join(process.args)} failed:\n{said}{complaint}")  # type: ignore[arg-type]
@@ -52,14 +53,16 @@ def last_step(out: Path) -> int:
     return max((line["step"] for line in records.read(out)), default=0)
 
 
-def kill_at_random(out: Path, *, seed: int, number: int, seconds: float) -> dict[str, Any]:
+def kill_at_random(
+    out: Path, steps: int, *, seed: int, number: int, seconds: float
+) -> dict[str, Any]:
     """Start or resume the run, and kill it after a random share of an undisturbed run's time.
 
     Half of the kills count from the start of the process (start, compilation, restoring), half
     from its first line of output (updates, validations, checkpoints, the test).
     """
     draw = random.Random(f"{seed} {number}")
-    process = start(out)
+    process = start(out, steps)
     in_the_middle = bool(number % 2)
     if in_the_middle and process.stdout is not None:
         process.stdout.readline()
@@ -110,11 +113,12 @@ def unequal(left: dict[str, Any], right: dict[str, Any]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     common.use_all_cores()
     with tempfile.TemporaryDirectory() as scratch:
-        record = measure(Path(scratch), kills=asked.kills, seed=asked.seed)
+        record = measure(Path(scratch), asked.steps, kills=asked.kills, seed=asked.seed)
     common.write("resume", record)
     killed = sum(not kill["had_finished"] for kill in record["kills"])
     print(f"{killed} SIGKILLs, identical: {record['identical']}")
@@ -123,19 +127,20 @@ def main() -> None:
         sys.exit(1)
 
 
-def measure(scratch: Path, *, kills: int, seed: int) -> dict[str, Any]:
+def measure(scratch: Path, steps: int, *, kills: int, seed: int) -> dict[str, Any]:
     """The undisturbed, the killed and the damaged run, compared."""
     plain, killed, damaged = scratch / "plain", scratch / "killed", scratch / "damaged"
-    seconds, _ = finish(plain)
+    seconds, _ = finish(plain, steps)
     print(f"undisturbed: {seconds:.0f} s", flush=True)
     events = []
     for number in range(kills):
-        events.append(kill_at_random(killed, seed=seed, number=number, seconds=seconds))
+        event = kill_at_random(killed, steps, seed=seed, number=number, seconds=seconds)
+        events.append(event)
         print(json.dumps(events[-1]), flush=True)
-    finish(killed)
+    finish(killed, steps)
     shutil.copytree(plain, damaged)
     victim = truncate_last(damaged)
-    _, said = finish(damaged)
+    _, said = finish(damaged, steps)
     wanted = fingerprint(plain)
     differing = {
         "killed": unequal(wanted, fingerprint(killed)),
@@ -144,6 +149,7 @@ def measure(scratch: Path, *, kills: int, seed: int) -> dict[str, Any]:
     told = "falling back" in said
     return {
         "options": shlex.join(OPTIONS),
+        "steps": steps,
         "seconds_undisturbed": seconds,
         "kills": events,
         "truncated": {"file": victim, "said": said.replace(str(scratch), "..."), "told": told},

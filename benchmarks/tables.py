@@ -1,7 +1,7 @@
 """Write the README's table of results from the records.
 
-    python benchmarks/tables.py            # rewrites README.md between its markers
-    python benchmarks/tables.py --check    # fails if README.md is not what the records say
+python benchmarks/tables.py            # rewrites README.md between its markers
+python benchmarks/tables.py --check    # fails if README.md is not what the records say
 """
 
 import argparse
@@ -45,7 +45,10 @@ def sinusoid() -> str:
     record = load("sinusoid_maml")
     if not record:
         return ""
-    lines = ["\n| sinusoid, 5 points: MSE after | 1 step | 5 steps | 10 steps |", "|---|---|---|---|"]
+    lines = [
+        "\n| sinusoid, 5 points: MSE after | 1 step | 5 steps | 10 steps |",
+        "|---|---|---|---|",
+    ]
     lines.append("| MAML, published | 0.67 | 0.38 | 0.35 |")
     seeds = sorted({found["seed"] for found in record["rows"]})
     for seed in seeds:

@@ -62,8 +62,10 @@ def evaluate_(options: Evaluate) -> int:
 
 def _print_result(result: dict[str, Any]) -> None:
     protocol = result["protocol"]
-    episode = f"{protocol['ways']}-way {protocol['shots']}-shot" if protocol["ways"] else (
-        f"{protocol['shots']} points"
+    episode = (
+        f"{protocol['ways']}-way {protocol['shots']}-shot"
+        if protocol["ways"]
+        else (f"{protocol['shots']} points")
     )
     kind = "transductive" if protocol["transductive"] else "inductive"
     print(f"\n{protocol['dataset']}, test, {episode}, {protocol['episodes']} episodes ({kind})")

@@ -117,9 +117,7 @@ def test_evaluation_is_determined_by_its_key_and_shared_by_learners() -> None:
 
 
 def test_evaluation_on_two_devices_adapts_as_on_one() -> None:
-    learner = jmeta.maml(
-        lambda w, x: x @ w, jmeta.cross_entropy, jmeta.unrolled(optax.sgd(0.5), 3)
-    )
+    learner = jmeta.maml(lambda w, x: x @ w, jmeta.cross_entropy, jmeta.unrolled(optax.sgd(0.5), 3))
     arguments = (learner, jnp.zeros((3, 3)), _sample, jax.random.key(0))
     one = jmeta.predictions(*arguments, episodes=6)[0]
     two = jmeta.predictions(*arguments, episodes=6, mesh=jmeta.task_mesh(2))[0]

@@ -33,7 +33,9 @@ def _run(code: str) -> str:
 def test_the_python_runs() -> None:
     code = _python().replace("(300, 16)", "(2, 2)")
     assert code != _python()
-    assert "Estimate(mean=" in _run(code.replace("jax.random.key(2))", "jax.random.key(2), episodes=4)"))
+    assert "Estimate(mean=" in _run(
+        code.replace("jax.random.key(2))", "jax.random.key(2), episodes=4)")
+    )
 
 
 @pytest.mark.slow
@@ -45,7 +47,10 @@ def test_the_python_learns_as_printed() -> None:
 
 def test_the_first_two_commands() -> None:
     blocks = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
-    assert blocks[:2] == ["pip install -e . && jmeta train\n", "pip install -e '.[test]' && pytest\n"]
+    assert blocks[:2] == [
+        "pip install -e . && jmeta train\n",
+        "pip install -e '.[test]' && pytest\n",
+    ]
 
 
 def test_the_results_are_what_the_records_say() -> None:

@@ -11,9 +11,9 @@ from jmeta.train.programs import Parts
 from jmeta.train.progress import Progress, quiet
 
 
-def load_run(out: str | Path, config: Config | None = None, *, root: str | None = None) -> tuple[
-    Parts, Params, dict[str, Any]
-]:
+def load_run(
+    out: str | Path, config: Config | None = None, *, root: str | None = None
+) -> tuple[Parts, Params, dict[str, Any]]:
     """The parts of a run, its best parameters, and the record of the best checkpoint.
 
     Args:

@@ -52,7 +52,7 @@ def _protonet_omniglot(shots: int, steps: int) -> Config:
 PRESETS: dict[str, Config] = {
     "glyphs": Config(),
     "omniglot-protonet-1shot": _protonet_omniglot(1, 4000),
-    "omniglot-protonet-5shot": _protonet_omniglot(5, 3000),
+    "omniglot-protonet-5shot": _protonet_omniglot(5, 2500),
     "omniglot-maml-5way-1shot": _MAML_OMNIGLOT,
     "sinusoid-maml": Config(
         algorithm="maml",
