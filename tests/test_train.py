@@ -345,7 +345,7 @@ def test_glyphs_train_in_the_default_shape(tmp_path, no_pictures):
         ways=2,
         queries=1,
         filters=2,
-        norm="group",
+        norm="layer",
         steps=2,
         validate_every=2,
         validation_episodes=2,
