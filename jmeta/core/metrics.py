@@ -12,7 +12,7 @@ from jmeta.core.types import Scalar
 def accuracy(logits: jax.Array, labels: jax.Array) -> Scalar:
     """Share of examples whose largest logit is their label's, in 0..1.
 
-    >>> float(accuracy(jnp.eye(3), jnp.array([0, 1, 0])).round(4))
+    >>> round(float(accuracy(jnp.eye(3), jnp.array([0, 1, 0]))), 4)
     0.6667
     """
     return masked_mean((jnp.argmax(logits, -1) == labels).astype(logits.dtype), labels >= 0)
@@ -75,7 +75,7 @@ def macro(scores: Scores) -> Scores:
 def negative_log_likelihood(logits: jax.Array, labels: jax.Array) -> Scalar:
     """Mean −log p(label) in nats; the same as `cross_entropy`.
 
-    >>> float(negative_log_likelihood(jnp.zeros((1, 2)), jnp.array([0])).round(4))
+    >>> round(float(negative_log_likelihood(jnp.zeros((1, 2)), jnp.array([0]))), 4)
     0.6931
     """
     return cross_entropy(logits, labels)

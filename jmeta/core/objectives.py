@@ -33,7 +33,7 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> Scalar:
     Raises:
         ValueError: shapes or dtypes that are not those above.
 
-    >>> float(cross_entropy(jnp.zeros((3, 4)), jnp.array([0, 1, -1])).round(4))
+    >>> round(float(cross_entropy(jnp.zeros((3, 4)), jnp.array([0, 1, -1]))), 4)
     1.3863
     """
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
