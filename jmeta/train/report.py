@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jmeta import data, learners, nn
+from jmeta import learners, nn
 from jmeta.core import Estimate, Learner, Params
 from jmeta.train import build, checkpoint, programs, records
 from jmeta.train.programs import Parts
@@ -143,10 +143,3 @@ def machine(parts: Parts) -> dict[str, Any]:
         "system": platform.system(),
         "processor": platform.machine(),
     }
-
-
-def counts(pool: data.Pool | None) -> dict[str, int]:
-    """Classes and examples of a pool."""
-    if pool is None:
-        return {"classes": 0, "examples": 0}
-    return {"classes": int(pool.counts.shape[0]), "examples": int(pool.counts.sum())}
