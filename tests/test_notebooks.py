@@ -15,6 +15,7 @@ SMALL = {
     "JMETA_NOTEBOOK_STEPS": "4",
     "JAX_PLATFORMS": "cpu",
     "JAX_NUMPY_RANK_PROMOTION": "raise",
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # pictures go into the outputs
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # most of the time is compilation
     "PYTHONWARNINGS": "default",  # a warning is printed, and what is printed to stderr fails
 }
