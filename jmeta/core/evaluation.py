@@ -28,11 +28,14 @@ class Estimate(NamedTuple):
 def estimate(values: jax.Array) -> Estimate:
     """Mean and 1.96 σ/√n of per-episode values [E] (σ with n − 1 in the denominator).
 
+    One episode that diverged makes the mean infinite, and the interval NaN.
+
     >>> estimate(jnp.array([0.0, 1.0, 0.0, 1.0])).mean
     0.5
     """
     host = np.asarray(values, np.float64)
-    spread = host.std(ddof=1) / np.sqrt(host.size) if host.size > 1 else 0.0
+    with np.errstate(invalid="ignore"):
+        spread = host.std(ddof=1) / np.sqrt(host.size) if host.size > 1 else 0.0
     return Estimate(float(host.mean()), float(1.96 * spread), int(host.size))
 
 

@@ -149,7 +149,8 @@ def _module(config: Config, outputs: int | None) -> Any:
     if config.network == "mlp":
         last = config.hidden[-1] if outputs is None else outputs
         inner = config.hidden[:-1] if outputs is None else config.hidden
-        return nn.MLP(features=inner, outputs=last, kernel_init=jax.nn.initializers.he_normal())
+        init = jax.nn.initializers.he_normal()
+        return nn.MLP(features=inner, outputs=last, norm=norm, kernel_init=init)
     if config.network == "resnet12":
         widths = tuple(int(config.filters * scale) for scale in (1, 2.5, 5, 10))
         return nn.ResNet12(outputs=outputs, widths=widths, norm=norm)

@@ -100,7 +100,6 @@ def protocol(parts: Parts) -> dict[str, Any]:
     config, info = parts.config, parts.built.info
     gradient = config.algorithm in build.GRADIENT_BASED
     steps = config.inner_steps if config.eval_inner_steps is None else config.eval_inner_steps
-    transductive = config.norm == "batch" and config.network != "mlp"
     return {
         "dataset": config.dataset,
         "split": info.get("split"),
@@ -113,7 +112,7 @@ def protocol(parts: Parts) -> dict[str, Any]:
         "rotations": config.eval_rotations,
         "inner_steps": steps if gradient else None,
         "normalisation": config.norm,
-        "transductive": transductive,
+        "transductive": config.norm == "batch",
         "models": 1,
         "seed": config.seed,
         "versions": versions(),
