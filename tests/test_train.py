@@ -331,7 +331,7 @@ def test_gradient_based_learners_learn_images(algorithm, images, tmp_path, no_pi
         episodes=100,
     )
     accuracy = run(config, tmp_path / "run")["metrics"]["accuracy"]
-    assert accuracy["mean"] - accuracy["ci95"] > 1 / 3
+    assert accuracy["mean"] - accuracy["ci95"] > 0.6  # chance is 1/3
 
 
 def test_a_run_is_evaluated_on_other_episodes(images, tmp_path):
