@@ -1,0 +1,1 @@
+"""Tasks per second: jmeta and its peers on the same workloads, interleaved."""
