@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jmeta.nn import bilinear
+from jmeta.nn import bilinear, roles
 
 Padding = Literal["SAME", "VALID"]
 Impl = Literal["bilinear", "patches", "native"]
@@ -56,7 +56,7 @@ def conv2d(
     geometry = _geometry(x, kernel, stride, padding)
     if impl == "bilinear":
         return bilinear.bind("out", x, kernel, geometry)
-    compute = bilinear.patch_product if impl == "patches" else bilinear.native
+    compute = roles.patch_product if impl == "patches" else roles.native
     return compute(x, kernel, geometry)
 
 
@@ -144,7 +144,7 @@ def _check(x: jax.Array, kernel: jax.Array, stride: int, padding: str) -> None:
         )
 
 
-def _geometry(x: jax.Array, kernel: jax.Array, stride: int, padding: str) -> bilinear.Geometry:
+def _geometry(x: jax.Array, kernel: jax.Array, stride: int, padding: str) -> roles.Geometry:
     def pads(size: int, window: int) -> tuple[int, int]:
         if padding == "VALID":
             return 0, 0
@@ -154,4 +154,4 @@ def _geometry(x: jax.Array, kernel: jax.Array, stride: int, padding: str) -> bil
     height, width = x.shape[1], x.shape[2]
     window = (kernel.shape[0], kernel.shape[1])
     both = pads(height, window[0]), pads(width, window[1])
-    return bilinear.Geometry(stride, both, (height, width), window)
+    return roles.Geometry(stride, both, (height, width), window)

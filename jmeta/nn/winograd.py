@@ -1,0 +1,161 @@
+"""The 3x3 convolution of stride 1 by Winograd's minimal filtering, in all three of its roles.
+
+Two neighbouring outputs of a window of three need 4 products instead of 6; a tile of 2x2 outputs
+of a 3x3 window needs 16 instead of 36. With linear maps of each tile, x̂ = Bᵀ x B of 4x4 pixels,
+k̂ = G k Gᵀ of the kernel and ŷ = A y Aᵀ of 2x2 outputs, the trilinear form of the convolution
+
+    <y, x * k> = Σ_place Σ_tile ŷᵀ k̂ᵀ x̂
+
+is diagonal in the 16 places of a tile. So each role maps its two arrays, takes 16 matrix products
+and applies the adjoint of the third map. A mapped array serves every role that it has a part in,
+and the compiler computes it once.
+
+Fast Algorithms for Convolutional Neural Networks (Lavin, Gray, 2015, arXiv:1509.09308).
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Matrix = tuple[tuple[float, ...], ...]
+
+_IMAGE: Matrix = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))  # Bᵀ
+_KERNEL: Matrix = ((1, 0, 0), (1 / 2, 1 / 2, 1 / 2), (1 / 2, -1 / 2, 1 / 2), (0, 0, 1))  # G
+_OUT: Matrix = ((1, 0), (1, 1), (1, -1), (0, -1))  # A
+_SIDE = 4  # places of a tile along one axis
+
+
+class Frame(NamedTuple):
+    """What the arrays do not say themselves, as static integers."""
+
+    image: tuple[int, int]  # H, W
+    out: tuple[int, int]  # H', W'
+    before: tuple[int, int]  # padding above and to the left
+
+    def tiles(self) -> tuple[int, int]:
+        """Number of 2x2 tiles along each axis."""
+        return -(-self.out[0] // 2), -(-self.out[1] // 2)
+
+
+def out(x: jax.Array, kernel: jax.Array, frame: Frame) -> jax.Array:
+    """The convolution: images [N, H, W, C], kernel [3, 3, C, F] -> [N, H', W', F]."""
+    return _to_out(_product(_from_image(x, frame), _from_kernel(kernel), (2, 1)), frame)
+
+
+def image(kernel: jax.Array, y: jax.Array, frame: Frame) -> jax.Array:
+    """The gradient by the image: kernel, cotangent y [N, H', W', F] -> [N, H, W, C]."""
+    return _to_image(_product(_from_out(y, frame), _from_kernel(kernel), (2, 2)), frame)
+
+
+def kernel(x: jax.Array, y: jax.Array, frame: Frame) -> jax.Array:
+    """The gradient by the kernel, summed over images: x, cotangent y -> [3, 3, C, F]."""
+    return _to_kernel(_product(_from_image(x, frame), _from_out(y, frame), (1, 1)))
+
+
+def _product(a: jax.Array, b: jax.Array, contract: tuple[int, int]) -> jax.Array:
+    """One matrix product a place: [16, ...] times [16, ...]."""
+    return lax.dot_general(a, b, (((contract[0],), (contract[1],)), ((0,), (0,))))
+
+
+# The three maps and their adjoints. Arrays of places are [16, N tiles, channels].
+
+
+def _from_image(x: jax.Array, frame: Frame) -> jax.Array:
+    sizes = zip(frame.before, frame.tiles(), frame.image, strict=True)
+    pads = [(before, 2 * tiles + 2 - before - length, 0) for before, tiles, length in sizes]
+    x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *pads, (0, 0, 0)))
+    rows = _combine(_IMAGE, _windows(x, 1))
+    return _places([_combine(_IMAGE, _windows(row, 2)) for row in rows])
+
+
+def _to_image(places: jax.Array, frame: Frame) -> jax.Array:
+    back = _adjoint(_IMAGE)
+    rows = [_overlap(_combine(back, row), 2) for row in _grid(places, frame)]
+    x = _overlap(_combine(back, rows), 1)
+    (above, left), (height, width) = frame.before, frame.image
+    return x[:, above : above + height, left : left + width]
+
+
+def _from_out(y: jax.Array, frame: Frame) -> jax.Array:
+    (high, wide), (height, width) = frame.tiles(), frame.out
+    y = jnp.pad(y, ((0, 0), (0, 2 * high - height), (0, 2 * wide - width), (0, 0)))
+    rows = _combine(_OUT, _pairs(y, 1))
+    return _places([_combine(_OUT, _pairs(row, 2)) for row in rows])
+
+
+def _to_out(places: jax.Array, frame: Frame) -> jax.Array:
+    back = _adjoint(_OUT)
+    rows = [_interleave(_combine(back, row), 2) for row in _grid(places, frame)]
+    return _interleave(_combine(back, rows), 1)[:, : frame.out[0], : frame.out[1]]
+
+
+def _from_kernel(kernel: jax.Array) -> jax.Array:
+    rows = _combine(_KERNEL, list(kernel))
+    return jnp.stack([place for row in rows for place in _combine(_KERNEL, list(row))])
+
+
+def _to_kernel(places: jax.Array) -> jax.Array:
+    back = _adjoint(_KERNEL)
+    rows = _combine(back, list(places.reshape(_SIDE, _SIDE, *places.shape[1:])))
+    return jnp.stack([jnp.stack(_combine(back, list(row))) for row in rows])
+
+
+def _combine(matrix: Matrix, parts: Sequence[jax.Array]) -> list[jax.Array]:
+    """Linear combinations of equal arrays, one a row of coefficients; a zero costs nothing."""
+    return [_weighted(row, parts) for row in matrix]
+
+
+def _weighted(row: Sequence[float], parts: Sequence[jax.Array]) -> jax.Array:
+    used = [(c, part) for c, part in zip(row, parts, strict=True) if c]
+    (c, first), *rest = sorted(used, key=lambda pair: -pair[0])
+    total = first if c == 1 else c * first
+    for c, part in rest:
+        total = total + part if c == 1 else total - part if c == -1 else total + c * part
+    return total
+
+
+def _adjoint(matrix: Matrix) -> Matrix:
+    return tuple(zip(*matrix, strict=True))
+
+
+def _places(parts: Sequence[Sequence[jax.Array]]) -> jax.Array:
+    stacked = jnp.stack([part for row in parts for part in row])
+    return stacked.reshape(len(stacked), -1, stacked.shape[-1])
+
+
+def _grid(places: jax.Array, frame: Frame) -> list[list[jax.Array]]:
+    """A nested list of the places, each [N, tiles down, tiles across, channels]."""
+    grid = places.reshape(_SIDE, _SIDE, -1, *frame.tiles(), places.shape[-1])
+    return [list(row) for row in grid]
+
+
+def _windows(x: jax.Array, axis: int) -> list[jax.Array]:
+    """Entry p of every window of 4 that starts at an even place, for each p."""
+    last = x.shape[axis] - 3
+    return [lax.slice_in_dim(x, p, p + last, 2, axis) for p in range(_SIDE)]
+
+
+def _overlap(parts: Sequence[jax.Array], axis: int) -> jax.Array:
+    """The adjoint of `_windows`: every entry is added where it came from."""
+    here, next_ = [[(0, 0, 0)] * parts[0].ndim for _ in range(2)]
+    here[axis], next_[axis] = (0, 1, 0), (1, 0, 0)
+    zero = jnp.zeros((), parts[0].dtype)
+    both = [
+        lax.pad(a, zero, here) + lax.pad(b, zero, next_)
+        for a, b in zip(parts[:2], parts[2:], strict=True)
+    ]
+    return _interleave(both, axis)
+
+
+def _pairs(x: jax.Array, axis: int) -> list[jax.Array]:
+    """The even and the odd entries."""
+    return [lax.slice_in_dim(x, p, x.shape[axis], 2, axis) for p in range(2)]
+
+
+def _interleave(parts: Sequence[jax.Array], axis: int) -> jax.Array:
+    """The adjoint, and inverse, of `_pairs`."""
+    joined = jnp.stack(parts, axis + 1)
+    return joined.reshape(*joined.shape[:axis], -1, *joined.shape[axis + 2 :])
