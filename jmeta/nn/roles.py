@@ -16,7 +16,8 @@ from jmeta.nn import winograd
 
 OPERANDS = {"out": ("image", "kernel"), "image": ("kernel", "out"), "kernel": ("image", "out")}
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
-_FEW_CHANNELS = 16  # below this a product of patches is the fastest on a CPU
+_FEW_CHANNELS = 3  # below this a product of patches beats a native convolution on a CPU
+_MANY_CHANNELS = {"out": 64, "image": 64, "kernel": 32}  # from here on Winograd's tiles do
 _CACHED_ELEMENTS = 300_000  # patches or tiles built at once: they stay in cache
 
 
@@ -68,7 +69,7 @@ def minimal(role: str, a: jax.Array, b: jax.Array, geometry: Geometry) -> bool:
     third = a.shape[2] if role == "image" else b.shape[-1]
     fits = geometry.window == (3, 3) and geometry.stride == 1
     exact = a.dtype in (jnp.float32, jnp.float64)
-    return fits and exact and min(a.shape[-1], b.shape[-1], third) >= _FEW_CHANNELS
+    return fits and exact and min(a.shape[-1], b.shape[-1], third) >= _MANY_CHANNELS[role]
 
 
 def by_winograd(role: str, geometry: Geometry) -> Compute:
@@ -100,14 +101,15 @@ def patch_product(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Ar
 
 
 def _patches(x: jax.Array, geometry: Geometry) -> jax.Array:
-    """Windows of the images, flattened: [N, H, W, C] -> [N, H', W', kh kw C]."""
+    """Windows of the images, flattened: [N, H, W, C] -> [N, H', W', kh kw C].
+
+    Columns first, then rows: kh + kw copies in place of kh kw, and longer ones.
+    """
     (kh, kw), step = geometry.window, geometry.stride
     x = jnp.pad(x, ((0, 0), *geometry.pads, (0, 0)))
     rows, cols = ((steps - 1) * step + 1 for steps in geometry.steps())
-    shifts = [(a, b) for a in range(kh) for b in range(kw)]
-    return jnp.concatenate(
-        [x[:, a : a + rows : step, b : b + cols : step] for a, b in shifts], axis=-1
-    )
+    x = jnp.concatenate([x[:, :, b : b + cols : step] for b in range(kw)], axis=-1)
+    return jnp.concatenate([x[:, a : a + rows : step] for a in range(kh)], axis=-1)
 
 
 def _patch_gradient(x: jax.Array, y: jax.Array, geometry: Geometry) -> jax.Array:
@@ -137,18 +139,19 @@ def _by_images(role: str, f: Compute, a: jax.Array, b: jax.Array, chunk: int) ->
     chunk = _near(count, max(1, chunk))
     if count <= 2 * chunk:
         return f(a, b)
-    first = count % chunk or chunk
+    rest = count % chunk
     if role == "kernel":
-
-        def add(total: jax.Array, part: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-            return total + f(*part), None
-
-        rest = [x[first:].reshape(-1, chunk, *x.shape[1:]) for x in (a, b)]
-        return lax.scan(add, f(a[:first], b[:first]), (rest[0], rest[1]))[0]
+        total = lax.map(lambda pair: f(*pair), (_split(a, rest, chunk), _split(b, rest, chunk)))
+        return total.sum(0) + f(a[:rest], b[:rest]) if rest else total.sum(0)
     images, one = (a, lambda x: f(x, b)) if role == "out" else (b, lambda y: f(a, y))
-    mapped = lax.map(one, images[first % chunk :].reshape(-1, chunk, *images.shape[1:]))
+    mapped = lax.map(one, _split(images, rest, chunk))
     joined = mapped.reshape(-1, *mapped.shape[2:])
-    return jnp.concatenate([one(images[:first]), joined]) if first < chunk else joined
+    return jnp.concatenate([one(images[:rest]), joined]) if rest else joined
+
+
+def _split(x: jax.Array, rest: int, chunk: int) -> jax.Array:
+    """All but the first `rest` images, `chunk` at a time."""
+    return (x[rest:] if rest else x).reshape(-1, chunk, *x.shape[1:])
 
 
 def _near(count: int, chunk: int) -> int:
