@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jmeta.bench import client, systems
+from jmeta.bench import client, systems, workloads
 from jmeta.bench.client import Client, Failed, Start
 from jmeta.bench.workloads import Workload
 
@@ -40,8 +40,50 @@ def chosen_systems(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names)) or known
 
 
+def compare(
+    workload_names: Sequence[str],
+    names: Sequence[str] = (),
+    *,
+    protocol: Protocol,
+    chunk: int | None = None,
+    python: str | None = None,
+    say: Say = print,
+) -> dict[str, Any]:
+    """What `jmeta bench` does: `run` with everything by name.
+
+    Args:
+        workload_names: names of workloads, or several in one with commas between.
+        names: of systems, likewise; empty for all.
+        protocol: rounds and their length.
+        chunk: tasks jmeta differentiates at once; None for its own choice.
+        python: the interpreter for systems that need PyTorch; None: this one.
+        say: told what goes on, a line at a time.
+
+    Raises:
+        ValueError: an unknown name, or a chunk that does not divide a workload's tasks.
+    """
+    found = workloads.chosen(_split(workload_names))
+    for workload in found:
+        if chunk is not None and (chunk < 1 or workload.tasks % chunk):
+            raise ValueError(
+                f"--chunk {chunk} does not divide the {workload.tasks} tasks of {workload.name}; "
+                "give a divisor of their number on each device"
+            )
+    found = [workload._replace(chunk=chunk) for workload in found]
+    start = client.starter(python)
+    return run(found, _split(names), protocol=protocol, start=start, say=say)
+
+
+def _split(words: Sequence[str]) -> list[str]:
+    """
+    >>> _split(["A,B", "C"])
+    ['A', 'B', 'C']
+    """
+    return [name for word in words for name in word.split(",") if name]
+
+
 def run(
-    workloads: Sequence[Workload],
+    timed: Sequence[Workload],
     names: Sequence[str] = (),
     *,
     protocol: Protocol,
@@ -51,7 +93,7 @@ def run(
     """Time systems on workloads, interleaved.
 
     Args:
-        workloads: what to time, one after the other.
+        timed: what to time, one after the other.
         names: of systems; empty for all. Those that a workload has no use for are left out.
         protocol: rounds and their length.
         start: starts a system, `client.starter()` by default.
@@ -72,13 +114,13 @@ def run(
     wanted, begin = chosen_systems(names), start or client.starter()
     rows: list[dict[str, Any]] = []
     left_out: list[dict[str, str]] = []
-    for workload in workloads:
+    for workload in timed:
         found, missing = _time_workload(workload, wanted, protocol, begin, say)
         rows += found
         left_out += missing
     left_out += [
         {"system": name, "workload": workload.name, "reason": "asked for, but does not do this"}
-        for workload in workloads
+        for workload in timed
         for name in names
         if name not in systems.entries(workload)
     ]
@@ -124,8 +166,8 @@ def _time_workload(
     finally:
         for opened in clients.values():
             opened.stop()
-    timed = [name for name in rates if name not in left_out]
-    rows = [_row(workload, n, rates, clients[n].ready, steps[n]) for n in timed]
+    kept = [name for name in rates if name not in left_out]
+    rows = [_row(workload, n, rates, clients[n].ready, steps[n]) for n in kept]
     missing = [
         {"system": name, "workload": workload.name, "reason": reason}
         for name, reason in left_out.items()
