@@ -54,7 +54,7 @@ def _connect(words: list[str], *, longest: float) -> Client:
     Raises:
         Failed: it cannot be started, says why it cannot go on, or takes too long.
     """
-    log = tempfile.TemporaryFile()  # noqa: SIM115
+    log = tempfile.TemporaryFile()
     pipe, quiet = subprocess.PIPE, {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     try:
         process = subprocess.Popen(

@@ -216,8 +216,7 @@ def _row(
     """What is known of a system on a workload."""
     mine, reference = rates[name], rates.get("jmeta", {})
     values = list(mine.values())
-    low, _, high = statistics.quantiles(values, n=4, method="inclusive") if values[1:] else values * 3
-    median = statistics.median(values)
+    low, median, high = _quartiles(values)
     row = {
         "system": name,
         "title": systems.entries(workload)[name].title,
@@ -238,6 +237,18 @@ def _row(
     return row
 
 
+def _quartiles(values: list[float]) -> tuple[float, float, float]:
+    """Of one or more values.
+
+    >>> _quartiles([3.0, 1.0, 2.0])
+    (1.5, 2.0, 2.5)
+    """
+    if len(values) == 1:
+        return values[0], values[0], values[0]
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, median, high
+
+
 def _machine(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The processor, the devices that computed, and every version."""
     versions: dict[str, str] = {}
@@ -245,7 +256,7 @@ def _machine(rows: list[dict[str, Any]]) -> dict[str, Any]:
         versions |= row["versions"]
     return {
         "processor": processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": os.cpu_count(),
         "system": platform.system(),
         "devices": sorted({row["device"] for row in rows}),
         "versions": versions,

@@ -1,6 +1,7 @@
 """What every timed system is: something that advances, from weights that all of them share."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -85,7 +86,7 @@ def _linears(workload: Workload) -> list[tuple[int, int]]:
     """(inputs, outputs) of each linear layer."""
     if workload.network == "mlp":
         sizes = (1, workload.filters, workload.filters, 1)
-        return list(zip(sizes, sizes[1:], strict=False))
+        return list(pairwise(sizes))
     if workload.algorithm == "protonet":
         return []
     height, width = pixels(workload)

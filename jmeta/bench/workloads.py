@@ -127,7 +127,9 @@ def chosen(names: list[str]) -> list[Workload]:
         matches = [w for key, w in table.items() if name in (key, key.partition("-")[0])]
         matches = list(table.values()) if name == "all" else matches
         if not matches:
-            raise ValueError(f"unknown workload {name!r}: choose some of {', '.join(table)}, or all")
+            raise ValueError(
+                f"unknown workload {name!r}: choose some of {', '.join(table)}, or all"
+            )
         found += [match for match in matches if match not in found]
     return found
 
