@@ -1,5 +1,7 @@
 """`jmeta bench`: all systems do the same work, and the runner times them in turn."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -60,13 +62,13 @@ def test_plain_flax_computes_the_same(kind):
 @pytest.mark.parametrize("kind", TINY)
 @pytest.mark.parametrize("name", PEERS)
 @pytest.mark.filterwarnings("ignore")  # theirs
-def test_peers_compute_the_same(name, kind):
+def test_peers_compute_the_same(name, kind, monkeypatch):
     pytest.importorskip(PEERS[name], reason=f"{name} is not installed", exc_type=ImportError)
     if name not in systems.entries(TINY[kind]):
         pytest.skip(f"{name} has no {kind}")
-    reference = "jmeta" if kind in IN_JAX else "torch-loop"
-    if kind in ("maml-flattened",):
-        reference = "jmeta"
+    # Threads that wait for one another take minutes on a busy machine.
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0}, raising=False)
+    reference = "torch-loop" if kind == "resnet" else "jmeta"
     agree(gradients(name, kind), gradients(reference, kind))
 
 
