@@ -11,8 +11,8 @@ from typing import Any
 
 import jax
 
-from jmeta import data
-from jmeta.options import Evaluate, Info, List, Prepare, Train, config_of, parse
+from jmeta import bench, data
+from jmeta.options import Bench, Evaluate, Info, List, Prepare, Train, config_of, parse
 from jmeta.train import checkpoint, evaluate, loop, presets, progress
 
 
@@ -77,6 +77,21 @@ def _print_result(result: dict[str, Any]) -> None:
         print(line)
 
 
+def bench_(options: Bench) -> int:
+    """`jmeta bench`."""
+    record = bench.compare(
+        options.workload,
+        options.systems,
+        protocol=bench.Protocol(options.rounds, options.seconds),
+        chunk=options.chunk,
+        python=options.python,
+    )
+    if options.json is not None:
+        checkpoint.write_json(options.json, record)
+    bench.show(record)
+    return 0
+
+
 def list_(options: List) -> int:
     """`jmeta data list`."""
     from rich.console import Console
@@ -105,6 +120,7 @@ def prepare(options: Prepare) -> int:
 _COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "train": (Train, train),
     "evaluate": (Evaluate, evaluate_),
+    "bench": (Bench, bench_),
     "data list": (List, list_),
     "data info": (Info, info),
     "data prepare": (Prepare, prepare),
@@ -114,6 +130,7 @@ _USAGE = f"""usage: jmeta COMMAND [options]      (jmeta COMMAND --help says more
 
   train          {Train.__doc__.splitlines()[0] if Train.__doc__ else ""}
   evaluate DIR   {Evaluate.__doc__}
+  bench          {Bench.__doc__}
   data list      {List.__doc__}
   data info NAME {Info.__doc__}
   data prepare NAME  {Prepare.__doc__}

@@ -54,6 +54,26 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
+class Bench:
+    """Time jmeta beside its peers, interleaved: tasks per second and ratios."""
+
+    workload: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ("A",)
+    """A to G, E-reptile, F-84, S, sampler or all; several with spaces or commas between."""
+    systems: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()
+    """Systems to time (jmeta, flax-vmap, torch-loop, ...). None named: all that are installed."""
+    rounds: Annotated[int, tyro.conf.arg(metavar="INT")] = 7
+    """Rounds; every system runs once in each."""
+    seconds: Annotated[float, tyro.conf.arg(metavar="FLOAT")] = 2.0
+    """About how long a system runs in a round; at least one update."""
+    chunk: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Tasks jmeta differentiates at once on a device. None: one on a CPU, else all."""
+    python: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
+    """Interpreter of an environment with jmeta and PyTorch, for those systems. None: this one."""
+    json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Also write the record to this file."""
+
+
+@dataclass(frozen=True)
 class List:
     """Say what data sets there are, and which are on this disk."""
 

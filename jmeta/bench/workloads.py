@@ -22,6 +22,7 @@ class Workload(NamedTuple):
     inner_optimizer: str = "sgd"  # sgd, adam (β₁ = 0, as Reptile's)
     inner_rate: float = 0.4
     outer_rate: float = 1e-3  # Adam
+    chunk: int | None = None  # tasks at once, for systems that can choose; None: their own choice
 
 
 _TABLE = (
@@ -99,10 +100,20 @@ _TABLE = (
     ),
 )
 WORKLOADS: dict[str, Workload] = {workload.name: workload for workload in _TABLE}
+SAMPLER = Workload(
+    "sampler",
+    "Episodes alone, 28x28, 5-way 1-shot, 15 queries",
+    algorithm="sampler",
+    queries=15,
+    inner_steps=0,
+)
 
 
 def chosen(names: list[str]) -> list[Workload]:
     """The workloads that some names ask for; "E" asks for "E" and "E-reptile", "F" likewise.
+
+    Args:
+        names: of workloads, "sampler", or "all" for everything.
 
     Raises:
         ValueError: a name that is not in the table.
@@ -110,12 +121,14 @@ def chosen(names: list[str]) -> list[Workload]:
     >>> [workload.name for workload in chosen(["A", "F"])]
     ['A', 'F', 'F-84']
     """
-    found = []
+    found: list[Workload] = []
+    table = {**WORKLOADS, SAMPLER.name: SAMPLER}
     for name in names:
-        matches = [w for key, w in WORKLOADS.items() if name in (key, key.partition("-")[0])]
+        matches = [w for key, w in table.items() if name in (key, key.partition("-")[0])]
+        matches = list(table.values()) if name == "all" else matches
         if not matches:
             raise ValueError(
-                f"unknown workload {name!r}: choose some of {', '.join(WORKLOADS)}, or sampler"
+                f"unknown workload {name!r}: choose some of {', '.join(table)}, or all"
             )
         found += [match for match in matches if match not in found]
     return found
