@@ -25,7 +25,8 @@ ALLOWED = {
     "data": {"core"},
     "train": {"core", "learners", "nn", "data"},
     "options": {"train"},
-    "cli": {"train", "data", "options"},
+    "bench": {"core", "learners", "nn", "data", "train"},
+    "cli": {"train", "data", "options", "bench"},
     "__main__": {"cli"},
     "": {"core", "learners"},  # jmeta/__init__.py
 }
