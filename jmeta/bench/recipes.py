@@ -1,6 +1,4 @@
-"""A workload by jmeta's public functions: its loss, its network's parameters, its tasks."""
-
-from typing import NamedTuple
+"""A workload by jmeta's public functions: its loss, parameters to start from, its tasks."""
 
 import jax
 import jax.numpy as jnp
@@ -10,38 +8,34 @@ import optax
 from jmeta import core, learners, nn
 from jmeta.bench import workloads
 from jmeta.bench.workloads import Workload
-from jmeta.core import Batch, Learner, Loss, Params, Task
+from jmeta.core import Batch, Learner, Loss, Objective, Params, Task
 from jmeta.nn.conv import Impl
 
 Network = nn.Conv4 | nn.ResNet12 | nn.MLP
 
 
-class Recipe(NamedTuple):
-    """What an outer update of a workload needs."""
-
-    loss: Loss
-    params: Params
-    tx: optax.GradientTransformation
-
-
-def recipe(
-    workload: Workload, *, impl: Impl | None = None, remat: bool = False, seed: int = 0
-) -> Recipe:
-    """The loss of one task, parameters to start from and the outer optimizer.
+def loss(workload: Workload, *, impl: Impl | None = None, remat: bool = False) -> Loss:
+    """The loss of one task.
 
     Args:
         workload: what is computed.
         impl: of the convolutions, see `jmeta.nn.conv2d`.
         remat: recompute the inner steps in the backward pass.
-        seed: of the parameters.
     """
-    model = network(workload, impl=impl)
-    shape = workload.image or (1,)
-    params = jax.jit(model.init)(jax.random.key(seed), jnp.zeros((1, *shape)))
-    objective = core.cross_entropy if workload.image else core.mean_squared_error
-    learner = _learner(workload, model, remat=remat)
     make = core.reptile if workload.algorithm == "reptile" else core.episodic
-    return Recipe(make(learner, objective), params, optax.adam(workload.outer_rate))
+    learner = _learner(workload, network(workload, impl=impl), remat=remat)
+    return make(learner, _objective(workload))
+
+
+def optimizer(workload: Workload) -> optax.GradientTransformation:
+    """The outer optimizer."""
+    return optax.adam(workload.outer_rate)
+
+
+def params(workload: Workload, *, seed: int = 0) -> Params:
+    """The network's parameters to start from."""
+    example = jnp.zeros((1, *(workload.image or (1,))))
+    return jax.jit(network(workload).init)(jax.random.key(seed), example)
 
 
 def network(workload: Workload, *, impl: Impl | None = None) -> Network:
@@ -71,9 +65,12 @@ def _learner(workload: Workload, model: Network, *, remat: bool) -> Learner:
     tx = optax.adam(rate, b1=0.0) if workload.inner_optimizer == "adam" else optax.sgd(rate)
     if workload.algorithm == "fomaml":
         tx = optax.chain(core.first_order(), tx)
-    objective = core.cross_entropy if workload.image else core.mean_squared_error
     solver = core.unrolled(tx, workload.inner_steps, remat=remat)
-    return learners.maml(model.apply, objective, solver)
+    return learners.maml(model.apply, _objective(workload), solver)
+
+
+def _objective(workload: Workload) -> Objective:
+    return core.cross_entropy if workload.image else core.mean_squared_error
 
 
 def batch(workload: Workload, *, count: int | None = None, seed: int = 0) -> Task:
