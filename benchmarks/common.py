@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import shlex
 import sys
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Any
 
 import jax
 
+from jmeta.bench.machine import describe
 from jmeta.train.checkpoint import write_json
-from jmeta.train.report import versions
 
 RESULTS = Path(__file__).parent / "results"
 RUNS = Path("runs")
@@ -26,25 +25,14 @@ def write(name: str, record: dict[str, Any]) -> None:
     """Keep a record under benchmarks/results, with the command and the machine."""
     RESULTS.mkdir(exist_ok=True)
     script = Path(sys.argv[0]).name
+    machine = describe()
     head = {
         "command": shlex.join(["python", f"benchmarks/{script}", *sys.argv[1:]]),
-        "machine": machine(),
-        "versions": versions(),
+        "versions": machine.pop("versions"),
+        "machine": machine,
     }
     write_json(RESULTS / f"{name}.json", {**head, **record})
     print(f"wrote benchmarks/results/{name}.json")
-
-
-def machine() -> dict[str, Any]:
-    """Backend, kind and number of devices, processor and cores."""
-    return {
-        "backend": jax.default_backend(),
-        "device": jax.devices()[0].device_kind,
-        "devices": jax.device_count(),
-        "cores": os.cpu_count(),
-        "system": platform.system(),
-        "processor": platform.machine(),
-    }
 
 
 def read(path: Path) -> dict[str, Any]:
