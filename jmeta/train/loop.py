@@ -101,37 +101,61 @@ def _start(
 def _train(
     parts: Parts, out: Path, state: TrainState, best: Best, seconds: float, progress: Progress
 ) -> tuple[TrainState, Best, float]:
-    """Dispatch after dispatch until the last step; validates and saves at intervals."""
+    """Dispatch after dispatch until the last step; validates and saves at intervals.
+
+    Between intervals the next dispatch is sent before the results of the last are read, so the
+    devices never wait for the host.
+    """
     config = parts.config
     advance = programs.dispatch(parts)
+    pool = programs.replicate(parts.built.train, parts.mesh)
     validate = _validator(parts)
     step = int(state.step)
+    unread: list[Sent] = []
     progress({"event": "start", "step": step, "steps": config.steps, **_size(state)})
     with interruption() as interrupted:
         while step < config.steps:
-            begun = time.perf_counter()
+            begun = begun if unread else time.perf_counter()
             length = _length(config, step)
-            state, (losses, scores) = advance(state, parts.built.train, length=length)
-            line = _summary(parts, out, step + length, np.asarray(losses), np.asarray(scores))
+            state, results = advance(state, pool, length=length)
             step += length
-            took = time.perf_counter() - begun
-            seconds += took
-            records.append(out, {**line, "tasks_per_second": length * config.tasks / took})
-            progress({"event": "train", **line, "tasks": length * config.tasks, "seconds": took})
+            unread.append(Sent(step, length, *results))
             at_interval = step % config.validate_every == 0 or step == config.steps
+            while len(unread) > (0 if at_interval or interrupted() else 1):
+                took = _read(parts, out, unread.pop(0), begun, progress)
+                begun, seconds = begun + took, seconds + took
             before = best
             if at_interval:
                 best = _validated(parts, out, state, step, best, validate, progress)
-            if at_interval or interrupted():
+            if not unread:
                 record = {"best": best._asdict(), "seconds": seconds}
                 keep = {best.step, before.step}  # `before` serves if this one is damaged
                 checkpoint.save(out / "checkpoints", step, state, record, keep=keep)
-            if interrupted() and step < config.steps:
+            if not unread and step < config.steps and interrupted():
                 raise Interrupted(
                     f"stopped at step {step} of {config.steps} and saved; "
                     f"go on with: jmeta train --out {out} --resume"
                 )
     return state, best, seconds
+
+
+class Sent(NamedTuple):
+    """A dispatch whose results were not read yet."""
+
+    step: int  # the last of its updates
+    length: int
+    losses: jax.Array  # [length]
+    scores: jax.Array  # [length]
+
+
+def _read(parts: Parts, out: Path, sent: Sent, begun: float, progress: Progress) -> float:
+    """Wait for a dispatch, record its line of metrics, and say how long it took."""
+    line = _summary(parts, out, sent.step, np.asarray(sent.losses), np.asarray(sent.scores))
+    took = time.perf_counter() - begun
+    tasks = sent.length * parts.config.tasks
+    records.append(out, {**line, "tasks_per_second": tasks / took})
+    progress({"event": "train", **line, "tasks": tasks, "seconds": took})
+    return took
 
 
 def _length(config: Config, step: int) -> int:
