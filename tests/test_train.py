@@ -24,6 +24,7 @@ from jmeta.train import (
     evaluate_run,
     load_run,
     loop,
+    memory,
     plots,
     programs,
     records,
@@ -237,7 +238,7 @@ def test_the_next_dispatch_is_sent_before_the_last_is_read(tmp_path, monkeypatch
     def recording(parts):
         advance = real(parts)
 
-        def send(state, pool, *, length):
+        def send(state, *, pool, length):
             state, (losses, scores) = advance(state, pool, length=length)
             name = len([word for word in order if word.startswith("send")]) + 1
             order.append(f"send {name}")
@@ -246,6 +247,7 @@ def test_the_next_dispatch_is_sent_before_the_last_is_read(tmp_path, monkeypatch
         return send
 
     monkeypatch.setattr(programs, "dispatch", recording)
+    monkeypatch.setattr(memory, "check", lambda *args, **options: None)
     run(dataclasses.replace(SINUSOID, steps=4), tmp_path / "run")
     steady = ["send 1", "send 2", "read 1", "send 3", "read 2", "send 4", "read 3", "read 4"]
     assert order == steady  # the last at once: a validation is due
