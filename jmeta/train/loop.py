@@ -145,10 +145,11 @@ def _train(
     config = parts.config
     validate = _validator(parts)
     step = int(state.step)
-    unread: list[Sent] = []
+    unread, begun = list[Sent](), 0.0
     with interruption() as interrupted:
         while step < config.steps:
-            begun = begun if unread else time.perf_counter()
+            if not unread:
+                begun = time.perf_counter()
             length = _length(config, step)
             stop = processes.anywhere(interrupted, parts.mesh)
             state, results = send(state, length=length)
