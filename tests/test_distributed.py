@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -124,7 +125,7 @@ def test_images_and_batch_statistics(images, tmp_path):
     assert result(tmp_path / "two")["inductive"]
 
 
-def test_ctrl_c_of_one_process_stops_both_and_both_resume(two, tmp_path):
+def test_ctrl_c_of_one_process_stops_both(tmp_path):
     out, long = tmp_path / "run", (*SINUSOID, "--steps", "20000", "--validate-every", "20000")
     processes = begin_two(out, *long)
     while not (out / "metrics.jsonl").exists() or not records.read(out):
@@ -134,6 +135,18 @@ def test_ctrl_c_of_one_process_stops_both_and_both_resume(two, tmp_path):
     said = ended(processes)
     assert [code for code, *_ in said] == [130, 130], said
     assert "go on with: jmeta train" in said[0][2]
+
+
+def test_two_processes_resume_to_the_same(two, tmp_path):
+    out = Path(shutil.copytree(two[0], tmp_path / "run"))
+    shutil.rmtree(out / "checkpoints" / "step_00000006")
+    (out / "result.json").unlink()
+    said = ended(begin_two(out, *SINUSOID, "--resume"))
+    assert [code for code, *_ in said] == [0, 0], said
+    assert "resumed: 3" in said[0][1]
+    for ours, theirs in zip(*(jax.tree.leaves(load_run(o)[1]) for o in (out, two[0])), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert result(out)["metrics"] == result(two[0])["metrics"]
 
 
 def test_a_mistake_on_one_process_stops_both(tmp_path):
