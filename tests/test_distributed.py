@@ -24,7 +24,7 @@ SINUSOID = (
 )
 IMAGES = (
     *("--algorithm", "protonet", "--split", "0.5,0.25,0.25", "--ways", "2", "--queries", "1"),
-    *("--train-queries", "1", "--filters", "2", "--steps", "4", "--tasks", "2"),
+    *("--train-queries", "1", "--filters", "2", "--hidden", "8", "--steps", "4", "--tasks", "2"),
     *("--validate-every", "2", "--validation-episodes", "4", "--log-every", "1"),
     *("--episodes", "6"),
 )
@@ -116,7 +116,9 @@ def test_the_first_process_alone_writes_and_prints(two):
     assert {path.name for path in out.glob("*.png")} == {"curves.png", "episode.png"}
 
 
-def test_images_and_batch_statistics(images, tmp_path):
+@pytest.mark.parametrize("network", ["mlp", pytest.param("conv4", marks=pytest.mark.slow)])
+def test_images_and_batch_statistics(network, images, tmp_path):
+    images = (*images, "--network", network)
     said = ended(begin_two(tmp_path / "two", *images))
     assert [code for code, *_ in said] == [0, 0], said
     (alone,) = ended([begin(tmp_path / "one", *images, "--devices", "1", devices=1)])

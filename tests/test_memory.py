@@ -14,7 +14,8 @@ IMAGES = Config(
     ways=2,
     queries=1,
     train_queries=1,
-    filters=2,
+    network="mlp",
+    hidden=(64, 64),
     steps=2,
     tasks=8,
     devices=1,
@@ -25,9 +26,7 @@ IMAGES = Config(
     log_every=1,
     episodes=2,
 )
-SINUSOID = dataclasses.replace(
-    *(IMAGES,), algorithm="maml", dataset="sinusoid", split=None, network="mlp", hidden=(64, 64)
-)
+SINUSOID = dataclasses.replace(*(IMAGES,), algorithm="maml", dataset="sinusoid", split=None)
 
 
 @pytest.fixture
