@@ -116,15 +116,19 @@ def test_the_first_process_alone_writes_and_prints(two):
     assert {path.name for path in out.glob("*.png")} == {"curves.png", "episode.png"}
 
 
-@pytest.mark.parametrize("network", ["mlp", pytest.param("conv4", marks=pytest.mark.slow)])
-def test_images_and_batch_statistics(network, images, tmp_path):
-    images = (*images, "--network", network)
+# An MLP's biases before batch normalisation have no gradient but rounding, which Adam blows up.
+@pytest.mark.parametrize(
+    ("network", "norm"),
+    [("mlp", "none"), pytest.param("conv4", "batch", marks=pytest.mark.slow)],
+)
+def test_images(network, norm, images, tmp_path):
+    images = (*images, "--network", network, "--norm", norm)
     said = ended(begin_two(tmp_path / "two", *images))
     assert [code for code, *_ in said] == [0, 0], said
     (alone,) = ended([begin(tmp_path / "one", *images, "--devices", "1", devices=1)])
     assert alone[0] == 0, alone
     same_parameters(tmp_path / "two", tmp_path / "one")
-    assert result(tmp_path / "two")["inductive"]
+    assert ("inductive" in result(tmp_path / "two")) == (norm == "batch")
 
 
 def test_ctrl_c_of_one_process_stops_both(tmp_path):
