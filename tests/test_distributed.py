@@ -116,13 +116,13 @@ def test_the_first_process_alone_writes_and_prints(two):
     assert {path.name for path in out.glob("*.png")} == {"curves.png", "episode.png"}
 
 
-# An MLP's biases before batch normalisation have no gradient but rounding, which Adam blows up.
+# The last bias of a prototypical MLP has no gradient but rounding, which Adam blows up: MAML.
 @pytest.mark.parametrize(
-    ("network", "norm"),
-    [("mlp", "none"), pytest.param("conv4", "batch", marks=pytest.mark.slow)],
+    ("algorithm", "network", "norm"),
+    [("maml", "mlp", "none"), pytest.param("protonet", "conv4", "batch", marks=pytest.mark.slow)],
 )
-def test_images(network, norm, images, tmp_path):
-    images = (*images, "--network", network, "--norm", norm)
+def test_images(algorithm, network, norm, images, tmp_path):
+    images = (*images, "--algorithm", algorithm, "--network", network, "--norm", norm)
     said = ended(begin_two(tmp_path / "two", *images))
     assert [code for code, *_ in said] == [0, 0], said
     (alone,) = ended([begin(tmp_path / "one", *images, "--devices", "1", devices=1)])
