@@ -12,8 +12,8 @@ from typing import Any
 import jax
 
 from jmeta import bench, data
-from jmeta.options import Bench, Evaluate, Info, List, Prepare, Train, config_of, parse
-from jmeta.train import checkpoint, evaluate, loop, presets, progress
+from jmeta.options import Bench, Evaluate, Info, List, Prepare, Run, Train, config_of, parse
+from jmeta.train import checkpoint, evaluate, loop, presets, processes, progress
 
 
 def train(options: Any) -> int:
@@ -21,18 +21,32 @@ def train(options: Any) -> int:
     config, asked = config_of(options), options.run
     if asked.resume and asked.out is None:
         raise ValueError("--resume needs the folder of the run to go on with: add --out DIR")
+    _join(asked)
     out = asked.out or _fresh(Path("runs"), asked.preset or config.dataset)
     with ExitStack() as stack:
-        show = stack.enter_context(progress.bar())
-        if asked.tensorboard:
+        first = processes.first()
+        show = stack.enter_context(progress.bar()) if first else progress.quiet
+        if asked.tensorboard and first:
             show = progress.both(
                 show, stack.enter_context(progress.tensorboard(out / "tensorboard"))
             )
         result = loop.run(config, out, resume=asked.resume, progress=show)
+    if not first:
+        return 0
     _print_result(result)
     print(f"tasks per second  {result['throughput']['tasks_per_second']:.1f}")
     print(f"written to {out}/: result.json, curves.png, episode.png, metrics.jsonl, checkpoints/")
     return 0
+
+
+def _join(asked: Run) -> None:
+    """Make this process one of several, if asked."""
+    by_hand = (asked.coordinator, asked.processes, asked.process)
+    given = [value is not None for value in by_hand]
+    if any(given) and not all(given):
+        raise ValueError("--coordinator, --processes and --process belong together: give all three")
+    if asked.distributed or all(given):
+        processes.start(*by_hand)
 
 
 def _fresh(parent: Path, name: str) -> Path:
@@ -184,6 +198,7 @@ def _dispatch(words: list[str]) -> int:
     kind, command = _COMMANDS[name]
     options = parse(kind, words[len(name.split()) :], prog=f"jmeta {name}")
     _use_all_cores()
+    _keep_compiled()
     return command(options)
 
 
@@ -193,6 +208,23 @@ def _use_all_cores() -> None:
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     jax.config.update("jax_num_cpu_devices", cores or 1)
+
+
+def _keep_compiled() -> None:
+    """Keep compiled programs in the cache folder, so that a command starts faster the next time.
+
+    A folder named before, by $JAX_COMPILATION_CACHE_DIR, stays.
+    """
+    if jax.config.jax_compilation_cache_dir is not None:  # type: ignore[attr-defined]
+        return
+    folder = data.cache_dir() / "compiled"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:  # a read-only home: compile each time
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 if __name__ == "__main__":

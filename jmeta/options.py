@@ -31,6 +31,14 @@ class Run:
     """Go on with the run in --out from its last checkpoint."""
     tensorboard: bool = False
     """Also write TensorBoard event files to OUT/tensorboard."""
+    distributed: bool = False
+    """One of several processes that train as one; SLURM, Open MPI and TPU pods are recognised."""
+    coordinator: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")] = None
+    """Address of process 0, elsewhere; with --processes and --process."""
+    processes: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """How many processes there are."""
+    process: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """The number of this one, from 0."""
 
 
 @dataclass(frozen=True)

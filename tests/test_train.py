@@ -4,7 +4,9 @@ import dataclasses
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -22,6 +24,7 @@ from jmeta.train import (
     evaluate_run,
     load_run,
     loop,
+    memory,
     plots,
     programs,
     records,
@@ -43,7 +46,7 @@ SINUSOID = Config(
     devices=1,
     validate_every=4,
     validation_episodes=4,
-    log_every=2,
+    log_every=1,
     episodes=8,
 )
 LEARN = {"steps": 120, "validate_every": 120, "log_every": 120, "validation_episodes": 64}
@@ -143,7 +146,7 @@ def test_a_run_writes_what_it_promises(finished):
     assert (protocol["part"], protocol["shots"], protocol["queries"]) == ("test", 1, 5)
     assert protocol["transductive"] is False and "inductive" not in result
     assert set(protocol["versions"]) >= {"python", "jmeta", "jax", "flax", "optax"}
-    assert [line["step"] for line in lines(out)] == [2, 4, 4, 6, 8, 8]
+    assert [line["step"] for line in lines(out)] == [1, 2, 3, 4, 4, 5, 6, 7, 8, 8]
     assert checkpoint.steps(out / "checkpoints") == [4, 8]
     assert records.read_config(out) == SINUSOID
     for picture in ("curves.png", "episode.png"):
@@ -171,12 +174,13 @@ def test_ctrl_c_saves_and_resumes_to_the_same(step, finished, tmp_path, no_pictu
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(Interrupted, match=f"jmeta train --out {out} --resume") as stopped:
         run(SINUSOID, out, progress=press)
+    step += 1  # it was under way already
     assert f"stopped at step {step} of 8" in str(stopped.value)
     assert signal.getsignal(signal.SIGINT) is before
     assert checkpoint.steps(out / "checkpoints")[-1] == step
     assert not (out / "result.json").exists()
-    if step == 2:  # before any validation
-        assert load_run(out)[2] == {"step": 2, "value": None}
+    if step == 3:  # before any validation
+        assert load_run(out)[2] == {"step": 3, "value": None}
     run(SINUSOID, out, resume=True)
     same(out, finished)
 
@@ -214,6 +218,39 @@ def test_resuming_a_finished_run_changes_nothing(finished, tmp_path, no_pictures
     run(SINUSOID, out)
     run(SINUSOID, out, resume=True)
     same(out, finished)
+
+
+class Recorded(NamedTuple):
+    """Losses of one dispatch that say when they are read."""
+
+    values: np.ndarray
+    seen: Callable[[], None]
+
+    def __array__(self, *_: object) -> np.ndarray:
+        self.seen()
+        return np.asarray(self.values)
+
+
+def test_the_next_dispatch_is_sent_before_the_last_is_read(tmp_path, monkeypatch, no_pictures):
+    order: list[str] = []
+    real = programs.dispatch
+
+    def recording(parts):
+        advance = real(parts)
+
+        def send(state, *, pool, length):
+            state, (losses, scores) = advance(state, pool, length=length)
+            name = len([word for word in order if word.startswith("send")]) + 1
+            order.append(f"send {name}")
+            return state, (Recorded(losses, lambda: order.append(f"read {name}")), scores)
+
+        return send
+
+    monkeypatch.setattr(programs, "dispatch", recording)
+    monkeypatch.setattr(memory, "check", lambda *args, **options: None)
+    run(dataclasses.replace(SINUSOID, steps=4), tmp_path / "run")
+    steady = ["send 1", "send 2", "read 1", "send 3", "read 2", "send 4", "read 3", "read 4"]
+    assert order == steady  # the last at once: a validation is due
 
 
 def test_folders_that_cannot_be_used_are_refused(finished, tmp_path):

@@ -190,13 +190,25 @@ def data_parallel(gradient: MetaGradient, mesh: Mesh) -> MetaGradient:
 def task_mesh(devices: int | None = None) -> Mesh:
     """A mesh of the first `devices` devices (all by default) with the one axis "tasks".
 
+    With several processes, of the first few devices of each.
+
+    Raises:
+        ValueError: there are fewer, or they cannot be divided among the processes.
+
     >>> task_mesh(1).axis_names
     ('tasks',)
     """
     found = jax.devices()
     if devices is not None and not 1 <= devices <= len(found):
         raise ValueError(f"asked for {devices} devices, but JAX sees {len(found)}.")
-    chosen = found[:devices]
+    if (devices or 0) % jax.process_count():
+        raise ValueError(
+            f"{devices} devices cannot be divided among {jax.process_count()} processes; "
+            "ask for a multiple of them, as every process takes part."
+        )
+    each = None if devices is None else devices // jax.process_count()
+    numbers = range(jax.process_count())
+    chosen = [d for n in numbers for d in [d for d in found if d.process_index == n][:each]]
     auto = (jax.sharding.AxisType.Auto,)  # explicit axes break vmapped convolutions
     return jax.make_mesh((len(chosen),), ("tasks",), axis_types=auto, devices=chosen)
 

@@ -83,13 +83,26 @@ def save(
         state=ocp.args.StandardSave(jax.tree.map(np.asarray, state)),
         record=ocp.args.JsonSave(record),
     )
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+    with _checkpointer() as checkpointer:
         checkpointer.save(scratch, args=args)
     write_json(scratch / FILES, {"structure": structure(state), "files": _files(scratch)})
     scratch.rename(target)
     for old in steps(folder)[:-KEPT]:
         if old not in keep:
             shutil.rmtree(path_of(folder, old))
+
+
+def _checkpointer() -> Any:
+    """Orbax as if this process were the only one: the first alone reads and writes files."""
+    import orbax.checkpoint as ocp
+
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
+    )
+    options = ocp.CompositeOptions(multiprocessing_options=alone)
+    handler = ocp.CompositeCheckpointHandler(composite_options=options)
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
 
 
 def restore(folder: Path, step: int, like: PyTree) -> Checkpoint:
@@ -110,7 +123,7 @@ def restore(folder: Path, step: int, like: PyTree) -> Checkpoint:
         state=ocp.args.StandardRestore(abstract), record=ocp.args.JsonRestore()
     )
     try:
-        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        with _checkpointer() as checkpointer:
             found = checkpointer.restore(source, args=args)
         state, record = found["state"], found["record"]
         intact = record["digest"] == digest(state)

@@ -1,10 +1,8 @@
 """The run loop: used by the command line and by notebooks alike."""
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,8 +10,10 @@ import jax
 import numpy as np
 
 from jmeta.core import TrainState
-from jmeta.train import build, checkpoint, programs, records, report
+from jmeta.train import build, checkpoint, processes, programs, records, report
+from jmeta.train import memory as fits
 from jmeta.train.config import Config
+from jmeta.train.interruption import interruption
 from jmeta.train.programs import Parts
 from jmeta.train.progress import Progress, quiet
 
@@ -71,14 +71,17 @@ def run(
     ['mse']
     """
     out = Path(out)
-    parts = programs.parts(config, root=root)
-    records.open_folder(config, out, resume=resume)
+    progress = progress if processes.first() else quiet
+    parts = processes.together(lambda: programs.parts(config, root=root))
+    processes.agree("options or data", f"{config} {parts.built.info.get('hash')}")
+    processes.once(lambda: records.open_folder(config, out, resume=resume))
     state, best, seconds = _start(parts, out, resume=resume, progress=progress)
-    state, best, seconds = _train(parts, out, state, best, seconds, progress)
+    send, memory = _compiled(parts, state)
+    progress(_started(config, state, memory))
+    state, best, seconds = _train(parts, out, send, state, best, seconds, progress)
     params = _best_params(out, state, best)
-    return report.finish(
-        parts, out, params, best=best._asdict(), seconds=seconds, progress=progress
-    )
+    cost = report.Cost(seconds, memory)
+    return report.finish(parts, out, params, best=best._asdict(), cost=cost, progress=progress)
 
 
 def _start(
@@ -87,51 +90,117 @@ def _start(
     """The initial state, or that of the last whole checkpoint."""
     state = programs.initial_state(parts)
     folder = out / "checkpoints"
-    found = checkpoint.restore_last(folder, state) if resume else None
-    step = 0 if found is None else int(found.state.step)
-    checkpoint.sweep(folder, after=step)
-    records.truncate(out, after=step)
-    if found is None:
+    found = processes.once(lambda: checkpoint.restore_last(folder, state)) if resume else None
+    record = processes.tell(found and found.record)
+    step = 0 if record is None else record["step"]
+    processes.once(lambda: checkpoint.sweep(folder, after=step))
+    processes.once(lambda: records.truncate(out, after=step))
+    if record is None:
         return state, Best(0, None), 0.0
     progress({"event": "resumed", "step": step})
-    restored = programs.replicate(found.state, parts.mesh)
-    return restored, Best(**found.record["best"]), found.record["seconds"]
+    restored = processes.share(found and found.state, like=state)
+    state = programs.replicate(restored, parts.mesh)
+    return state, Best(**record["best"]), record["seconds"]
+
+
+Send = Callable[..., tuple[TrainState, tuple[jax.Array, jax.Array]]]
+
+
+def _compiled(parts: Parts, state: TrainState) -> tuple[Send, int | None]:
+    """`send(state, length=) -> (state, (losses, scores))` and the bytes of memory it needs.
+
+    Raises:
+        ValueError: the machine has not that much.
+    """
+    advance = programs.dispatch(parts)
+    send = partial(advance, pool=parts.built.train)
+    step = int(state.step)
+    if step >= parts.config.steps:
+        return send, None
+    length = _length(parts.config, step)
+    return send, processes.together(lambda: fits.check(parts, advance, state, length=length))
+
+
+def _started(config: Config, state: TrainState, memory: int | None) -> dict[str, Any]:
+    """What is told before the first update."""
+    size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    told = {"event": "start", "step": int(state.step), "steps": config.steps}
+    return {**told, "parameters": size, "memory": memory}
 
 
 def _train(
-    parts: Parts, out: Path, state: TrainState, best: Best, seconds: float, progress: Progress
+    parts: Parts,
+    out: Path,
+    send: Send,
+    state: TrainState,
+    best: Best,
+    seconds: float,
+    progress: Progress,
 ) -> tuple[TrainState, Best, float]:
-    """Dispatch after dispatch until the last step; validates and saves at intervals."""
+    """Dispatch after dispatch until the last step; validates and saves at intervals.
+
+    Between intervals the next dispatch is sent before the results of the last are read, so the
+    devices never wait for the host. Several processes read first: what they then say to each
+    other must not meet the messages of a dispatch.
+    """
     config = parts.config
-    advance = programs.dispatch(parts)
     validate = _validator(parts)
     step = int(state.step)
-    progress({"event": "start", "step": step, "steps": config.steps, **_size(state)})
+    unread, begun = list[Sent](), 0.0
     with interruption() as interrupted:
         while step < config.steps:
-            begun = time.perf_counter()
+            if not unread:
+                begun = time.perf_counter()
             length = _length(config, step)
-            state, (losses, scores) = advance(state, parts.built.train, length=length)
-            line = _summary(parts, out, step + length, np.asarray(losses), np.asarray(scores))
+            state, results = send(state, length=length)
             step += length
-            took = time.perf_counter() - begun
-            seconds += took
-            records.append(out, {**line, "tasks_per_second": length * config.tasks / took})
-            progress({"event": "train", **line, "tasks": length * config.tasks, "seconds": took})
+            unread.append(Sent(step, length, *results))
             at_interval = step % config.validate_every == 0 or step == config.steps
+            ahead = 0 if at_interval or processes.several() or interrupted() else 1
+            while len(unread) > ahead:
+                took = _read(parts, out, unread.pop(0), begun, progress)
+                begun, seconds = begun + took, seconds + took
+            stop = not unread and processes.anywhere(interrupted())
             before = best
             if at_interval:
                 best = _validated(parts, out, state, step, best, validate, progress)
-            if at_interval or interrupted():
-                record = {"best": best._asdict(), "seconds": seconds}
-                keep = {best.step, before.step}  # `before` serves if this one is damaged
-                checkpoint.save(out / "checkpoints", step, state, record, keep=keep)
-            if interrupted() and step < config.steps:
+            if at_interval or stop:
+                _save(out, step, state, best, before, seconds)
+            if stop and step < config.steps:
                 raise Interrupted(
                     f"stopped at step {step} of {config.steps} and saved; "
                     f"go on with: jmeta train --out {out} --resume"
                 )
     return state, best, seconds
+
+
+def _save(
+    out: Path, step: int, state: TrainState, best: Best, before: Best, seconds: float
+) -> None:
+    """Write a checkpoint; that of `before` is kept too, should this one be damaged."""
+    record = {"best": best._asdict(), "seconds": seconds}
+    folder, keep = out / "checkpoints", {best.step, before.step}
+    processes.once(lambda: checkpoint.save(folder, step, state, record, keep=keep))
+
+
+class Sent(NamedTuple):
+    """A dispatch whose results were not read yet."""
+
+    step: int  # the last of its updates
+    length: int
+    losses: jax.Array  # [length]
+    scores: jax.Array  # [length]
+
+
+def _read(parts: Parts, out: Path, sent: Sent, begun: float, progress: Progress) -> float:
+    """Wait for a dispatch, record its line of metrics, and say how long it took."""
+    line = _summary(parts, out, sent.step, np.asarray(sent.losses), np.asarray(sent.scores))
+    took = time.perf_counter() - begun
+    tasks = sent.length * parts.config.tasks
+    if processes.first():
+        records.append(out, {**line, "tasks_per_second": tasks / took})
+    progress({"event": "train", **line, "tasks": tasks, "seconds": took})
+    return took
 
 
 def _length(config: Config, step: int) -> int:
@@ -199,7 +268,8 @@ def _validated(
     if validate is None:
         return Best(step, None)
     line = {"step": step, **validate(state)}
-    records.append(out, line)
+    if processes.first():
+        records.append(out, line)
     progress({"event": "validation", **line})
     value = line["validation"]
     sign = 1 if parts.built.higher_is_better else -1
@@ -213,29 +283,7 @@ def _validated(
 def _best_params(out: Path, state: TrainState, best: Best) -> Any:
     """Parameters of the best checkpoint; of the last where there was no validation."""
     if best.step == int(state.step):
-        return state.params
-    return checkpoint.restore(out / "checkpoints", best.step, state).state.params
-
-
-def _size(state: TrainState) -> dict[str, int]:
-    return {"parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params))}
-
-
-@contextmanager
-def interruption() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C into a flag that is read between dispatches; the second is raised."""
-    pressed: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-
-    def handler(number: int, frame: Any) -> None:
-        if pressed:
-            raise KeyboardInterrupt
-        pressed.append(number)
-
-    before = signal.signal(signal.SIGINT, handler)
-    try:
-        yield lambda: bool(pressed)
-    finally:
-        signal.signal(signal.SIGINT, before)
+        return jax.tree.map(np.asarray, state.params)
+    folder = out / "checkpoints"
+    found = processes.once(lambda: checkpoint.restore(folder, best.step, state).state)
+    return processes.share(found, like=state).params

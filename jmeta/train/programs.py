@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -66,8 +67,14 @@ def mesh_for(config: Config) -> Mesh:
                 "choose tasks as a multiple of devices."
             )
         return core.task_mesh(config.devices)
-    count = max(n for n in range(1, jax.device_count() + 1) if config.tasks % n == 0)
-    return core.task_mesh(count)
+    each, processes = jax.local_device_count(), jax.process_count()
+    fitting = [n for n in range(1, each + 1) if config.tasks % (n * processes) == 0]
+    if not fitting:
+        raise ValueError(
+            f"{config.tasks} tasks an update cannot be shared among {processes} processes; "
+            "choose tasks as a multiple of them."
+        )
+    return core.task_mesh(max(fitting) * processes)
 
 
 def chunk_for(config: Config) -> int | None:
@@ -88,7 +95,7 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
-Dispatch = Callable[..., tuple[TrainState, tuple[jax.Array, jax.Array]]]
+Dispatch = Any  # a jitted function, see `dispatch`; it can be lowered and compiled ahead
 
 
 def dispatch(parts: Parts) -> Dispatch:
@@ -118,14 +125,15 @@ def dispatch(parts: Parts) -> Dispatch:
 
         return lax.scan(body, state, length=length)
 
-    return jax.jit(updates, static_argnames="length")
+    everywhere = NamedSharding(parts.mesh, PartitionSpec())  # so that each process can read it
+    return jax.jit(updates, static_argnames="length", out_shardings=everywhere)
 
 
 Predict = Callable[[Params, Any, jax.Array], tuple[Outputs, Targets]]
 
 
 def predict(parts: Parts, learner: Learner, *, episodes: int) -> Predict:
-    """`(params, pool, key) -> (outputs [E, Q, ...], targets [E, Q, ...])`, jitted."""
+    """`(params, pool, key) -> (outputs [E, Q, ...], targets [E, Q, ...])`, jitted; NumPy arrays."""
     chunk = chunk_for(parts.config) or min(episodes, 64)
 
     def run(params: Params, pool: Any, key: jax.Array) -> tuple[Outputs, Targets]:
@@ -136,4 +144,6 @@ def predict(parts: Parts, learner: Learner, *, episodes: int) -> Predict:
             learner, params, sample, key, episodes=episodes, chunk=chunk, mesh=parts.mesh
         )
 
-    return jax.jit(run)
+    everywhere = NamedSharding(parts.mesh, PartitionSpec())  # so that each process can read it
+    compiled = jax.jit(run, out_shardings=everywhere)
+    return lambda params, pool, key: jax.tree.map(np.asarray, compiled(params, pool, key))

@@ -45,6 +45,10 @@ def lines(event: Event) -> None:
         print(f"step {event['step']}  {_describe(event)}  {rate:.1f} tasks/s", flush=True)
     elif kind == "validation":
         print(f"step {event['step']}  {_describe(event)}", flush=True)
+    elif kind == "start" and event.get("memory"):
+        print(
+            f"memory {event['memory'] / 1e6:.0f} MB, {event['parameters']} parameters", flush=True
+        )
     elif kind in ("resumed", "test"):
         print(f"{kind}: {event.get('step', event.get('what'))}", flush=True)
 

@@ -5,18 +5,25 @@ import statistics
 import time
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jmeta import learners, nn
 from jmeta.core import Estimate, Learner, Params
-from jmeta.train import build, checkpoint, programs, records
+from jmeta.train import build, checkpoint, processes, programs, records
 from jmeta.train.programs import Parts
 from jmeta.train.progress import Progress, quiet
 
 SCHEMA = 1
+
+
+class Cost(NamedTuple):
+    """What training took."""
+
+    seconds: float
+    memory: int | None  # bytes, see `jmeta.train.memory.needed`
 
 
 def finish(
@@ -25,10 +32,27 @@ def finish(
     params: Params,
     *,
     best: dict[str, Any],
-    seconds: float,
+    cost: Cost,
     progress: Progress = quiet,
 ) -> dict[str, Any]:
-    """Test the chosen parameters and write result.json, curves.png and episode.png."""
+    """Test the chosen parameters and write result.json, curves.png and episode.png.
+
+    All processes test; the first one writes.
+    """
+    tested = test(parts, params, progress=progress)
+    written = processes.once(lambda: _write(parts, out, params, tested, best=best, cost=cost))
+    return processes.tell(written)
+
+
+def _write(
+    parts: Parts,
+    out: Path,
+    params: Params,
+    tested: dict[str, Any],
+    *,
+    best: dict[str, Any],
+    cost: Cost,
+) -> dict[str, Any]:
     from jmeta.train import plots
 
     lines = records.read(out)
@@ -37,10 +61,10 @@ def finish(
     rate = statistics.median(rates[1:] or rates)
     result = {
         "schema": SCHEMA,
-        **test(parts, params, progress=progress),
+        **tested,
         "best": best,
-        "throughput": {"tasks_per_second": rate},
-        "seconds": seconds,
+        "throughput": {"tasks_per_second": rate, "memory_bytes": cost.memory},
+        "seconds": cost.seconds,
         "machine": machine(parts),
     }
     checkpoint.write_json(out / "result.json", result)
@@ -139,6 +163,7 @@ def machine(parts: Parts) -> dict[str, Any]:
         "backend": device.platform,
         "device": device.device_kind,
         "devices": parts.mesh.size,
+        "processes": jax.process_count(),
         "system": platform.system(),
         "processor": platform.machine(),
     }

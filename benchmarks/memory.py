@@ -1,0 +1,58 @@
+"""Memory of MAML against inner steps: python benchmarks/memory.py
+
+Workload A (5-way 1-shot, 28x28, 64 filters) with 1 to 50 inner steps, one task at a time on one
+device: the compiler's figures for plain, rematerialised and first-order steps. Nothing is run.
+Written to benchmarks/results/memory.json; a few minutes, most of it compiling.
+"""
+
+import argparse
+
+import common
+import jax
+import optax
+
+import jmeta
+from jmeta import core, learners, nn
+from jmeta.bench import workloads
+
+STEPS = (1, 5, 10, 20, 50)
+KINDS = ("plain", "remat", "first order")
+
+
+def megabytes(steps: int, kind: str) -> float:
+    """Temporary and output memory of one compiled update, in MB."""
+    workload = workloads.WORKLOADS["A"]
+    arrays = workloads.tasks(workload)
+    tasks = core.Task(
+        core.Batch(arrays.support_x, arrays.support_y), core.Batch(arrays.query_x, arrays.query_y)
+    )
+    net = nn.Conv4(outputs=workload.ways, filters=workload.filters)
+    params = net.init(jax.random.key(0), arrays.support_x[0])
+    tx = optax.sgd(workload.inner_rate)
+    tx = optax.chain(core.first_order(), tx) if kind == "first order" else tx
+    solver = core.unrolled(tx, steps, remat=kind == "remat")
+    loss = core.episodic(learners.maml(net.apply, core.cross_entropy, solver), core.cross_entropy)
+    outer = optax.adam(workload.outer_rate)
+    update = jax.jit(jmeta.step(loss, outer, chunk=1))
+    stats = update.lower(core.train_state(params, outer), tasks).compile().memory_analysis()
+    return (stats.temp_size_in_bytes + stats.output_size_in_bytes) / 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, nargs="+", default=STEPS)
+    asked = parser.parse_args()
+    found: dict[str, dict[int, float]] = {kind: {} for kind in KINDS}
+    for kind in KINDS:
+        for steps in asked.steps:
+            found[kind][steps] = megabytes(steps, kind)
+            print(f"{kind:12} {steps:3} steps  {found[kind][steps]:8.1f} MB", flush=True)
+    record: dict = {"workload": "A", "chunk": 1, "megabytes": found}
+    if {5, 50} <= set(asked.steps):
+        record["remat_50_to_plain_5"] = found["remat"][50] / found["plain"][5]
+        print(f"50 steps with remat / 5 steps without: {record['remat_50_to_plain_5']:.2f}")
+    common.write("memory", record)
+
+
+if __name__ == "__main__":
+    main()

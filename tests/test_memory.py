@@ -1,0 +1,103 @@
+"""The memory of a run: estimated before it starts, refused with the chunk that would fit."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from jmeta.train import Config, loop, memory, programs, run
+
+IMAGES = Config(
+    algorithm="protonet",
+    split="0.5,0.25,0.25",
+    ways=2,
+    queries=1,
+    train_queries=1,
+    network="mlp",
+    hidden=(64, 64),
+    steps=2,
+    tasks=8,
+    devices=1,
+    chunk=8,
+    norm="none",
+    validate_every=2,
+    validation_episodes=2,
+    log_every=1,
+    episodes=2,
+)
+SINUSOID = dataclasses.replace(*(IMAGES,), algorithm="maml", dataset="sinusoid", split=None)
+
+
+@pytest.fixture
+def config(tmp_path) -> Config:
+    """A small set, all eight tasks at once."""
+    x = np.random.default_rng(0).integers(0, 255, (24, 16, 16), dtype=np.uint8)
+    np.savez(tmp_path / "set.npz", x=x, y=np.repeat(np.arange(12), 2))
+    return dataclasses.replace(IMAGES, dataset=f"arrays:{tmp_path}/set.npz")
+
+
+def size_of(config: Config) -> int:
+    """The estimate for a config."""
+    parts = programs.parts(config)
+    state = programs.initial_state(parts)
+    found = loop._compiled(parts, state)[1]
+    assert found is not None
+    return found
+
+
+def test_the_estimate_is_told_and_kept(tmp_path):
+    events: list[dict] = []
+    result = run(SINUSOID, tmp_path / "run", progress=events.append)
+    (start,) = [event for event in events if event["event"] == "start"]
+    parameters = 4 * start["parameters"]
+    assert start["memory"] == result["throughput"]["memory_bytes"] > 6 * parameters
+
+
+def test_what_is_estimated_is_what_runs(tmp_path):
+    """One compilation of the updates, not two."""
+    parts = programs.parts(SINUSOID)
+    state = programs.initial_state(parts)
+    compiled: list[str] = []
+
+    def heard(name: str, _: float, **about) -> None:
+        if name.endswith("backend_compile_duration"):
+            compiled.append(name)
+
+    jax.monitoring.register_event_duration_secs_listener(heard)
+    try:
+        send, _ = loop._compiled(parts, state)
+        before = len(compiled)
+        jax.block_until_ready(send(state, length=1))
+        assert len(compiled) == before > 0
+    finally:
+        jax.monitoring.unregister_event_duration_listener(heard)
+
+
+def test_memory_grows_with_the_chunk_and_with_devices():
+    sizes = [size_of(dataclasses.replace(SINUSOID, chunk=chunk)) for chunk in (1, 8)]
+    assert sizes[0] < sizes[1]
+    assert size_of(dataclasses.replace(SINUSOID, chunk=1, devices=2)) > 1.5 * sizes[0]
+
+
+@pytest.mark.parametrize("fitting", [1, 4])
+def test_a_run_that_cannot_fit_names_the_chunk_that_would(config, fitting, tmp_path, monkeypatch):
+    room = size_of(dataclasses.replace(config, chunk=fitting))
+    monkeypatch.setattr(memory, "available", lambda parts: room)
+    with pytest.raises(ValueError, match=rf"GB of memory .* --chunk {fitting} fits"):
+        run(config, tmp_path / "run")
+    assert size_of(dataclasses.replace(config, chunk=fitting)) == room  # and so it starts
+
+
+def test_a_run_that_cannot_fit_at_all_says_so(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda parts: 1000)
+    with pytest.raises(
+        ValueError, match=r"there are 1e-06 GB: no chunk of tasks fits; set --remat"
+    ):
+        run(config, tmp_path / "run")
+
+
+def test_the_memory_of_this_machine_is_known():
+    parts = programs.parts(SINUSOID)
+    found = memory.available(parts)
+    assert found is None or 2**26 < found < 2**50
