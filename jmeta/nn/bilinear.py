@@ -7,6 +7,7 @@ role, so that forward, reverse, and every mixture of the two stay on the paths c
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
