@@ -8,10 +8,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from jmeta.nn.linear import align
 from jmeta.nn.roles import OPERANDS, Geometry, compute, compute_each
 
 _conv_p = Primitive("jmeta_conv")
@@ -21,20 +21,9 @@ def _compute(a: jax.Array, b: jax.Array, *, role: str, geometry: Geometry) -> ja
     return compute(role, a, b, geometry)
 
 
-def _varying(x: Any) -> frozenset[str]:
-    """Mesh axes inside `shard_map` along which x may differ (`vma` in jax before 0.10.2)."""
-    aval = jax.typeof(x)
-    return aval.mat.varying if hasattr(aval, "mat") else aval.vma
-
-
 def bind(role: str, a: jax.Array, b: jax.Array, geometry: Geometry) -> jax.Array:
-    """The derivative of T by `role`, as a function of the two others (see `OPERANDS`)."""
-    axes = _varying(a) | _varying(b)
-    parts = []
-    for x in (a, b):
-        missing = tuple(sorted(axes - _varying(x)))
-        parts.append(lax.pcast(x, missing, to="varying") if missing else x)
-    out: jax.Array = _conv_p.bind(*parts, role=role, geometry=geometry)
+    """The derivative of the trilinear form by `role`, as a function of the two others."""
+    out: jax.Array = _conv_p.bind(*align(a, b), role=role, geometry=geometry)
     return out
 
 

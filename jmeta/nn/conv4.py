@@ -62,7 +62,7 @@ class Conv4(nn.Module):
         check_images(x, smallest=16 if pooled else 1)
         for _ in range(4):
             x = Norm(self.norm)(self._conv(1 if pooled else 2)(x))
-            x = nn.relu(max_pool(x) if pooled else x)
+            x = max_pool(x, relu=True) if pooled else nn.relu(x)
         x = x.reshape(len(x), -1) if pooled else mean_pool(x)
         return x if self.outputs is None else linear(x, self.outputs, self.head_init)
 

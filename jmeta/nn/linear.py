@@ -1,0 +1,69 @@
+"""Pairs of linear primitives that are each other's transposes, so that both ways are fast."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+Apply = Callable[[jax.Array, jax.Array], jax.Array]  # (linear argument, fixed one) -> result
+
+
+def varying(x: Any) -> frozenset[str]:
+    """Mesh axes inside `shard_map` along which x may differ (`vma` in jax before 0.10.2)."""
+    aval = jax.typeof(x)
+    found: frozenset[str] = aval.mat.varying if hasattr(aval, "mat") else aval.vma
+    return found
+
+
+def align(*arrays: jax.Array) -> list[jax.Array]:
+    """Let all arrays vary over the mesh axes along which any of them does."""
+    axes = frozenset[str]().union(*(varying(x) for x in arrays))
+    missing = [tuple(sorted(axes - varying(x))) for x in arrays]
+    pairs = zip(arrays, missing, strict=True)
+    return [lax.pcast(x, names, to="varying") if names else x for x, names in pairs]
+
+
+def transposes(name: str, forward: Apply, backward: Apply) -> tuple[Apply, Apply]:
+    """Two functions (x, fixed) -> y and (y, fixed) -> x, linear in the first, adjoint.
+
+    Both take leading axes as they come: `forward(x, fixed)` must treat axis 0 of its arguments
+    and of its result as a batch, for `vmap` merges its axis into it.
+    """
+    primitives = [Primitive(f"jmeta_{name}"), Primitive(f"jmeta_{name}_transposed")]
+
+    def bind(which: int) -> Apply:
+        def apply(x: jax.Array, fixed: jax.Array) -> jax.Array:
+            out: jax.Array = primitives[which].bind(*align(x, fixed))
+            return out
+
+        return apply
+
+    pair = bind(0), bind(1)
+    for here, (primitive, compute) in enumerate(zip(primitives, (forward, backward), strict=True)):
+        _rules(primitive, compute, pair[here], pair[1 - here])
+    return pair
+
+
+def _rules(primitive: Primitive, compute: Apply, apply: Apply, other: Apply) -> None:
+    def abstract(x: Any, fixed: Any) -> Any:
+        kinds = (jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (x, fixed))
+        return x.update(shape=jax.eval_shape(compute, *kinds).shape, weak_type=False)
+
+    def transpose(cotangent: Any, x: Any, fixed: jax.Array) -> Any:
+        return (None if isinstance(cotangent, ad.Zero) else other(cotangent, fixed)), None
+
+    def batch(args: Any, dims: Any) -> Any:
+        size = next(a.shape[d] for a, d in zip(args, dims, strict=True) if d is not None)
+        front = [batching.bdim_at_front(a, d, size) for a, d in zip(args, dims, strict=True)]
+        out = apply(*(a.reshape(-1, *a.shape[2:]) for a in front))
+        return out.reshape(size, -1, *out.shape[1:]), 0
+
+    primitive.def_impl(jax.jit(compute))
+    primitive.def_abstract_eval(abstract)
+    mlir.register_lowering(primitive, mlir.lower_fun(compute, multiple_results=False))
+    ad.defjvp(primitive, lambda t, x, fixed: apply(t, fixed), None)
+    ad.primitive_transposes[primitive] = transpose
+    batching.primitive_batchers[primitive] = batch
