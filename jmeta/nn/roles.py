@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jmeta.nn import winograd
+from jmeta.nn.linear import align
 
 OPERANDS = {"out": ("image", "kernel"), "image": ("kernel", "out"), "kernel": ("image", "out")}
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -141,12 +142,24 @@ def _by_images(role: str, f: Compute, a: jax.Array, b: jax.Array, chunk: int) ->
         return f(a, b)
     rest = count % chunk
     if role == "kernel":
-        total = lax.map(lambda pair: f(*pair), (_split(a, rest, chunk), _split(b, rest, chunk)))
-        return total.sum(0) + f(a[:rest], b[:rest]) if rest else total.sum(0)
+        first = f(a[:rest], b[:rest]) if rest else None
+        return _sum(f, _split(a, rest, chunk), _split(b, rest, chunk), first)
     images, one = (a, lambda x: f(x, b)) if role == "out" else (b, lambda y: f(a, y))
     mapped = lax.map(one, _split(images, rest, chunk))
     joined = mapped.reshape(-1, *mapped.shape[2:])
     return jnp.concatenate([one(images[:rest]), joined]) if rest else joined
+
+
+def _sum(f: Compute, a: jax.Array, b: jax.Array, first: jax.Array | None) -> jax.Array:
+    """The sum of f over pairs of chunks, and of what there is already."""
+
+    def add(total: jax.Array, part: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        return total + f(*part), None
+
+    if first is None:
+        of = jax.eval_shape(f, a[0], b[0])
+        first = align(jnp.zeros(of.shape, of.dtype), a, b)[0]
+    return lax.scan(add, first, (a, b))[0]
 
 
 def _split(x: jax.Array, rest: int, chunk: int) -> jax.Array:
