@@ -21,9 +21,10 @@ def use_all_cores() -> None:
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
 
 
-def write(name: str, record: dict[str, Any]) -> None:
-    """Keep a record under benchmarks/results, with the command and the machine."""
-    RESULTS.mkdir(exist_ok=True)
+def write(name: str | Path, record: dict[str, Any]) -> None:
+    """Keep a record under benchmarks/results, or at a path, with the command and the machine."""
+    path = name if isinstance(name, Path) else RESULTS / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     script = Path(sys.argv[0]).name
     machine = describe()
     head = {
@@ -31,8 +32,8 @@ def write(name: str, record: dict[str, Any]) -> None:
         "versions": machine.pop("versions"),
         "machine": machine,
     }
-    write_json(RESULTS / f"{name}.json", {**head, **record})
-    print(f"wrote benchmarks/results/{name}.json")
+    write_json(path, {**head, **record})
+    print(f"wrote {os.path.relpath(path)}")
 
 
 def read(path: Path) -> dict[str, Any]:

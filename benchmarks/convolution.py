@@ -1,21 +1,25 @@
-"""Which implementation of the convolution is fastest where: layers, and whole updates.
+"""Which implementation of the convolution is fastest where: layers, roles, and whole updates.
 
-    python benchmarks/convolution.py [--quick] [--steps-only | --layers-only]
+    python benchmarks/convolution.py [--quick] [--part layers roles steps]
 
 On JAX's default backend, CPU or accelerator; rows of other backends and versions of jax in
 results/convolution.json are kept, so that one table grows from several machines. The
 implementations are those of `jmeta.nn.conv2d`. Layers: the forward pass, the gradient by image and
 kernel, and the second order (the gradient of the squared length of that gradient), alone and under
-`vmap` with a kernel for each task, in float32 and bfloat16. Whole updates: workloads A, B, C, D
-and F for each implementation and number of tasks at once; the default choice comes from these.
+`vmap` with a kernel for each task. Roles: the paths among which `jmeta.nn.roles.compute` chooses;
+its constants come from these. Whole updates: workloads A, B, C, D and F for each implementation
+and number of tasks at once; the default choice comes from these. On a CPU there is no bfloat16 and
+no native convolution in whole updates: they take minutes, and lose.
 """
 
 import argparse
+import math
 from collections.abc import Callable
 from itertools import product
 from typing import Any, NamedTuple, get_args
 
 import common
+import convolution_roles
 import jax
 import jax.numpy as jnp
 
@@ -26,14 +30,22 @@ from jmeta.bench.workloads import WORKLOADS, Workload
 from jmeta.nn.conv import Impl
 
 IMPLEMENTATIONS: tuple[Impl, ...] = get_args(Impl)
-WORKLOAD_NAMES, CHUNKS = ("A", "B", "C", "D", "F"), (1, 4, None)
-IMAGES, TASKS, ORDERS = (5, 25, 75), (1, 8, 32), ("forward", "gradient", "second")
+PARTS = ("steps", "layers", "roles")
+WORKLOAD_NAMES, ORDERS = ("A", "B", "C", "D", "F"), ("forward", "gradient", "second")
 SHAPES = ((28, 1, 64), (14, 64, 64), (7, 64, 64), (84, 3, 32), (42, 32, 32))  # side, C, F
 PRODUCTS = {"forward": 1, "gradient": 3, "second": 9}  # by image and kernel: as an inner layer
 KEY = ("backend", "device", "jax", "images", "side", "channels", "filters", "tasks", "order")
-KEY += ("dtype", "impl", "workload", "chunk")
-PATIENCE = 5.0  # seconds; what takes longer is called once
+KEY += ("dtype", "impl", "workload", "chunk", "role", "elements")
+PATIENCE = 3.0  # seconds; what takes longer is called once, what promises to is left out
+STEP_PATIENCE = 20.0
 LIMIT = 3 * 2**30  # bytes of patches; larger cases are left out
+
+
+class Program(NamedTuple):
+    """A jitted function and what it is called with."""
+
+    run: Any
+    arguments: tuple[Any, ...]
 
 
 class Case(NamedTuple):
@@ -52,14 +64,21 @@ class Case(NamedTuple):
         one = 2.0 * self.images * self.side**2 * 9 * self.channels * self.filters
         return one * self.tasks * PRODUCTS[self.order]
 
+    def like(self) -> tuple:
+        """Layers that an implementation computes at about the same rate."""
+        return self.side, self.channels, self.filters, self.tasks, self.dtype
+
 
 def cases(quick: bool) -> list[Case]:
-    """All layers; a few small ones if quick."""
+    """All layers, the small ones before the large; a few tiny ones if quick."""
     if quick:
         layers = ((2, 7, 3, 4),)
         return [Case(*layer, t, o, "float32") for layer in layers for t in (1, 2) for o in ORDERS]
-    kinds = product(IMAGES, SHAPES, TASKS, ORDERS, ("float32", "bfloat16"))
-    found = [Case(n, *shape, tasks, order, dtype) for n, shape, tasks, order, dtype in kinds]
+    cpu = jax.default_backend() == "cpu"
+    images, tasks = ((5, 75), (1, 8)) if cpu else ((5, 25, 75), (1, 8, 32))
+    dtypes = ("float32",) if cpu else ("float32", "bfloat16")
+    kinds = product(dtypes, SHAPES, tasks, ORDERS, images)
+    found = [Case(n, *shape, t, order, dtype) for dtype, shape, t, order, n in kinds]
     return [case for case in found if _patches(case) <= LIMIT]
 
 
@@ -87,70 +106,85 @@ def function(order: str, impl: Impl) -> Callable[..., Any]:
     return {"forward": forward, "gradient": gradient, "second": jax.grad(length, (0, 1))}[order]
 
 
-def layer_calls(case: Case) -> dict[str, timing.Call]:
-    """The case in every implementation."""
+def layer_programs(case: Case) -> dict[str, Program]:
+    """The case in every implementation, nothing compiled."""
     lead = () if case.tasks == 1 else (case.tasks,)
     shape = (*lead, case.images, case.side, case.side, case.channels)
     x = jax.random.normal(jax.random.key(0), shape, case.dtype)
     window = (*lead, 3, 3, case.channels, case.filters)
     kernel = jax.random.normal(jax.random.key(1), window, case.dtype) / 8
-    calls: dict[str, timing.Call] = {}
+    found = {}
     for impl in IMPLEMENTATIONS:
         plain = function(case.order, impl)
-        run = jax.jit(plain if case.tasks == 1 else jax.vmap(plain))
-        calls[impl] = lambda run=run: run(x, kernel)
-    return calls
+        found[impl] = Program(jax.jit(plain if case.tasks == 1 else jax.vmap(plain)), (x, kernel))
+    return found
 
 
-def step_calls(workload: Workload, chunks: tuple[int | None, ...]) -> dict[str, timing.Call]:
-    """One outer update in every implementation and with every number of tasks at once."""
+def step_programs(workload: Workload) -> dict[str, Program]:
+    """One outer update in every implementation, a task at a time and all at once."""
     tx, tasks = recipes.optimizer(workload), recipes.batch(workload)
     state = jmeta.train_state(recipes.params(workload), tx)
-    calls: dict[str, timing.Call] = {}
-    for impl, chunk in product(IMPLEMENTATIONS, chunks):
-        if chunk is not None and (workload.tasks % chunk or workload.tasks == chunk > 1):
-            continue  # as None, or impossible
-        if chunk is None and workload.tasks == 1:
-            continue
-        run = jax.jit(jmeta.step(recipes.loss(workload, impl=impl), tx, chunk=chunk))
-        calls[f"{impl} {chunk}"] = lambda run=run: run(state, tasks)
-    return calls
+    cpu, found = jax.default_backend() == "cpu", {}
+    for impl, chunk in product(IMPLEMENTATIONS, (1, None) if workload.tasks > 1 else (1,)):
+        if not (cpu and impl == "native"):
+            update = jmeta.step(recipes.loss(workload, impl=impl), tx, chunk=chunk)
+            found[f"{impl} {chunk}"] = Program(jax.jit(update), (state, tasks))
+    return found
 
 
-def timed(calls: dict[str, timing.Call], quick: bool) -> dict[str, dict[str, Any]]:
+def timed(
+    programs: dict[str, Program], *, patience: float, seconds: float, repeats: int
+) -> dict[str, dict[str, Any]]:
     """Medians in turns; a slow call is timed once, one that fails (say, for memory) says why."""
     works: dict[str, timing.Call] = {}
     found: dict[str, dict[str, Any]] = {}
-    for name, call in calls.items():
+    for name, program in programs.items():
         try:
-            timing.once(call)
-            took = timing.once(call)
-            if took > PATIENCE:
+            compiled = program.run.lower(*program.arguments).compile()
+            took = timing.once(lambda run=compiled, given=program.arguments: run(*given))
+            if took > patience:
                 found[name] = {"seconds": timing.summary([took]), "calls": 1}
             else:
-                works[name] = call
+                works[name] = lambda run=compiled, given=program.arguments: run(*given)
         except Exception as error:
             found[name] = {"failed": str(error).splitlines()[0][:200]}
-    seconds, repeats = (0.01, 2) if quick else (0.1, 5)
     times = timing.interleaved(works, seconds=seconds, repeats=repeats)
     return {**found, **{name: {"seconds": timing.summary(t)} for name, t in times.items()}}
 
 
-def layer_rows(case: Case, quick: bool) -> list[dict[str, Any]]:
-    """A row for every implementation."""
-    rows = []
-    for impl, found in timed(layer_calls(case), quick).items():
-        rate = {"gflops": case.flops() / found["seconds"]["median"] / 1e9} if _ok(found) else {}
-        rows.append({**_where(), **case._asdict(), "impl": impl, **found, **rate})
+def layer_rows(case: Case, quick: bool, rates: dict[tuple, float]) -> list[dict[str, Any]]:
+    """A row for every implementation.
+
+    Args:
+        case: the layer.
+        quick: few calls.
+        rates: the last of each implementation on this layer, which tells whether it is worth while
+            to try; updated.
+    """
+    programs, found, rows = layer_programs(case), {}, []
+    for impl in tuple(programs):
+        promised = case.flops() / 1e9 / rates.get((impl, *case.like()), math.inf)
+        if promised > PATIENCE:
+            del programs[impl]
+            found[impl] = {"failed": f"left out: about {promised:.0f} seconds a call"}
+    seconds, repeats = (0.001, 2) if quick else (0.05, 5)
+    found |= timed(programs, patience=PATIENCE, seconds=seconds, repeats=repeats)
+    for impl, each in found.items():
+        rate = {"gflops": case.flops() / each["seconds"]["median"] / 1e9} if _ok(each) else {}
+        rows.append({**_where(), **case._asdict(), "impl": impl, **each, **rate})
+        rates |= {(impl, *case.like()): rate["gflops"]} if rate else {}
     show(f"{case}", rows, "gflops")
     return rows
 
 
 def step_rows(workload: Workload, quick: bool) -> list[dict[str, Any]]:
     """A row for every implementation and number of tasks at once."""
-    rows = []
+    rows, default = [], default_impl()
     counted = roofline.operations(workload).flops * workload.tasks / 1e9
-    for name, found in timed(step_calls(workload, (1, None) if quick else CHUNKS), quick).items():
+    seconds, repeats = (0.001, 2) if quick else (0.1, 3)
+    programs = step_programs(workload)
+    times = timed(programs, patience=STEP_PATIENCE, seconds=seconds, repeats=repeats)
+    for name, found in times.items():
         impl, chunk = name.split()
         size = None if chunk == "None" else int(chunk)
         place = {"workload": workload.name, "impl": impl, "chunk": size}
@@ -158,9 +192,19 @@ def step_rows(workload: Workload, quick: bool) -> list[dict[str, Any]]:
         if _ok(found):
             took = found["seconds"]["median"]
             rate = {"tasks_per_second": workload.tasks / took, "gflops": counted / took}
-        rows.append({**_where(), **place, **found, **rate})
+        rows.append({**_where(), **place, "default": impl == default, **found, **rate})
     show(workload.title, rows, "tasks_per_second")
     return rows
+
+
+def default_impl() -> str:
+    """The implementation that None stands for: the one that traces to the same program."""
+    arguments = jnp.ones((1, 8, 8, 64)), jnp.ones((3, 3, 64, 64))
+
+    def text(impl: Impl | None) -> str:
+        return str(jax.make_jaxpr(lambda x, kernel: nn.conv2d(x, kernel, impl=impl))(*arguments))
+
+    return next(impl for impl in IMPLEMENTATIONS if text(impl) == text(None))
 
 
 def _ok(found: dict[str, Any]) -> bool:
@@ -201,16 +245,21 @@ def tiny(name: str) -> Workload:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="tiny cases, kept nowhere")
-    parser.add_argument("--steps-only", action="store_true")
-    parser.add_argument("--layers-only", action="store_true")
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=PARTS)
     options = parser.parse_args()
     quick, rows = options.quick, []
-    if not options.layers_only:
-        for name in ("E",) if quick else WORKLOAD_NAMES:
+    if "steps" in options.part:
+        for name in ("A",) if quick else WORKLOAD_NAMES:
             rows += step_rows(tiny(name) if quick else WORKLOADS[name], quick)
-    if not options.steps_only:
+    if "layers" in options.part:
+        rates: dict[tuple, float] = {}
         for case in cases(quick):
-            rows += layer_rows(case, quick)
+            rows += layer_rows(case, quick, rates)
+    if "roles" in options.part:
+        for role in convolution_roles.cases(quick):
+            made = convolution_roles.rows(role, quick, _where())
+            convolution_roles.show(role, made)
+            rows += made
     if not quick:
         keep(rows)
 

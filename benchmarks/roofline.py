@@ -12,16 +12,18 @@ import argparse
 from typing import Any
 
 import common
+import jax
 
 from jmeta.bench import machine, roofline
 from jmeta.bench.workloads import WORKLOADS
 
 
 def measured() -> dict[str, float]:
-    """jmeta's tasks per second by workload, where they are on record."""
+    """jmeta's tasks per second by workload, where this version of jax has them on record."""
     path = common.RESULTS / "throughput.json"
     rows = common.read(path)["rows"] if path.exists() else []
-    return {r["workload"]: r["tasks_per_second"] for r in rows if r["system"] == "jmeta"}
+    mine = [row for row in rows if (row["system"], row["jax"]) == ("jmeta", jax.__version__)]
+    return {row["workload"]: row["tasks_per_second"] for row in mine}
 
 
 def row(name: str, peak: float, memory: float, tasks: float | None) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""Write the README's table of results from the records.
+"""Write the README's tables of results and of speed from the records.
 
 python benchmarks/tables.py            # rewrites README.md between its markers
 python benchmarks/tables.py --check    # fails if README.md is not what the records say
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,11 @@ from typing import Any
 import common
 
 README = Path(__file__).parent.parent / "README.md"
-BEGIN, END = "<!-- results -->\n", "<!-- /results -->"
 HEAD = "| experiment | published | transductive | inductive | record |\n|---|---|---|---|---|\n"
+SPEED_HEAD = (
+    "| workload | jax | jmeta | best peer | its figure | ratio | of the matrix rate |\n"
+    "|---|---|---|---|---|---|---|\n"
+)
 
 
 def row(name: str, published: str, found: dict[str, Any], record: str) -> str:
@@ -63,6 +67,59 @@ def sinusoid() -> str:
     return "\n".join(lines) + "\n"
 
 
+def speed() -> str:
+    """jmeta beside the best of its peers on each workload, as far as they are on record."""
+    record = load("throughput") or {"rows": []}
+    parts: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for found in record["rows"]:
+        parts.setdefault((found["jax"], found["workload"]), []).append(found)
+    lines = [speed_row(jax, name, parts[jax, name]) for jax, name in sorted(parts)]
+    return SPEED_HEAD + "".join(lines) if any(lines) else ""
+
+
+def speed_row(jax: str, workload: str, found: list[dict[str, Any]]) -> str:
+    """One workload: jmeta's figure, the best peer's, their ratio, the share of the machine."""
+    rates = {row["system"]: row["tasks_per_second"] for row in found}
+    if "jmeta" not in rates:
+        return ""
+    mine = rates.pop("jmeta")
+    peer, best, ratio = "–", "–", "–"
+    if rates:
+        peer = max(rates, key=lambda name: rates[name])
+        best, ratio = figure(rates[peer]), f"{mine / rates[peer]:.2f}"
+    cells = (workload, jax, figure(mine), peer, best, ratio, share(jax, workload, mine))
+    return f"| {' | '.join(cells)} |\n"
+
+
+def share(jax: str, workload: str, tasks: float) -> str:
+    """Counted operations a second over the rate of matrix products, with the same jax."""
+    record = load("roofline")
+    rows = record["rows"] if record and record["versions"]["jax"] == jax else []
+    for row in rows:
+        if row["workload"] == workload:
+            rate = record["peaks"]["matrix_gflops"]
+            return f"{100 * tasks * row['gflop_per_task'] / rate:.0f}%"
+    return "–"
+
+
+def figure(value: float) -> str:
+    """Three digits, or all before the point.
+
+    >>> figure(0.8266), figure(112.4), figure(57213.0)
+    ('0.827', '112', '57,213')
+    """
+    digits = max(0, 2 - math.floor(math.log10(value)))
+    return f"{value:,.{digits}f}"
+
+
+def filled(text: str, name: str, body: str) -> str:
+    """The text with another body between the markers of a name."""
+    begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    before, rest = text.split(begin)
+    _, after = rest.split(end)
+    return before + begin + body + end + after
+
+
 def load(name: str) -> dict[str, Any] | None:
     """A record under benchmarks/results, if it exists."""
     path = common.RESULTS / f"{name}.json"
@@ -73,9 +130,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true")
     text = README.read_text()
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    found = before + BEGIN + HEAD + "".join(rows()) + sinusoid() + END + after
+    found = filled(text, "results", HEAD + "".join(rows()) + sinusoid())
+    found = filled(found, "speed", speed())
     if parser.parse_args().check:
         sys.exit(None if found == text else "README.md is not what the records say")
     README.write_text(found)

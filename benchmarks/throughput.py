@@ -1,43 +1,78 @@
 """Tasks per second on every workload, jmeta beside each installed peer, interleaved.
 
-    python benchmarks/throughput.py [--workload A B ...] [--rounds 7] [--python PATH]
+    python benchmarks/throughput.py [--workload A B ...] [--rounds 7] [--python PATH] [--out FILE]
 
-The same runner as `jmeta bench`. The record keeps a part for each workload; a later command
-replaces the parts of its own workloads and leaves the others, each with its machine and versions.
-PATH is the interpreter of an environment with jmeta and PyTorch, to time the newest JAX beside a
-PyTorch that is installed elsewhere; --name keeps such a record apart.
+The same runner as `jmeta bench`. A row is known by its workload, its system and the version of
+jax that runs this script: a later command replaces its own rows and keeps the others, so that
+workloads may be run one after another, and several versions of jax share a record. PATH is the
+interpreter of an environment with jmeta and PyTorch, to time the newest jax beside a PyTorch that
+is installed elsewhere.
 """
 
 import argparse
+import datetime
+from pathlib import Path
+from typing import Any
 
 import common
+import jax
 
 from jmeta import bench
 from jmeta.bench import client, workloads
 
+KEY = ("workload", "system", "jax")
+OUT = common.RESULTS / "throughput.json"
+
+
+def stamped(found: dict[str, Any], part: str) -> list[dict[str, Any]]:
+    """The rows of a part of a run's record, each with when and where it was made."""
+    where = {
+        "jax": jax.__version__,
+        "date": datetime.date.today().isoformat(),
+        "processor": found["machine"]["processor"],
+    }
+    return [{**row, **where} for row in found[part]]
+
+
+def merged(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Both, the new in the place of the old of the same workload, system and version of jax."""
+    rows = {tuple(row[name] for name in KEY): row for row in [*old, *new]}
+    return [rows[key] for key in sorted(rows)]
+
+
+def keep(path: Path, found: dict[str, Any]) -> None:
+    """Merge a run into the record; whatever has a row was not left out."""
+    record = common.read(path) if path.exists() else {"rows": [], "left_out": []}
+    rows = merged(record["rows"], stamped(found, "rows"))
+    there = {tuple(row[name] for name in KEY) for row in rows}
+    missing = merged(record["left_out"], stamped(found, "left_out"))
+    left_out = [row for row in missing if tuple(row[name] for name in KEY) not in there]
+    parts = {"rows": rows, "left_out": left_out, "protocol": found["protocol"]}
+    common.write(path, {"schema": 1, **parts})
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--workload", nargs="+", default=["all"])
-    parser.add_argument("--systems", nargs="+", default=[])
+    parser.add_argument("--workload", nargs="+", default=["all"], metavar="NAME")
+    parser.add_argument("--systems", nargs="+", default=[], metavar="NAME")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--python")
-    parser.add_argument("--name", default="throughput", help="of the record")
+    parser.add_argument("--seconds", type=float, default=2.0, help="about so long a round")
+    parser.add_argument("--python", metavar="PATH", help="interpreter of the PyTorch systems")
+    parser.add_argument("--out", type=Path, default=OUT, metavar="FILE")
     options = parser.parse_args()
-    path = common.RESULTS / f"{options.name}.json"
-    parts = common.read(path)["workloads"] if path.exists() else {}
-    names = [name for words in options.workload for name in words.split(",")]
+    names, systems = (
+        [name for word in words for name in word.split(",")]
+        for words in (options.workload, options.systems)
+    )
     for workload in workloads.chosen(names):
         found = bench.run(
             [workload],
-            options.systems,
+            systems,
             protocol=bench.Protocol(options.rounds, options.seconds),
             start=client.starter(options.python),
         )
         bench.show(found)
-        parts[workload.name] = {"title": workload.title, **found}
-        common.write(options.name, {"schema": 1, "workloads": parts})
+        keep(options.out, found)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import pytest
 from jmeta import bench, cli
 from jmeta.bench import client, system, systems, workloads
 from jmeta.bench.client import Client, Failed
+from jmeta.bench.systems import public
 from jmeta.bench.workloads import SAMPLER, WORKLOADS
 
 SMALL = {"filters": 8, "tasks": 2, "inner_steps": 2}
@@ -54,6 +55,12 @@ def agree(found: tuple, wanted: tuple, kind: str) -> None:
     first, later = differences(found, wanted)
     assert first < (5e-2 if kind == "reptile" else 1e-4)
     assert later < 2e-2 or kind == "reptile"
+
+
+@pytest.fixture(autouse=True)
+def one_device(monkeypatch):
+    """Devices that wait for one another take minutes on a busy machine."""
+    monkeypatch.setattr(public, "most_devices", lambda tasks: 1)
 
 
 @pytest.mark.parametrize("kind", IN_JAX)

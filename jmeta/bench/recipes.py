@@ -1,12 +1,14 @@
-"""A workload by jmeta's public functions: its loss, parameters to start from, its tasks."""
+"""A workload by jmeta's public functions: its loss, the weights to start from, its tasks."""
 
-import jax
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 import optax
 
 from jmeta import core, learners, nn
 from jmeta.bench import workloads
+from jmeta.bench.system import RESNET_LAYERS, Weights, initial, shapes, widths
 from jmeta.bench.workloads import Workload
 from jmeta.core import Batch, Learner, Loss, Objective, Params, Task
 from jmeta.nn.conv import Impl
@@ -32,12 +34,6 @@ def optimizer(workload: Workload) -> optax.GradientTransformation:
     return optax.adam(workload.outer_rate)
 
 
-def params(workload: Workload, *, seed: int = 0) -> Params:
-    """The network's parameters to start from."""
-    example = jnp.zeros((1, *(workload.image or (1,))))
-    return jax.jit(network(workload).init)(jax.random.key(seed), example)
-
-
 def network(workload: Workload, *, impl: Impl | None = None) -> Network:
     """The Flax module of a workload.
 
@@ -50,12 +46,6 @@ def network(workload: Workload, *, impl: Impl | None = None) -> Network:
     if workload.network == "resnet12":
         return nn.ResNet12(outputs, widths=widths(workload), impl=impl)
     return nn.Conv4(outputs, filters=workload.filters, form="maxpool", impl=impl)
-
-
-def widths(workload: Workload) -> tuple[int, int, int, int]:
-    """Channels of the four blocks of a ResNet-12: 64, 160, 320, 640, or in their proportions."""
-    first = workload.filters
-    return first, first * 5 // 2, first * 5, first * 10
 
 
 def _learner(workload: Workload, model: Network, *, remat: bool) -> Learner:
@@ -71,6 +61,39 @@ def _learner(workload: Workload, model: Network, *, remat: bool) -> Learner:
 
 def _objective(workload: Workload) -> Objective:
     return core.cross_entropy if workload.image else core.mean_squared_error
+
+
+def params(workload: Workload) -> Params:
+    """The weights that every system starts from, as this network's variables."""
+    tree: dict[str, Any] = {}
+    for name, value in initial(workload).items():
+        *folders, leaf = _path(workload, name)
+        place = tree
+        for folder in folders:
+            place = place.setdefault(folder, {})
+        place[leaf] = jnp.asarray(value)
+    return tree
+
+
+def weights(workload: Workload, tree: Params) -> Weights:
+    """The other way: the network's variables, or a gradient by them, as weights by name."""
+    found = {}
+    for name in shapes(workload):
+        value = tree
+        for folder in _path(workload, name):
+            value = value[folder]
+        found[name] = np.asarray(value)
+    return found
+
+
+def _path(workload: Workload, name: str) -> list[str]:
+    """Where a weight lies among the variables: "conv5.kernel" -> _Block_1, Conv_1, kernel."""
+    layer, _, leaf = name.partition(".")
+    kind, index = layer.rstrip("0123456789"), int(layer.lstrip("abcdefghijklmnopqrstuvwxyz"))
+    if workload.network == "resnet12" and kind != "dense":
+        block, index = divmod(index, RESNET_LAYERS)
+        return ["params", f"_Block_{block}", f"{kind.title()}_{index}", leaf]
+    return ["params", f"{kind.title()}_{index}", leaf]
 
 
 def batch(workload: Workload, *, count: int | None = None, seed: int = 0) -> Task:

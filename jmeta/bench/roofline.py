@@ -34,7 +34,7 @@ Where the arrays of a layer stay in a cache, a program can do with less.
 from itertools import pairwise
 from typing import NamedTuple
 
-from jmeta.bench.recipes import widths
+from jmeta.bench.system import widths
 from jmeta.bench.workloads import Workload
 
 BYTES = 4  # of a float32

@@ -40,12 +40,15 @@ def _no_gradient() -> Weights:
 def jmeta_sampler(workload: Workload) -> System:
     """Drawn by index on the device, one dispatch a batch."""
     pool = data.pool_from_classes(list(_images()[..., None]))
-    sizes = {"ways": workload.ways, "shots": workload.shots, "queries": workload.queries}
+    ways, shots, queries = workload.ways, workload.shots, workload.queries
 
     @jax.jit
     def draw(key: jax.Array, pool: data.Pool) -> tuple[jax.Array, Any]:
         key, following = jax.random.split(key)
-        episode = partial(data.sample_episode, pool=pool, **sizes)
+
+        def episode(key: jax.Array) -> Any:
+            return data.sample_episode(key, pool, ways=ways, shots=shots, queries=queries)
+
         return following, jax.vmap(episode)(jax.random.split(key, workload.tasks))
 
     held = [jax.random.key(0)]

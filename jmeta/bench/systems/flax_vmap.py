@@ -22,7 +22,8 @@ class _Norm(nn.Module):
         scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
         bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
         mean, variance = x.mean((0, 1, 2), keepdims=True), x.var((0, 1, 2), keepdims=True)
-        return (x - mean) / jnp.sqrt(variance + 1e-5) * scale[None, None, None] + bias
+        scale, bias = scale[None, None, None], bias[None, None, None]
+        return (x - mean) / jnp.sqrt(variance + 1e-5) * scale + bias
 
 
 class _Network(nn.Module):
@@ -64,7 +65,7 @@ def _pool(x: jax.Array) -> jax.Array:
 
 def build(workload: Workload) -> System:
     """One update is one jitted function; a round of them is one dispatch, as for jmeta."""
-    tasks = Arrays(*map(jnp.asarray, workloads.tasks(workload)))
+    tasks: Any = jax.tree.map(jnp.asarray, workloads.tasks(workload))
     tx = optax.adam(workload.outer_rate)
     gradient = jax.jit(_meta_gradient(workload))
 
@@ -91,7 +92,7 @@ def build(workload: Workload) -> System:
 
 def _meta_gradient(workload: Workload) -> Callable[[Any, Arrays], Any]:
     """`gradient(params, tasks) -> gradient` of the mean query loss (or of Reptile)."""
-    apply = _Network(workload).apply
+    apply: Callable[..., Any] = _Network(workload).apply
 
     def loss(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
         if workload.image is None:
