@@ -42,7 +42,12 @@ def begin(out: Path, *words: str, devices: int) -> subprocess.Popen:
     command = [sys.executable, "-m", "jmeta", "train", *words, "--out", str(out)]
     env = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)}
     return subprocess.Popen(
-        command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command,
+        env=env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # a group of its own, which `kill` ends as a whole
     )
 
 
@@ -56,13 +61,24 @@ def begin_two(out: Path, *words: str, second: tuple[str, ...] = ()) -> list[subp
     ]
 
 
-def ended(processes: list[subprocess.Popen]) -> list[tuple[int, str, str]]:
-    """Exit code, stdout and stderr of each."""
+def kill(processes: list[subprocess.Popen]) -> None:
+    """End each with all that it started, whatever it is doing."""
+    for process in processes:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def ended(processes: list[subprocess.Popen], seconds: float = 100) -> list[tuple[int, str, str]]:
+    """Exit code, stdout and stderr of each; one that hangs is killed, and fails the test."""
+    deadline = time.monotonic() + seconds
     try:
-        said = [process.communicate(timeout=150) for process in processes]
+        said = [p.communicate(timeout=max(deadline - time.monotonic(), 0.1)) for p in processes]
+    except subprocess.TimeoutExpired:
+        kill(processes)
+        said = [process.communicate() for process in processes]
+        pytest.fail(f"not ended after {seconds} s; the processes said {said}")
     finally:
-        for process in processes:
-            process.kill()
+        kill(processes)
     return [(p.returncode, *words) for p, words in zip(processes, said, strict=True)]
 
 
@@ -134,8 +150,10 @@ def test_images(algorithm, network, norm, images, tmp_path):
 def test_ctrl_c_of_one_process_stops_both(tmp_path):
     out, long = tmp_path / "run", (*SINUSOID, "--steps", "20000", "--validate-every", "20000")
     processes = begin_two(out, *long)
-    while not (out / "metrics.jsonl").exists() or not records.read(out):
-        assert processes[0].poll() is None, ended(processes)
+    deadline = time.monotonic() + 60
+    while not records.read(out):
+        if processes[0].poll() is not None or time.monotonic() > deadline:
+            pytest.fail(f"no update was made: {ended(processes, seconds=1)}")
         time.sleep(0.1)
     processes[1].send_signal(signal.SIGINT)
     said = ended(processes)

@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jmeta import core
 from jmeta.core import Learner, Outputs, Params, Targets, TrainState
-from jmeta.train import build
+from jmeta.train import build, processes
 from jmeta.train.build import Model, Problem
 from jmeta.train.config import Config
 
@@ -85,14 +85,30 @@ def chunk_for(config: Config) -> int | None:
 
 def initial_state(parts: Parts) -> TrainState:
     """The state before the first update, replicated over the mesh."""
-    params = jax.jit(parts.net.init)(keys(parts.config.seed).init)
     tx = build.outer_optimizer(parts.config)
-    return replicate(core.train_state(params, tx), parts.mesh)
+
+    def initial(key: jax.Array) -> TrainState:
+        return core.train_state(parts.net.init(key), tx)
+
+    everywhere = NamedSharding(parts.mesh, PartitionSpec())
+    return jax.jit(initial, out_shardings=everywhere)(keys(parts.config.seed).init)
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
-    """Put a copy of every leaf on each device of the mesh."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    """Put a copy of every leaf on each device of the mesh; the processes hold the same values.
+
+    Several processes do not compare them leaf by leaf, as `jax.device_put` would: that is a
+    program and a message for each shape.
+    """
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    if not processes.several():
+        return jax.device_put(tree, everywhere)
+
+    def spread(leaf: Any) -> jax.Array:
+        host = np.asarray(leaf)
+        return jax.make_array_from_callback(host.shape, everywhere, lambda index: host[index])
+
+    return jax.tree.map(spread, tree)
 
 
 Dispatch = Any  # a jitted function, see `dispatch`; it can be lowered and compiled ahead
