@@ -14,7 +14,7 @@ from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
 from jmeta import nn
-from jmeta.nn import bilinear
+from jmeta.nn import roles
 
 
 def _arrays(seed: int, *shapes: tuple[int, ...], dtype=jnp.float64) -> list[jax.Array]:
@@ -83,7 +83,7 @@ def test_conv_equals_lax_in_value_and_derivatives(shape, window, stride, padding
 @pytest.mark.parametrize("stride", [1, 2])
 def test_conv_with_many_channels_and_chunks(stride, monkeypatch):
     """The native forward role and the kernel gradient that is summed over chunks of images."""
-    monkeypatch.setattr(bilinear, "_CACHED_ELEMENTS", 3000)
+    monkeypatch.setattr(roles, "_CACHED_ELEMENTS", 3000)
     with jax.enable_x64(True):
         x, kernel = _arrays(1, (9, 5, 6, 17), (3, 3, 17, 18))
         kernel = kernel / 12
