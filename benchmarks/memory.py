@@ -9,11 +9,9 @@ import argparse
 
 import common
 import jax
-import optax
 
 import jmeta
-from jmeta import core, learners, nn
-from jmeta.bench import workloads
+from jmeta.bench import recipes, workloads
 
 STEPS = (1, 5, 10, 20, 50)
 KINDS = ("plain", "remat", "first order")
@@ -21,20 +19,12 @@ KINDS = ("plain", "remat", "first order")
 
 def megabytes(steps: int, kind: str) -> float:
     """Temporary and output memory of one compiled update, in MB."""
-    workload = workloads.WORKLOADS["A"]
-    arrays = workloads.tasks(workload)
-    tasks = core.Task(
-        core.Batch(arrays.support_x, arrays.support_y), core.Batch(arrays.query_x, arrays.query_y)
-    )
-    net = nn.Conv4(outputs=workload.ways, filters=workload.filters)
-    params = net.init(jax.random.key(0), arrays.support_x[0])
-    tx = optax.sgd(workload.inner_rate)
-    tx = optax.chain(core.first_order(), tx) if kind == "first order" else tx
-    solver = core.unrolled(tx, steps, remat=kind == "remat")
-    loss = core.episodic(learners.maml(net.apply, core.cross_entropy, solver), core.cross_entropy)
-    outer = optax.adam(workload.outer_rate)
-    update = jax.jit(jmeta.step(loss, outer, chunk=1))
-    stats = update.lower(core.train_state(params, outer), tasks).compile().memory_analysis()
+    algorithm = "fomaml" if kind == "first order" else "maml"
+    workload = workloads.WORKLOADS["A"]._replace(inner_steps=steps, algorithm=algorithm)
+    tx, loss = recipes.optimizer(workload), recipes.loss(workload, remat=kind == "remat")
+    update = jax.jit(jmeta.step(loss, tx, chunk=1))
+    tasks, state = recipes.batch(workload), jmeta.train_state(recipes.params(workload), tx)
+    stats = update.lower(state, tasks).compile().memory_analysis()
     return (stats.temp_size_in_bytes + stats.output_size_in_bytes) / 1e6
 
 

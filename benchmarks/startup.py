@@ -16,11 +16,10 @@ from typing import Any
 
 import common
 import jax
-import optax
 
 import jmeta
-from jmeta import core, data, learners, nn
-from jmeta.bench import workloads
+from jmeta import data
+from jmeta.bench import recipes, workloads
 
 OPTIONS = (
     *("--algorithm", "maml", "--filters", "64", "--tasks", "32", "--train-queries", "1"),
@@ -48,18 +47,14 @@ def first_step(out: Path) -> float:
 def compile_seconds(name: str) -> dict[str, float]:
     """Seconds to trace, lower and compile the train step of a workload, without a cache."""
     workload = workloads.WORKLOADS[name]
-    arrays = workloads.tasks(workload)
-    tasks = core.Task(
-        core.Batch(arrays.support_x, arrays.support_y), core.Batch(arrays.query_x, arrays.query_y)
+    tasks, params, tx = (
+        recipes.batch(workload),
+        recipes.params(workload),
+        recipes.optimizer(workload),
     )
-    net = nn.Conv4(outputs=workload.ways, filters=workload.filters)
-    params = net.init(jax.random.key(0), arrays.support_x[0])
-    solver = core.unrolled(optax.sgd(workload.inner_rate), workload.inner_steps)
-    loss = core.episodic(learners.maml(net.apply, core.cross_entropy, solver), core.cross_entropy)
-    tx = optax.adam(workload.outer_rate)
-    update = jax.jit(jmeta.step(loss, tx, chunk=1, mesh=jmeta.task_mesh()))
+    update = jax.jit(jmeta.step(recipes.loss(workload), tx, chunk=1, mesh=jmeta.task_mesh()))
     begun = time.perf_counter()
-    lowered = update.lower(core.train_state(params, tx), tasks)
+    lowered = update.lower(jmeta.train_state(params, tx), tasks)
     middle = time.perf_counter()
     lowered.compile()
     return {"trace_and_lower": middle - begun, "compile": time.perf_counter() - middle}
