@@ -42,12 +42,7 @@ def begin(out: Path, *words: str, devices: int) -> subprocess.Popen:
     command = [sys.executable, "-m", "jmeta", "train", *words, "--out", str(out)]
     env = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)}
     return subprocess.Popen(
-        command,
-        env=env,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,  # a group of its own, which `kill` ends as a whole
+        command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
 
 
@@ -61,24 +56,19 @@ def begin_two(out: Path, *words: str, second: tuple[str, ...] = ()) -> list[subp
     ]
 
 
-def kill(processes: list[subprocess.Popen]) -> None:
-    """End each with all that it started, whatever it is doing."""
-    for process in processes:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-
-
 def ended(processes: list[subprocess.Popen], seconds: float = 100) -> list[tuple[int, str, str]]:
     """Exit code, stdout and stderr of each; one that hangs is killed, and fails the test."""
     deadline = time.monotonic() + seconds
     try:
         said = [p.communicate(timeout=max(deadline - time.monotonic(), 0.1)) for p in processes]
     except subprocess.TimeoutExpired:
-        kill(processes)
+        for process in processes:
+            process.kill()
         said = [process.communicate() for process in processes]
         pytest.fail(f"not ended after {seconds} s; the processes said {said}")
     finally:
-        kill(processes)
+        for process in processes:
+            process.kill()
     return [(p.returncode, *words) for p, words in zip(processes, said, strict=True)]
 
 

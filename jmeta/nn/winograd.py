@@ -67,14 +67,15 @@ def _from_image(x: jax.Array, frame: Frame) -> jax.Array:
     sizes = zip(frame.before, frame.tiles(), frame.image, strict=True)
     pads = [(before, 2 * tiles + 2 - before - length, 0) for before, tiles, length in sizes]
     x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *pads, (0, 0, 0)))
-    rows = _combine(_IMAGE, _windows(x, 1))
-    return _places([_combine(_IMAGE, _windows(row, 2)) for row in rows])
+    for axis in (-3, -2):  # rows, then columns: each time a new axis of four places in front
+        x = jnp.stack(_combine(_IMAGE, _windows(x, axis)))
+    return x.reshape(_SIDE**2, -1, x.shape[-1])
 
 
 def _to_image(places: jax.Array, frame: Frame) -> jax.Array:
-    back = _adjoint(_IMAGE)
-    rows = [_overlap(_combine(back, row), 2) for row in _grid(places, frame)]
-    x = _overlap(_combine(back, rows), 1)
+    x = _grid(places, frame)
+    for axis in (-2, -3):
+        x = _overlap(_combine(_adjoint(_IMAGE), list(x)), axis)
     (above, left), (height, width) = frame.before, frame.image
     return x[:, above : above + height, left : left + width]
 
@@ -82,25 +83,28 @@ def _to_image(places: jax.Array, frame: Frame) -> jax.Array:
 def _from_out(y: jax.Array, frame: Frame) -> jax.Array:
     (high, wide), (height, width) = frame.tiles(), frame.out
     y = jnp.pad(y, ((0, 0), (0, 2 * high - height), (0, 2 * wide - width), (0, 0)))
-    rows = _combine(_OUT, _pairs(y, 1))
-    return _places([_combine(_OUT, _pairs(row, 2)) for row in rows])
+    for axis in (-3, -2):
+        y = jnp.stack(_combine(_OUT, _pairs(y, axis)))
+    return y.reshape(_SIDE**2, -1, y.shape[-1])
 
 
 def _to_out(places: jax.Array, frame: Frame) -> jax.Array:
-    back = _adjoint(_OUT)
-    rows = [_interleave(_combine(back, row), 2) for row in _grid(places, frame)]
-    return _interleave(_combine(back, rows), 1)[:, : frame.out[0], : frame.out[1]]
+    y = _grid(places, frame)
+    for axis in (-2, -3):
+        y = _interleave(_combine(_adjoint(_OUT), list(y)), axis)
+    return y[:, : frame.out[0], : frame.out[1]]
 
 
 def _from_kernel(kernel: jax.Array) -> jax.Array:
-    rows = _combine(_KERNEL, list(kernel))
-    return jnp.stack([place for row in rows for place in _combine(_KERNEL, list(row))])
+    rows = jnp.stack(_combine(_KERNEL, list(kernel)))
+    both = jnp.stack(_combine(_KERNEL, [rows[:, b] for b in range(3)]))
+    return both.reshape(_SIDE**2, *kernel.shape[2:])
 
 
 def _to_kernel(places: jax.Array) -> jax.Array:
-    back = _adjoint(_KERNEL)
-    rows = _combine(back, list(places.reshape(_SIDE, _SIDE, *places.shape[1:])))
-    return jnp.stack([jnp.stack(_combine(back, list(row))) for row in rows])
+    both = places.reshape(_SIDE, _SIDE, *places.shape[1:])
+    rows = jnp.stack(_combine(_adjoint(_KERNEL), list(both)), axis=1)
+    return jnp.stack(_combine(_adjoint(_KERNEL), list(rows)))
 
 
 def _combine(matrix: Matrix, parts: Sequence[jax.Array]) -> list[jax.Array]:
@@ -121,15 +125,9 @@ def _adjoint(matrix: Matrix) -> Matrix:
     return tuple(zip(*matrix, strict=True))
 
 
-def _places(parts: Sequence[Sequence[jax.Array]]) -> jax.Array:
-    stacked = jnp.stack([part for row in parts for part in row])
-    return stacked.reshape(len(stacked), -1, stacked.shape[-1])
-
-
-def _grid(places: jax.Array, frame: Frame) -> list[list[jax.Array]]:
-    """A nested list of the places, each [N, tiles down, tiles across, channels]."""
-    grid = places.reshape(_SIDE, _SIDE, -1, *frame.tiles(), places.shape[-1])
-    return [list(row) for row in grid]
+def _grid(places: jax.Array, frame: Frame) -> jax.Array:
+    """Places as [4, 4, N, tiles down, tiles across, channels], that of columns in front."""
+    return places.reshape(_SIDE, _SIDE, -1, *frame.tiles(), places.shape[-1])
 
 
 def _windows(x: jax.Array, axis: int) -> list[jax.Array]:
@@ -156,6 +154,7 @@ def _pairs(x: jax.Array, axis: int) -> list[jax.Array]:
 
 
 def _interleave(parts: Sequence[jax.Array], axis: int) -> jax.Array:
-    """The adjoint, and inverse, of `_pairs`."""
-    joined = jnp.stack(parts, axis + 1)
-    return joined.reshape(*joined.shape[:axis], -1, *joined.shape[axis + 2 :])
+    """The adjoint, and inverse, of `_pairs`; `axis` counts from the end."""
+    joined = jnp.stack(parts, axis)
+    shape = parts[0].shape
+    return joined.reshape(*shape[:axis], 2 * shape[axis], *shape[axis:][1:])

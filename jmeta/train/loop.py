@@ -158,7 +158,8 @@ def _train(
             at_interval = step % config.validate_every == 0 or step == config.steps
             ahead = 0 if at_interval or processes.several() or interrupted() else 1
             while len(unread) > ahead:
-                took = _read(parts, out, unread.pop(0), begun, progress)
+                sent = unread.pop(0)
+                took = processes.together(partial(_read, parts, out, sent, begun, progress))
                 begun, seconds = begun + took, seconds + took
             stop = not unread and processes.anywhere(interrupted())
             before = best
