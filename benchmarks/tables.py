@@ -13,6 +13,8 @@ from typing import Any
 
 import common
 
+from jmeta.bench.workloads import WORKLOADS
+
 README = Path(__file__).parent.parent / "README.md"
 HEAD = "| experiment | published | transductive | inductive | record |\n|---|---|---|---|---|\n"
 SPEED_HEAD = (
@@ -87,7 +89,8 @@ def speed_row(jax: str, workload: str, found: list[dict[str, Any]]) -> str:
     if rates:
         peer = max(rates, key=lambda name: rates[name])
         best, ratio = figure(rates[peer]), f"{mine / rates[peer]:.2f}"
-    cells = (workload, jax, figure(mine), peer, best, ratio, share(jax, workload, mine))
+    title = f"{workload}: {WORKLOADS[workload].title}" if workload in WORKLOADS else workload
+    cells = (title, jax, figure(mine), peer, best, ratio, share(jax, workload, mine))
     return f"| {' | '.join(cells)} |\n"
 
 
