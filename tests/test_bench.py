@@ -82,7 +82,7 @@ def test_updates_are_the_same(monkeypatch):
     later = []
     with jax.enable_x64(True):
         for name in ("jmeta", "flax-vmap"):
-            built = systems.build(name, TINY["maml"])
+            built = systems.build(name, TINY["maml"]._replace(filters=2, inner_steps=1))
             built.advance(2)
             later.append(built.gradient())
     assert difference(*later) < 1e-9

@@ -125,7 +125,10 @@ def test_the_first_process_alone_writes_and_prints(two):
 # The last bias of a prototypical MLP has no gradient but rounding, which Adam blows up: MAML.
 @pytest.mark.parametrize(
     ("algorithm", "network", "norm"),
-    [("maml", "mlp", "none"), pytest.param("protonet", "conv4", "batch", marks=pytest.mark.slow)],
+    [
+        pytest.param("maml", "mlp", "none", marks=pytest.mark.slow),
+        pytest.param("protonet", "conv4", "batch", marks=pytest.mark.slow),
+    ],
 )
 def test_images(algorithm, network, norm, images, tmp_path):
     images = (*images, "--algorithm", algorithm, "--network", network, "--norm", norm)

@@ -156,8 +156,8 @@ def _train(
             step += length
             unread.append(Sent(step, length, *results))
             at_interval = step % config.validate_every == 0 or step == config.steps
-            ahead = 0 if at_interval or processes.several() or interrupted() else 1
-            while len(unread) > ahead:
+            settle = at_interval or processes.several()
+            while len(unread) > (0 if settle or interrupted() else 1):
                 sent = unread.pop(0)
                 took = processes.together(partial(_read, parts, out, sent, begun, progress))
                 begun, seconds = begun + took, seconds + took
