@@ -26,9 +26,10 @@ def write(name: str | Path, record: dict[str, Any]) -> None:
     path = name if isinstance(name, Path) else RESULTS / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     script = Path(sys.argv[0]).name
-    machine = describe()
+    machine, words = describe(), (Path(word) for word in sys.argv[1:])
+    options = [word.name if word.is_absolute() else str(word) for word in words]
     head = {
-        "command": shlex.join(["python", f"benchmarks/{script}", *sys.argv[1:]]),
+        "command": shlex.join(["python", f"benchmarks/{script}", *options]),
         "versions": machine.pop("versions"),
         "machine": machine,
     }
