@@ -95,7 +95,7 @@ def _spread_places(y: jax.Array, place: jax.Array) -> jax.Array:
     return spread.reshape(n, 2 * high, 2 * wide, channels)
 
 
-_pick, _spread = transposes("pool", _pick_places, _spread_places)
+_pick, _ = transposes("pool", _pick_places, _spread_places)
 
 
 def mean_pool(x: jax.Array) -> jax.Array:

@@ -67,14 +67,14 @@ def mesh_for(config: Config) -> Mesh:
                 "choose tasks as a multiple of devices."
             )
         return core.task_mesh(config.devices)
-    each, processes = jax.local_device_count(), jax.process_count()
-    fitting = [n for n in range(1, each + 1) if config.tasks % (n * processes) == 0]
+    each, count = jax.local_device_count(), jax.process_count()
+    fitting = [n for n in range(1, each + 1) if config.tasks % (n * count) == 0]
     if not fitting:
         raise ValueError(
-            f"{config.tasks} tasks an update cannot be shared among {processes} processes; "
+            f"{config.tasks} tasks an update cannot be shared among {count} processes; "
             "choose tasks as a multiple of them."
         )
-    return core.task_mesh(max(fitting) * processes)
+    return core.task_mesh(max(fitting) * count)
 
 
 def chunk_for(config: Config) -> int | None:
