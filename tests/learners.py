@@ -1,7 +1,7 @@
 """Every learner, a small factory each: what the contract and gradient tests run over."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,20 +20,28 @@ class Case(NamedTuple):
     learner: Callable[[], Learner]
     loss: Callable[[Learner, jmeta.Objective], jmeta.Loss] = jmeta.episodic
     equivariant: bool = False  # permuting labels permutes logits
-    order: int = 2  # of the derivative that its meta-gradient takes
+    order: int = 2  # of the derivative that its meta-gradient takes; 0: no reference is known
+    error: float = 1e-6  # of the meta-gradient, relative, in float64
 
 
 def apply(params: dict, x: jax.Array) -> jax.Array:
     """A smooth two-layer network as a plain function of a plain dict."""
-    return jnp.tanh(x @ params["w1"] + params["b1"][None]) @ params["w2"] + params["dead"] * 0
+    return embed(params, x) @ params["w2"] + params["dead"] * 0
+
+
+def embed(params: dict, x: jax.Array) -> jax.Array:
+    """Its hidden layer, shifted by a context."""
+    return jnp.tanh(x @ params["w1"] + (params["b1"] + params["context"] @ params["film"])[None])
 
 
 def init(key: jax.Array, outputs: int = WAYS) -> dict:
     """Its parameters, one of which nothing depends on."""
-    one, two = jax.random.split(key)
+    one, two, three = jax.random.split(key, 3)
     return {
         "w1": jax.random.normal(one, (INPUTS, 5)),
         "b1": jnp.linspace(-1.0, 1.0, 5),
+        "film": jax.random.normal(three, (2, 5)),
+        "context": jnp.array([0.5, -0.5]),
         "w2": jax.random.normal(two, (5, outputs)),
         "dead": jnp.zeros(()),
     }
@@ -50,11 +58,30 @@ def task(key: jax.Array) -> Task:
     return Task(batch(support, SHOTS), batch(query, QUERIES))
 
 
-def _maml(tx: optax.GradientTransformation, steps: int = 3) -> Learner:
-    return jmeta.maml(apply, jmeta.cross_entropy, jmeta.unrolled(tx, steps))
+def _maml(
+    tx: optax.GradientTransformation,
+    steps: int = 3,
+    adapts: jmeta.Selection = jmeta.everything,
+) -> Learner:
+    return jmeta.maml(apply, jmeta.cross_entropy, jmeta.unrolled(tx, steps), adapts=adapts)
 
 
+def _imaml(adapts: jmeta.Selection = jmeta.everything, strength: Any = 2.0, **how: Any) -> Learner:
+    solver = jmeta.implicit(SGD, 150, strength=strength, **how)
+    return jmeta.maml(apply, jmeta.cross_entropy, solver, adapts=adapts)
+
+
+def _several(learner: Learner, objective: jmeta.Objective) -> jmeta.Loss:
+    return jmeta.multi_step(learner, objective, jmeta.multi_step_weights(20, 3, until=100))
+
+
+SGD = optax.sgd(0.3)
 ADAM = optax.adam(0.1, eps_root=1e-8)
+HEAD, BODY, CONTEXT = jmeta.part("w2"), jmeta.all_but("w2"), jmeta.context()
+ARGUMENTS = (apply, jmeta.cross_entropy, 3)
+CLIPPED = optax.chain(jmeta.clip_by_global_norm(0.1), optax.add_decayed_weights(0.1), SGD)
+SCHEDULED = optax.sgd(optax.cosine_decay_schedule(0.3, 5), momentum=0.9)
+CG = jmeta.conjugate_gradient(40, tolerance=1e-10)
 CASES = [
     Case("maml", lambda: _maml(optax.sgd(0.3))),
     Case("maml, momentum", lambda: _maml(optax.sgd(0.3, momentum=0.9))),
@@ -62,4 +89,55 @@ CASES = [
     Case("fomaml", lambda: _maml(optax.chain(jmeta.first_order(), optax.sgd(0.3))), order=1),
     Case("reptile", lambda: _maml(optax.sgd(0.3)), jmeta.reptile, order=1),
     Case("protonet", lambda: jmeta.metric(apply, jmeta.prototypical(WAYS)), equivariant=True),
+    Case("maml, schedule and momentum", lambda: _maml(SCHEDULED)),
+    Case("maml, clipping and weight decay", lambda: _maml(CLIPPED)),
+    Case("anil", lambda: _maml(SGD, adapts=HEAD)),
+    Case("boil", lambda: _maml(SGD, adapts=BODY)),
+    Case("cavia", lambda: _maml(SGD, adapts=CONTEXT)),
+    Case("meta-sgd", lambda: jmeta.meta_sgd(*ARGUMENTS, rate=0.3)),
+    Case("maml++", lambda: jmeta.maml_plus_plus(*ARGUMENTS, rate=0.3, own="b1")),
+    Case(
+        "maml++, all steps",
+        lambda: jmeta.maml_plus_plus(*ARGUMENTS, rate=0.3, own="b1", path=True),
+        _several,
+    ),
+    Case("imaml", lambda: _imaml(linear_solve=CG), error=1e-5),
+    Case(
+        "imaml, neumann",
+        lambda: _imaml(linear_solve=jmeta.neumann(150, rate=0.2)),
+        error=1e-5,
+    ),
+    Case(
+        "proto-maml",
+        lambda: jmeta.proto_maml(
+            embed, jmeta.cross_entropy, jmeta.unrolled(optax.sgd(0.1), 3), ways=WAYS
+        ),
+        equivariant=True,
+    ),
+    # Combinations, without new code.
+    Case(
+        "anil + imaml + learned strength",
+        lambda: jmeta.learned(
+            lambda log: _imaml(HEAD, jnp.exp(log), linear_solve=CG), jnp.log(2.0)
+        ),
+        error=1e-5,
+    ),
+    Case("boil + meta-sgd", lambda: jmeta.meta_sgd(*ARGUMENTS, rate=0.3, adapts=BODY)),
+    Case(
+        "cavia + learned inner adam",
+        lambda: jmeta.learned(
+            lambda rate: _maml(optax.adam(rate, eps_root=1e-8), adapts=CONTEXT), 0.1
+        ),
+    ),
+    Case(
+        "proto-maml + first order",
+        lambda: jmeta.proto_maml(
+            embed,
+            jmeta.cross_entropy,
+            jmeta.unrolled(optax.chain(jmeta.first_order(), optax.sgd(0.1)), 3),
+            ways=WAYS,
+        ),
+        equivariant=True,
+        order=0,
+    ),
 ]

@@ -41,29 +41,32 @@ def finite_differences(f, params, *, eps: float = 1e-5):
 def _reference(case: Case, params, one):
     """The function whose derivative the meta-gradient is meant to be."""
     learner = case.learner()
+    if case.order == 2:
+        loss = case.loss(learner, jmeta.cross_entropy)
+        return lambda p: loss(p, one)[0]
     adapted = jax.jit(learner.adapt)(params, one.support)
     if case.loss is jmeta.reptile:
         flat = ravel_pytree(adapted)[0]
         return lambda p: 0.5 * jnp.sum((ravel_pytree(p)[0] - flat) ** 2)
-    if case.order == 1:  # the query loss at φ(θ) with the inner gradients held fixed
-        shift = jax.tree.map(jnp.subtract, adapted, params)
-        return lambda p: jmeta.cross_entropy(
-            apply(jax.tree.map(jnp.add, p, shift), one.query.x), one.query.y
-        )
+    shift = jax.tree.map(jnp.subtract, adapted, params)  # the inner gradients are held fixed
     return lambda p: jmeta.cross_entropy(
-        learner.predict(learner.adapt(p, one.support), one.query.x), one.query.y
+        apply(jax.tree.map(jnp.add, p, shift), one.query.x), one.query.y
     )
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+KNOWN = [case for case in CASES if case.order]
+
+
+@pytest.mark.parametrize("case", KNOWN, ids=lambda case: case.name)
 def test_meta_gradient_equals_finite_differences(case: Case) -> None:
-    params, one = _double(init(KEY)), _double(task(KEY))
-    loss = case.loss(case.learner(), jmeta.cross_entropy)
+    learner, one = case.learner(), _double(task(KEY))
+    params = _double(learner.init(_double(init(KEY))))
+    loss = case.loss(learner, jmeta.cross_entropy)
     exact = ravel_pytree(jax.jit(jax.grad(lambda p: loss(p, one)[0]))(params))[0]
     numeric = finite_differences(_reference(case, params, one), params)
     error = np.linalg.norm(exact - numeric) / np.linalg.norm(numeric)
     print(f"{case.name}: relative error {error:.1e}")
-    assert error < 1e-6
+    assert error < case.error
 
 
 def test_fomaml_is_the_query_gradient_at_phi() -> None:

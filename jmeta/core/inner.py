@@ -1,11 +1,13 @@
-"""Solvers: how a learner descends its support loss. The only inner loop in the library."""
+"""Solvers: how a learner descends its support loss. The only inner loops in the library."""
 
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax import lax
 
+from jmeta.core.smooth import require_smooth
 from jmeta.core.tree import require_inexact
 from jmeta.core.types import Params, Scalar, Solver
 
@@ -28,30 +30,80 @@ def unrolled(
         `solve(loss, start) -> solution`, both pytrees of the same structure.
 
     Raises:
-        ValueError: `steps` is negative, or a leaf of `start` is no floating-point array.
+        ValueError: `steps` is negative, a leaf of `start` is no floating-point array, or the
+            derivative of `tx` at a zero gradient is not finite.
 
     Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks (Finn, Abbeel, Levine,
     2017, arXiv:1703.03400).
 
     >>> solve = unrolled(optax.sgd(0.5), 2)
-    >>> float(solve(lambda w: w**2, jax.numpy.array(3.0)))
+    >>> float(solve(lambda w: w**2, jnp.array(3.0)))
     0.0
     """
-    if steps < 0:
-        raise ValueError(f"unrolled expects steps >= 0, but got {steps}.")
+    check_steps("unrolled", steps)
 
     def solve(loss: Callable[[Params], Scalar], start: Params) -> Params:
-        require_inexact(start, what="the inner loop's start")
-        gradient = jax.grad(loss)
-
-        def descend(carry: tuple, _: None) -> tuple[tuple, None]:
-            params, state = carry
-            updates, state = tx.update(gradient(params), state, params)
-            return (optax.apply_updates(params, updates), state), None
-
-        body = jax.checkpoint(descend) if remat else descend
-        carry = (start, tx.init(start))
-        (solution, _), _ = lax.scan(body, carry, length=steps, unroll=unroll)
+        require_smooth(tx, start)
+        descend = descent(tx, loss, start, remat=remat)
+        (solution, _), _ = lax.scan(descend, (start, tx.init(start)), length=steps, unroll=unroll)
         return solution
 
     return solve
+
+
+def trajectory(
+    tx: optax.GradientTransformation, steps: int, *, remat: bool = False, unroll: int | bool = 1
+) -> Solver:
+    """The same descent, returning every iterate: leaves [K + 1, ...], the start first.
+
+    For `maml(..., path=True)`: adaptation curves, and losses of several steps (`multi_step`).
+
+    Args:
+        tx, steps, remat, unroll: see `unrolled`, whose solution is the last iterate.
+
+    Raises:
+        ValueError: as `unrolled`.
+
+    >>> trajectory(optax.sgd(0.25), 2)(lambda w: w**2, jnp.array(4.0)).tolist()
+    [4.0, 2.0, 1.0]
+    """
+    check_steps("trajectory", steps)
+
+    def solve(loss: Callable[[Params], Scalar], start: Params) -> Params:
+        require_smooth(tx, start)
+        descend = descent(tx, loss, start, remat=remat)
+
+        def keep(carry: tuple, _: None) -> tuple[tuple, Params]:
+            carry, _ = descend(carry, None)
+            return carry, carry[0]
+
+        _, after = lax.scan(keep, (start, tx.init(start)), length=steps, unroll=unroll)
+        return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), start, after)
+
+    return solve
+
+
+def check_steps(name: str, steps: int) -> None:
+    if steps < 0:
+        raise ValueError(f"{name} expects steps >= 0, but got {steps}.")
+
+
+def descent(
+    tx: optax.GradientTransformation,
+    loss: Callable[[Params], Scalar],
+    start: Params,
+    *,
+    remat: bool,
+) -> Callable[[tuple, None], tuple[tuple, None]]:
+    """One step as a scan body over (φ, optimizer state)."""
+    require_inexact(start, what="the inner loop's start")
+    update = optax.with_extra_args_support(tx).update  # some transformations ask for the value
+
+    def descend(carry: tuple, _: None) -> tuple[tuple, None]:
+        params, state = carry
+        value, grads = jax.value_and_grad(loss)(params)
+        extra = {"value": value, "grad": grads, "value_fn": loss}
+        updates, state = update(grads, state, params, **extra)
+        return (optax.apply_updates(params, updates), state), None
+
+    return jax.checkpoint(descend) if remat else descend

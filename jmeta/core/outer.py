@@ -1,4 +1,4 @@
-"""Meta-training: losses of one task, their gradient over a batch of tasks, and the step."""
+"""Meta-training: the gradient of a loss over a batch of tasks, and the step."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,48 +10,8 @@ from jax import lax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
-from jmeta.core.tree import leading_axis, require_inexact, squared_distance
-from jmeta.core.types import Learner, Loss, Objective, Outputs, Params, PyTree, Scalar, Task
-
-
-def episodic(learner: Learner, objective: Objective) -> Loss:
-    """Judge the adapted learner by its query set: L(θ) = objective(predict(adapt(θ, S), Q)).
-
-    Returns:
-        `loss(params, task) -> (scalar, query outputs [Q, ...])`, differentiable in `params`
-        through the adaptation.
-
-    Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks (Finn, Abbeel, Levine,
-    2017, arXiv:1703.03400).
-    """
-
-    def loss(params: Params, task: Task) -> tuple[Scalar, Outputs]:
-        adapted = learner.adapt(params, task.support)
-        outputs = learner.predict(adapted, task.query.x)
-        return objective(outputs, task.query.y), outputs
-
-    return loss
-
-
-def reptile(learner: Learner, objective: Objective) -> Loss:
-    """Move towards the adapted parameters: L(θ) = ½ |θ − stop(φ)|², with ∇L = θ − φ.
-
-    It takes `objective` so that it can stand wherever `episodic` does; what Reptile descends
-    is in the learner already, so the argument is not used.
-
-    Args:
-        learner: one whose `adapt` returns parameters of the structure of θ, such as `maml`.
-
-    On First-Order Meta-Learning Algorithms (Nichol, Achiam, Schulman, 2018, arXiv:1803.02999).
-    """
-    del objective
-
-    def loss(params: Params, task: Task) -> tuple[Scalar, Outputs]:
-        adapted = lax.stop_gradient(learner.adapt(params, task.support))
-        outputs = learner.predict(adapted, task.query.x)
-        return squared_distance(params, adapted) / 2, outputs
-
-    return loss
+from jmeta.core.tree import leading_axis, require_inexact
+from jmeta.core.types import Loss, Outputs, Params, PyTree, Scalar
 
 
 class Aux(NamedTuple):
@@ -242,10 +202,11 @@ def step(
     gradient = meta_gradient(loss, chunk=chunk)
     if mesh is not None:
         gradient = data_parallel(gradient, mesh)
+    change = optax.with_extra_args_support(tx).update  # some transformations ask for the value
 
     def update(state: TrainState, tasks: PyTree) -> tuple[TrainState, Aux]:
         grads, aux = gradient(state.params, tasks)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        updates, opt_state = change(grads, state.opt_state, state.params, value=aux.loss)
         params = optax.apply_updates(state.params, updates)
         return TrainState(params, opt_state, state.step + 1), aux
 

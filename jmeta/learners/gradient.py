@@ -1,5 +1,9 @@
 """Learners that adapt by descending the support loss."""
 
+import jax
+
+from jmeta.core.hoist import hoist
+from jmeta.core.selection import Selection, everything
 from jmeta.core.types import (
     Adapted,
     Apply,
@@ -9,22 +13,39 @@ from jmeta.core.types import (
     Outputs,
     Params,
     PyTree,
+    Scalar,
     Solver,
 )
 
 
-def maml(apply: Apply, objective: Objective, solver: Solver) -> Learner:
+def maml(
+    apply: Apply,
+    objective: Objective,
+    solver: Solver,
+    *,
+    adapts: Selection = everything,
+    path: bool = False,
+) -> Learner:
     """Model-agnostic meta-learning: φ = solver(L_support, θ), predictions f(φ, x).
 
         φ_{k+1} = φ_k − α ∇ objective(f(φ_k, x_S), y_S),   φ_0 = θ
 
-    First-order MAML is the same with `first_order()` at the head of the inner chain, and
-    Reptile the same with `reptile` for `episodic`.
+    What adapts, how, and to which order of derivative are three choices that do not touch:
+
+    * `adapts`: `everything` (MAML), `part("head")` (ANIL), `all_but("head")` (BOIL),
+      `context()` (CAVIA), or any mask;
+    * `solver`: `unrolled`, or `implicit` (iMAML); `trajectory` keeps every step;
+    * the inner chain: `first_order()` at its head is FOMAML; `learned` gives it learned rates.
+
+    Reptile is the same with `reptile` for `episodic`.
 
     Args:
         apply: the model, `apply(params, x [N, ...]) -> outputs [N, ...]`.
         objective: what the inner loop descends, `objective(outputs, targets) -> scalar`.
         solver: how, e.g. `unrolled(optax.sgd(0.4), 1)`.
+        adapts: which of the parameters adapt.
+        path: the solver is a `trajectory`: adapted parameters and predictions have a leading
+            axis [K + 1], one entry an iterate.
 
     Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks (Finn, Abbeel, Levine,
     2017, arXiv:1703.03400).
@@ -38,9 +59,16 @@ def maml(apply: Apply, objective: Objective, solver: Solver) -> Learner:
     """
 
     def adapt(params: Params, support: Batch) -> Adapted:
-        return solver(lambda theta: objective(apply(theta, support.x), support.y), params)
+        start = adapts.take(params)
+
+        def loss(adapted: Params) -> Scalar:
+            return objective(apply(adapts.put(params, adapted), support.x), support.y)
+
+        solution = solver(loss if adapts is everything else hoist(loss, start), start)
+        put = jax.vmap(adapts.put, in_axes=(None, 0)) if path else adapts.put
+        return put(params, solution)
 
     def predict(adapted: Adapted, x: PyTree) -> Outputs:
-        return apply(adapted, x)
+        return jax.lax.map(lambda params: apply(params, x), adapted) if path else apply(adapted, x)
 
     return Learner(adapt, predict)

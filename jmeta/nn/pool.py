@@ -1,11 +1,15 @@
 """Pooling in the fewest passes over memory, its derivatives of any order too."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jmeta.nn.linear import transposes
 
 _NONE = 4  # the place of a square whose maximum passes nothing on
+_CACHED_ELEMENTS = 600_000  # larger inputs leave the cache before their places are needed
 
 
 def max_pool(x: jax.Array, *, relu: bool = False) -> jax.Array:
@@ -54,7 +58,7 @@ def _max_relu(x: jax.Array) -> jax.Array:
 def _max_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
     ((x,), (dx,)) = primals, tangents
     y = _max(x)
-    return y, _pick(dx, _place(x, y))
+    return y, _pick(dx, _written(_place, x, y))
 
 
 @_max_relu.defjvp
@@ -63,7 +67,20 @@ def _max_relu_jvp(
 ) -> tuple[jax.Array, jax.Array]:
     ((x,), (dx,)) = primals, tangents
     y = _max_relu(x)
-    return y, _pick(dx, jnp.where(y > 0, _place(x, y), jnp.int8(_NONE)))
+    return y, _pick(dx, _written(_place_above_zero, x, y))
+
+
+def _written(
+    place: Callable[[jax.Array, jax.Array], jax.Array], x: jax.Array, y: jax.Array
+) -> jax.Array:
+    """The places, image by image on a CPU: a loop's results are written down.
+
+    XLA:CPU would otherwise fuse the comparisons into each of the passes that read the places, in
+    every order of derivative, and do them again there.
+    """
+    if jax.default_backend() != "cpu" or x.size > _CACHED_ELEMENTS:
+        return place(x, y)
+    return lax.map(lambda pair: place(pair[0][None], pair[1][None])[0], (x, y))
 
 
 def _corners(x: jax.Array) -> list[jax.Array]:
@@ -76,6 +93,11 @@ def _place(x: jax.Array, y: jax.Array) -> jax.Array:
     first, second, third, _ = (corner == y for corner in _corners(x))
     later = jnp.where(third, jnp.int8(2), jnp.int8(3))
     return jnp.where(first, jnp.int8(0), jnp.where(second, jnp.int8(1), later))
+
+
+def _place_above_zero(x: jax.Array, y: jax.Array) -> jax.Array:
+    """The same after ReLU: no corner where it cuts."""
+    return jnp.where(y > 0, _place(x, y), jnp.int8(_NONE))
 
 
 def _pick_places(x: jax.Array, place: jax.Array) -> jax.Array:

@@ -1,0 +1,221 @@
+"""Identities between the members of the gradient-based family, in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.flatten_util import ravel_pytree
+from learners import CONTEXT, HEAD, SGD, apply, init, task
+
+import jmeta
+
+KEY = jax.random.key(2)
+OBJECTIVE = jmeta.cross_entropy
+
+
+@pytest.fixture(autouse=True)
+def _float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def _double(tree):
+    return jax.tree.map(
+        lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.inexact) else x, tree
+    )
+
+
+def _gradient(learner, params, one, make=jmeta.episodic):
+    loss = make(learner, OBJECTIVE)
+    return jax.jit(jax.grad(lambda p: loss(p, one)[0]))(params)
+
+
+def _same(left, right, rtol=1e-9):
+    np.testing.assert_allclose(ravel_pytree(left)[0], ravel_pytree(right)[0], rtol=rtol, atol=1e-12)
+
+
+def _setting():
+    return _double(init(KEY)), _double(task(KEY))
+
+
+def _maml(tx, steps=3, **options):
+    return jmeta.maml(apply, OBJECTIVE, jmeta.unrolled(tx, steps), **options)
+
+
+def test_anil_by_structure_is_anil_by_mask() -> None:
+    params, one = _setting()
+    kept = {name: name != "w2" for name in params}
+    masked = optax.chain(SGD, optax.masked(optax.set_to_zero(), kept))
+    _same(_gradient(_maml(SGD, adapts=HEAD), params, one), _gradient(_maml(masked), params, one))
+
+
+@pytest.mark.parametrize(
+    "which",
+    ["w2", ("w2",), lambda path: path == "w2", {**dict.fromkeys(init(KEY), False), "w2": True}],
+)
+def test_a_part_can_be_named_in_several_ways(which) -> None:
+    params = init(KEY)
+    assert list(jmeta.part(which).take(params)) == ["w2"]
+    assert sorted(jmeta.all_but(which).take(params)) == sorted(set(params) - {"w2"})
+
+
+def test_a_part_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"'head' selects none .* b1, context"):
+        jmeta.part("head").take(init(KEY))
+    with pytest.raises(ValueError, match="structure"):
+        jmeta.part({"w2": True}).take(init(KEY))
+
+
+def test_put_undoes_take() -> None:
+    params = {"b": [jnp.ones(2), {"head": jnp.zeros(3)}], "a": (jnp.ones(1),)}
+    for chosen in (jmeta.everything, jmeta.nothing, jmeta.part("head"), jmeta.all_but("head")):
+        _same(chosen.put(params, chosen.take(params)), params)
+    moved = jmeta.part("head").put(params, {"b/1/head": jnp.ones(3)})
+    _same(moved, {**params, "b": [jnp.ones(2), {"head": jnp.ones(3)}]})
+
+
+def test_the_body_is_computed_once_whatever_the_number_of_steps() -> None:
+    params, one = _setting()
+
+    def products(learner) -> int:
+        def count(jaxpr) -> int:
+            total = 0
+            for eqn in jaxpr.eqns:
+                inner = [p for p in jax.tree.leaves(list(eqn.params.values()))]
+                inner = [
+                    getattr(p, "jaxpr", p)
+                    for p in inner
+                    if hasattr(p, "eqns") or hasattr(p, "jaxpr")
+                ]
+                times = eqn.params.get("length", 1) if eqn.primitive.name == "scan" else 1
+                total += (eqn.primitive.name == "dot_general") + times * sum(map(count, inner))
+            return total
+
+        return count(jax.make_jaxpr(learner.adapt)(params, one.support).jaxpr)
+
+    head = [products(_maml(SGD, steps, adapts=HEAD)) for steps in (2, 3, 4)]
+    assert (
+        head[1] - head[0] == head[2] - head[1] == 2
+    )  # a forward and a gradient product of the head
+    whole = [products(_maml(SGD, steps)) for steps in (2, 3)]
+    assert whole[1] - whole[0] > 4
+
+
+def test_cavia_starts_from_zero_and_learns_no_start() -> None:
+    params, one = _setting()
+    learner = _maml(SGD, adapts=CONTEXT)
+    other = {**params, "context": params["context"] + 1}
+    _same(learner.adapt(params, one.support), learner.adapt(other, one.support))
+    assert not _gradient(learner, params, one)["context"].any()
+
+
+def test_meta_sgd_with_one_rate_is_maml() -> None:
+    params, one = _setting()
+    learner = jmeta.meta_sgd(apply, OBJECTIVE, 3, rate=0.3)
+    found = _gradient(learner, learner.init(params), one)
+    _same(found.params, _gradient(_maml(SGD), params, one))
+    assert ravel_pytree(found.hyper)[0].any()
+
+
+def test_maml_plus_plus_with_one_rate_is_maml() -> None:
+    params, one = _setting()
+    learner = jmeta.maml_plus_plus(apply, OBJECTIVE, 3, rate=0.3)
+    found = _gradient(learner, learner.init(params), one)
+    _same(found.params.model, _gradient(_maml(SGD), params, one))
+    first = jmeta.maml_plus_plus(apply, OBJECTIVE, 3, rate=0.3, second_order=False)
+    fomaml = optax.chain(jmeta.first_order(), SGD)
+    _same(
+        _gradient(first, first.init(params), one).params.model,
+        _gradient(_maml(fomaml), params, one),
+    )
+
+
+def test_each_step_of_maml_plus_plus_reads_its_own_weights() -> None:
+    params, one = _setting()
+    learner = jmeta.maml_plus_plus(apply, OBJECTIVE, 2, rate=0.3, own="b1")
+    meta = learner.init(params)
+    assert meta.params.model["b1"].shape == (3, 5)
+    found = _gradient(learner, meta, one).params.model["b1"]
+    assert np.all(np.abs(found).max(1) > 0)  # steps 0 and 1 while adapting, 2 while predicting
+    adapted, _ = learner.adapt(meta, one.support)
+    assert adapted.step == 2
+    np.testing.assert_array_equal(adapted.model["b1"], meta.params.model["b1"])
+
+
+def test_the_last_iterate_of_a_trajectory_is_the_solution() -> None:
+    params, one = _setting()
+    path = jmeta.maml(apply, OBJECTIVE, jmeta.trajectory(SGD, 3), path=True)
+    adapted = path.adapt(params, one.support)
+    _same(jax.tree.map(lambda leaf: leaf[0], adapted), params)
+    for steps in range(4):
+        wanted = _maml(SGD, steps).adapt(params, one.support)
+        _same(jax.tree.map(lambda leaf, k=steps: leaf[k], adapted), wanted)
+    assert path.predict(adapted, one.query.x).shape == (4, *one.query.y.shape, 3)
+
+
+def test_all_weight_on_the_last_step_is_the_episodic_loss() -> None:
+    params, one = _setting()
+    path = jmeta.maml(apply, OBJECTIVE, jmeta.trajectory(SGD, 3), path=True)
+    last = lambda learner, objective: jmeta.multi_step(learner, objective, jnp.array([0.0, 0, 1]))  # noqa: E731
+    _same(_gradient(path, params, one, last), _gradient(_maml(SGD), params, one))
+
+
+def test_multi_step_weights_move_to_the_last_step() -> None:
+    weights = [jmeta.multi_step_weights(step, 5, until=100) for step in (0, 50, 100, 1000)]
+    for each in weights:
+        np.testing.assert_allclose(each.sum(), 1.0)
+    np.testing.assert_allclose(weights[0], 0.2)
+    np.testing.assert_allclose(weights[1], [0.1, 0.1, 0.1, 0.1, 0.6])
+    np.testing.assert_allclose(weights[2], [0.006] * 4 + [0.976])
+    np.testing.assert_allclose(weights[3], weights[2])
+    with pytest.raises(ValueError, match="at least 1"):
+        jmeta.multi_step_weights(0, 5, until=0)
+
+
+def test_switch_computes_one_of_two_losses() -> None:
+    params, one = _setting()
+    first, second = (
+        jmeta.episodic(_maml(tx), OBJECTIVE) for tx in (optax.chain(jmeta.first_order(), SGD), SGD)
+    )
+
+    def at(step):
+        return jmeta.switch(step < 10, first, second)
+
+    gradient = jax.jit(lambda step: jax.grad(lambda p: at(step)(p, one)[0])(params))
+    _same(gradient(3), jax.jit(jax.grad(lambda p: first(p, one)[0]))(params))
+    _same(gradient(10), jax.jit(jax.grad(lambda p: second(p, one)[0]))(params))
+
+
+def test_imaml_is_the_dense_solve() -> None:
+    params, one = _setting()
+    strength = 2.0
+    solver = jmeta.implicit(
+        SGD, 300, strength=strength, linear_solve=jmeta.conjugate_gradient(60, tolerance=1e-12)
+    )
+    learner = jmeta.maml(apply, OBJECTIVE, solver)
+    found = ravel_pytree(_gradient(learner, params, one))[0]
+    flat, unravel = ravel_pytree(jax.jit(learner.adapt)(params, one.support))
+
+    def loss(batch):
+        return lambda v: OBJECTIVE(apply(unravel(v), batch.x), batch.y)
+
+    hessian = jax.jit(jax.hessian(loss(one.support)))(flat)
+    query = jax.jit(jax.grad(loss(one.query)))(flat)
+    dense = np.linalg.solve(np.eye(flat.size) + hessian / strength, query)
+    np.testing.assert_allclose(found, dense, rtol=1e-6, atol=1e-10)
+
+
+def test_accumulated_inner_gradients_are_larger_batches() -> None:
+    params, one = _setting()
+    twice = optax.MultiSteps(SGD, 2).gradient_transformation()
+    _same(_gradient(_maml(twice, 6), params, one), _gradient(_maml(SGD, 3), params, one), 1e-5)
+
+
+def test_any_hyperparameter_can_be_learned() -> None:
+    params, one = _setting()
+    make = lambda h: _maml(optax.sgd(h["rate"], momentum=h["momentum"]))  # noqa: E731
+    learner = jmeta.learned(make, {"rate": 0.3, "momentum": 0.9})
+    found = _gradient(learner, learner.init(params), one)
+    _same(found.params, _gradient(_maml(optax.sgd(0.3, momentum=0.9)), params, one), 1e-7)
+    assert all(leaf != 0 for leaf in jax.tree.leaves(found.hyper))
