@@ -335,10 +335,9 @@ def trained(out: Path, dataset: str) -> dict:
     return json.loads((out / "result.json").read_text())
 
 
-@pytest.mark.parametrize("name", ["harmonic", "gp"])
-def test_families_train_from_the_command_line(name, tmp_path):
-    result = trained(tmp_path / "run", name)
-    assert list(result["metrics"]) == ["mse"] and result["protocol"]["dataset"] == name
+def test_a_family_trains_from_the_command_line(tmp_path):
+    result = trained(tmp_path / "run", "harmonic")
+    assert list(result["metrics"]) == ["mse"] and result["protocol"]["dataset"] == "harmonic"
     assert np.isfinite(result["metrics"]["mse"]["mean"])
 
 

@@ -27,7 +27,8 @@ def sample_harmonic(
     """Draw a sum of two sines: y = a1 sin(w x + b1) + a2 sin(2 w x + b2) + e, e ~ N(0, noise^2).
 
     a1, a2 ~ N(0, 1); w, b1 and b2 are uniform on their intervals. A task sees a window of the
-    function: x ~ N(m, 1) with m uniform on `centre`.
+    function: x ~ N(m, 1) with m uniform on `centre`. The laws are the paper's; the default noise
+    is this toolkit's.
 
     Args:
       key: a JAX random key.
