@@ -100,6 +100,10 @@ def folder_with(root: Path, *, empty: bool) -> Path:
         (["data", "info", "arrays:/nowhere/a.npz"], "/nowhere/a.npz"),
         (["data", "prepare", "glyphs", "--source", "/tmp"], "only omniglot"),
         (["train", "--dataset", "sinusoid"], "sinusoid is a regression family, but protonet"),
+        (["train", "--dataset", "table:a.csv"], "table:a.csv is a regression table, but protonet"),
+        (["train", "--dataset", "harmonics"], "did you mean 'harmonic'"),
+        (["data", "info", "gp"], "draw its tasks with jmeta.data.sample_gaussian_process"),
+        (["data", "info", "table:/nowhere/a.csv"], "there is no file /nowhere/a.csv"),
     ],
 )
 def test_a_mistake_is_one_line(words, says, refused, tmp_path, monkeypatch):
@@ -321,3 +325,38 @@ def test_the_module_is_a_command():
     done = subprocess.run(words, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("jmeta: error: ") and done.stderr.count("\n") == 1
+
+
+def trained(out: Path, dataset: str) -> dict:
+    """The result of a tiny run on another data set."""
+    words = (*TINY, "--dataset", dataset, "--shots", "2", "--queries", "2")
+    assert command("train", *words, "--train-queries", "2", "--out", str(out)) == 0
+    assert (out / "episode.png").stat().st_size > 5000
+    return json.loads((out / "result.json").read_text())
+
+
+def test_a_family_trains_from_the_command_line(tmp_path):
+    result = trained(tmp_path / "run", "harmonic")
+    assert list(result["metrics"]) == ["mse"] and result["protocol"]["dataset"] == "harmonic"
+    assert np.isfinite(result["metrics"]["mse"]["mean"])
+
+
+def test_a_table_trains_from_the_command_line(tmp_path, refused, capsys):
+    rng = np.random.default_rng(0)
+    rows = [f"s{i % 10},{rng.normal():.3f},{rng.normal():.3f},{i % 7}" for i in range(60)]
+    (tmp_path / "a.csv").write_text("\n".join(["school,x,z,score", *rows]))
+    name = f"table:{tmp_path}/a.csv,task=school,target=score"
+    result = trained(tmp_path / "run", name)
+    assert result["protocol"]["split_hash"] and list(result["metrics"]) == ["mse"]
+    capsys.readouterr()
+    assert command("evaluate", str(tmp_path / "run"), "--shots", "4") == 0
+    assert "4 points" in capsys.readouterr().out
+    said = refused("evaluate", str(tmp_path / "run"), "--shots", "5")
+    assert said.startswith("val tasks: asked for 5 shots and 2 queries") and "at most 6" in said
+
+
+def test_the_list_has_families_and_tables(capsys):
+    assert command("data", "list") == 0
+    said = capsys.readouterr().out
+    for name in (*data.FAMILIES, "table:<path.csv>"):
+        assert f"\n{name} " in said

@@ -51,8 +51,10 @@ def _arrays(path: Path, **arrays: np.ndarray) -> None:
         ("omniglott", "did you mean 'omniglot'"),
         ("glyph", "did you mean 'glyphs'"),
         ("zzz", "Known: glyphs, omniglot, tfds:<name>, folder:<path>, arrays:<path.npz>"),
+        ("zzz", "table:<path.csv>, sinusoid, harmonic, sinusoid-or-line, step, damped, gp"),
         ("folder:", "there is no data set 'folder:'"),
         ("sinusoid", "family of functions"),
+        ("step", "family of functions.*sample_step"),
     ],
 )
 def test_unknown_names_get_a_hint(name, hint):

@@ -1,4 +1,4 @@
-"""Families of functions to regress: tasks made of a key alone."""
+"""The sinusoid family, and what every family of functions is made with."""
 
 import math
 
@@ -43,19 +43,54 @@ def sample_sinusoid(
     Chelsea Finn, Pieter Abbeel, Sergey Levine. "Model-Agnostic Meta-Learning for Fast Adaptation
     of Deep Networks", 2017, arXiv:1703.03400, section 5.1.
     """
-    _check(shots, queries, {"amplitude": amplitude, "phase": phase, "x": x}, noise)
+    check_family(shots, queries, {"amplitude": amplitude, "phase": phase, "x": x}, noise)
     a_key, p_key, x_key, e_key = jax.random.split(key, 4)
-    a = jax.random.uniform(a_key, (), minval=amplitude[0], maxval=amplitude[1])
-    p = jax.random.uniform(p_key, (), minval=phase[0], maxval=phase[1])
-    points = jax.random.uniform(x_key, (shots + queries, 1), minval=x[0], maxval=x[1])
-    values = a * jnp.sin(points - p) + noise * jax.random.normal(e_key, points.shape)
-    support = Batch(points[:shots], values[:shots])
-    return Task(support, Batch(points[shots:], values[shots:]))
+    a, p = uniform(a_key, amplitude), uniform(p_key, phase)
+    points = uniform(x_key, x, (shots + queries, 1))
+    return noisy_task(e_key, points, a * jnp.sin(points - p), shots=shots, noise=noise)
 
 
-def _check(
+def uniform(key: Array, interval: tuple[float, float], shape: tuple[int, ...] = ()) -> Array:
+    """Draw uniformly from [low, high): float32 of `shape`.
+
+    >>> float(uniform(jax.random.key(0), (2.0, 2.0)))
+    2.0
+    """
+    return jax.random.uniform(key, shape, minval=interval[0], maxval=interval[1])
+
+
+def noisy_task(key: Array, x: Array, y: Array, *, shots: int, noise: float) -> Task:
+    """Add e ~ N(0, noise^2) to y; the first `shots` points are the support, the others the query.
+
+    Args:
+      key: a JAX random key.
+      x, y: [S + Q, 1] inputs and values of the function.
+      shots: S.
+      noise: standard deviation of e; 0 for none.
+
+    >>> noisy_task(jax.random.key(0), jnp.ones((3, 1)), jnp.ones((3, 1)), shots=1, noise=0).query.y
+    Array([[1.],
+           [1.]], dtype=float32)
+    """
+    values = y + noise * jax.random.normal(key, y.shape)
+    return Task(Batch(x[:shots], values[:shots]), Batch(x[shots:], values[shots:]))
+
+
+def check_family(
     shots: int, queries: int, intervals: dict[str, tuple[float, float]], noise: float
 ) -> None:
+    """Refuse numbers that make no task.
+
+    Args:
+      shots, queries: points in the support and in the query set.
+      intervals: name -> (low, high).
+      noise: a standard deviation.
+
+    Raises:
+      ValueError: for no points, an interval that runs backwards or a negative noise.
+
+    >>> check_family(1, 1, {"x": (-5.0, 5.0)}, 0.0)
+    """
     if min(shots, queries) < 1:
         raise ValueError(
             f"got shots={shots} and queries={queries}, expected at least 1 of each; raise them."

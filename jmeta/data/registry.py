@@ -9,13 +9,19 @@ from typing import Any, NamedTuple
 
 from jmeta.data.arrays import load_npz
 from jmeta.data.division import DEFAULT_FRACTIONS, read_split_lists
+from jmeta.data.families import FAMILIES, FORMULAS
 from jmeta.data.folder import folder_digest, load_folder
 from jmeta.data.omniglot import load_omniglot
 from jmeta.data.paths import cache_dir, data_root, load_prepared, prepared_name, save_prepared
 from jmeta.data.pool import Dataset
+from jmeta.data.tables import load_table, parse_table_name
 from jmeta.data.tfds import FORMAT, load_tfds, prepare_tfds, tfds_dirs, writable_root
 
-NAMES = ("glyphs", "omniglot", "tfds:<name>", "folder:<path>", "arrays:<path.npz>")
+NAMES = (
+    *("glyphs", "omniglot", "tfds:<name>", "folder:<path>", "arrays:<path.npz>"),
+    *("table:<path.csv>", *FAMILIES),
+)
+_TABLE = "rows of many regression tasks; ,task=COLUMN,target=COLUMN may follow"
 _OMNIGLOT = ("images_background", "images_evaluation")
 
 Split = str | os.PathLike[str] | Sequence[float] | None
@@ -26,7 +32,7 @@ class Entry(NamedTuple):
     """One line of the list of data sets."""
 
     name: str  # what `load` takes; "tfds:<name>" and the like stand for many
-    kind: str  # "built-in", "images", "arrays" or "functions"
+    kind: str  # "built-in", "images", "arrays", "table" or "functions"
     present: bool  # whether it can be loaded now, without a download
     where: str  # folder, or what to do
     description: str
@@ -40,9 +46,10 @@ def load(
     Args:
         name: "glyphs" (built in), "omniglot", "tfds:<name>", "folder:<path>" (a folder or .zip of
             class folders) or "arrays:<path.npz>" (x `[E, ...]`, y `[E]`; uint8 images `[E, H, W]`
-            get a channel axis). A relative path is also looked for under the root.
+            get a channel axis), or "table:<path.csv>,task=COLUMN,target=COLUMN" (`load_table`).
+            A relative path is also looked for under the root.
         root: folder under which sets are looked for; `$JMETA_DATA` by default.
-        split: omniglot: "vinyals" (default), "lake" or "random". tfds, folder and arrays:
+        split: omniglot: "vinyals" (default), "lake" or "random". Elsewhere:
             fractions of the classes, as numbers or "0.64,0.16,0.20", or a folder with train.txt,
             val.txt and test.txt. glyphs has one split.
         size: side of the images in pixels; None takes 28 for glyphs and omniglot and the images'
@@ -74,6 +81,8 @@ def load(
         return load_prepared(key) or _load_folder(rest, root, split, size, seed)
     if kind == "arrays" and rest:
         return _load_arrays(rest, root, split, size, seed)
+    if kind == "table" and rest:
+        return _load_table(rest, root, split, size, seed)
     raise _unknown(name)
 
 
@@ -84,7 +93,7 @@ def available(*, root: Root = None) -> list[Entry]:
         root: folder under which sets are looked for; `$JMETA_DATA` by default.
 
     >>> [entry.name for entry in available(root="/nowhere") if entry.kind == "functions"]
-    ['sinusoid']
+    ['sinusoid', 'harmonic', 'sinusoid-or-line', 'step', 'damped', 'gp']
     """
     place = data_root(root)
     omniglot = _omniglot_root(root)
@@ -92,7 +101,7 @@ def available(*, root: Root = None) -> list[Entry]:
     entries = [
         Entry("glyphs", "built-in", True, "no download", "characters rendered from fonts"),
         Entry("omniglot", "images", found, str(omniglot), "1623 handwritten characters"),
-        Entry("sinusoid", "functions", True, "no download", "sine waves, a regression family"),
+        *(Entry(name, "functions", True, "no download", FORMULAS[name]) for name in FAMILIES),
     ]
     for folder in tfds_dirs(_tfds_dir(root)):
         for path in sorted(folder.glob(f"*/**/*.{FORMAT}*-00000-of-*")):
@@ -104,6 +113,7 @@ def available(*, root: Root = None) -> list[Entry]:
         Entry("tfds:<name>", "images", False, f"{place / 'tfds'}", "any TFDS image classification"),
         Entry("folder:<path>", "images", False, str(place), "class folders of images, or a zip"),
         Entry("arrays:<path.npz>", "arrays", False, str(place), "x and y in one .npz"),
+        Entry("table:<path.csv>", "table", False, str(place), _TABLE),
     ]
 
 
@@ -115,7 +125,7 @@ def describe(
     Args: those of `load`.
 
     Raises:
-        ValueError: as `load`; for "sinusoid", a family without examples.
+        ValueError: as `load`; for a family of functions, which has no examples.
     """
     dataset = load(name, root=root, split=split, size=size, seed=seed)
     parts = {}
@@ -175,12 +185,12 @@ def prepare(
 
 
 def _unknown(name: str) -> ValueError:
-    if name == "sinusoid":
+    if name in FAMILIES:
         return ValueError(
-            "'sinusoid' is a family of functions, not a set of examples; draw its tasks with "
-            "jmeta.data.sample_sinusoid"
+            f"{name!r} is a family of functions, not a set of examples; draw its tasks with "
+            f"jmeta.data.{FAMILIES[name].__name__}"
         )
-    close = difflib.get_close_matches(name, [*NAMES, "sinusoid"], n=1)
+    close = difflib.get_close_matches(name, NAMES, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return ValueError(f"there is no data set {name!r}; {hint}Known: {', '.join(NAMES)}")
 
@@ -230,6 +240,15 @@ def _load_arrays(path: str, root: Root, split: Split, size: int | None, seed: in
     return load_npz(_find(path, root), split=_read_split(split, root), seed=seed)
 
 
+def _load_table(name: str, root: Root, split: Split, size: int | None, seed: int) -> Dataset:
+    if size is not None:
+        raise ValueError(f"got size={size} for {name}; a table has no images, so drop it")
+    path, task, target, drop = parse_table_name(name)
+    divided = _read_split(split, root)
+    named: dict[str, Any] = {"task": task, "target": target, "drop": drop}
+    return load_table(_find(path, root), **named, split=divided, seed=seed)
+
+
 def _tfds_dir(root: Root) -> Path | None:
     return None if root is None else data_root(root) / "tfds"
 
@@ -274,8 +293,8 @@ def _where(name: str, root: Root) -> str:
     if kind == "tfds":
         folders = tfds_dirs(_tfds_dir(root))
         return str(next((f / rest for f in folders if (f / rest).exists()), folders[0] / rest))
-    if kind in ("folder", "arrays"):
-        return str(_find(rest, root))
+    if kind in ("folder", "arrays", "table"):
+        return str(_find(parse_table_name(rest).path if kind == "table" else rest, root))
     if name == "omniglot":
         return str(_omniglot_parts(_omniglot_root(root))[0].parent)
     return str(cache_dir() / "prepared")

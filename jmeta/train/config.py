@@ -21,7 +21,7 @@ class Config:
     algorithm: str = "protonet"
     """maml, fomaml (first order), reptile, or protonet."""
     dataset: str = "glyphs"
-    """glyphs, omniglot, sinusoid, tfds:NAME, folder:PATH or arrays:FILE.npz."""
+    """glyphs, omniglot, tfds:NAME, folder:PATH, arrays:NPZ, table:CSV, sinusoid, harmonic, ..."""
     split: str | None = None
     """How classes are divided; omniglot has vinyals, lake and random. None: the set's own."""
     size: int | None = None
@@ -32,7 +32,7 @@ class Config:
     shots: int = 1
     """Support examples a class."""
     queries: int = 15
-    """Query examples a class (for sinusoid: points a task)."""
+    """Query examples a class (to regress: points a task)."""
     train_ways: int | None = None
     """Classes of a training episode. None: as in testing."""
     train_shots: int | None = None

@@ -1,5 +1,6 @@
-"""Pictures of a run: its learning curve, and one test episode with its predictions."""
+"""Pictures: the learning curve of a run, one test episode, and adaptation step by step."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ from jmeta.train import build, programs
 from jmeta.train.programs import Parts
 
 GOOD, BAD, INK = "#1b7f5c", "#c4372f", "#22313f"
+# told apart by eyes that mix red and green, too (Okabe, Ito: Color Universal Design, 2008)
+HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+DASHES = ("-", "--", "-.", ":")
 
 
 def _save(figure: Any, path: Path) -> None:
@@ -66,7 +70,8 @@ def episode(parts: Parts, params: Params, *, path: Path) -> None:
     if parts.built.metric == "accuracy" and task.support.x.ndim == 4:
         _images(task, np.asarray(outputs), path)
     elif parts.built.metric == "mse":
-        _function(task, np.asarray(outputs), path)
+        draw_task = _function if task.query.x.shape[-1] == 1 else _agreement
+        draw_task(task, np.asarray(outputs), path)
 
 
 def _images(task: Task, logits: np.ndarray, path: Path, most: int = 10) -> None:
@@ -136,3 +141,141 @@ def _function(task: Task, outputs: np.ndarray, path: Path) -> None:
     axes.legend(frameon=False)
     _axes(axes)
     _save(figure, path)
+
+
+def _agreement(task: Task, outputs: np.ndarray, path: Path) -> None:
+    """A regression task of several features: what is predicted against what is true."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4, 3.8), layout="constrained")
+    axes = figure.subplots()
+    truth = np.asarray(task.query.y)[:, 0]
+    ends = [min(truth.min(), outputs.min()), max(truth.max(), outputs.max())]
+    axes.plot(ends, ends, color=INK, lw=1, label="right")
+    axes.plot(truth, outputs[:, 0], "o", color=GOOD, ms=5, label="queries")
+    axes.set(xlabel="truth", ylabel="after adaptation", title="A test task")
+    axes.legend(frameon=False)
+    _axes(axes)
+    _save(figure, path)
+
+
+def plot_adaptation(
+    tasks: Task, predictions: Mapping[int, Any], *, path: Path | None = None
+) -> Any:
+    """Regression tasks of one input: truth, support points, and predictions as steps go by.
+
+    Args:
+        tasks: one task with x and y [S, 1] and [Q, 1], or several with a leading axis [T]. The
+            query inputs are a dense grid and their targets the true function.
+        predictions: inner steps -> outputs at the query inputs, [Q, 1] or [T, Q, 1].
+        path: where to write a picture. None: nowhere.
+
+    Returns:
+        The figure, which a notebook shows.
+
+    Raises:
+        ValueError: inputs of several dimensions, no prediction, or one of another shape.
+
+    >>> from jmeta.core import Batch
+    >>> x = np.linspace(-1, 1, 50)[:, None]
+    >>> task = Task(Batch(x[::10], x[::10]), Batch(x, x))
+    >>> len(plot_adaptation(task, {0: 0 * x, 1: 0.5 * x, 10: x}).axes)
+    1
+    """
+    from matplotlib.figure import Figure
+
+    given = tasks, dict(predictions)
+    alone = np.ndim(tasks.query.x) == 2
+    many, drawn = jax.tree.map(lambda a: np.asarray(a)[None] if alone else np.asarray(a), given)
+    _check_drawn(many, drawn)
+    wide = min(len(many.query.x), 3)
+    high = -(-len(many.query.x) // wide)
+    figure = Figure(figsize=(4.2 * wide, 3.2 * high), layout="constrained")
+    for index in range(len(many.query.x)):
+        _adapting(figure.add_subplot(high, wide, index + 1), many, drawn, index)
+    figure.axes[0].legend(frameon=False, fontsize=8)
+    if path is not None:
+        _save(figure, path)
+    return figure
+
+
+def _adapting(axes: Any, tasks: Task, drawn: Mapping[int, np.ndarray], index: int) -> None:
+    """One task: the more steps, the darker the line."""
+    support, query = (jax.tree.map(lambda leaf: leaf[index, :, 0], part) for part in tasks)
+    order = np.argsort(query.x)
+    axes.plot(query.x[order], query.y[order], color=INK, lw=1.5, label="truth")
+    for place, (steps, outputs) in enumerate(sorted(drawn.items())):
+        axes.plot(
+            *(query.x[order], outputs[index, order, 0]),
+            color=HUES[0],
+            alpha=0.25 + 0.75 * (place + 1) / len(drawn),
+            ls=DASHES[(len(drawn) - 1 - place) % len(DASHES)],  # the last is solid
+            label=f"{steps} step{'s' * (steps != 1)}",
+        )
+    axes.plot(support.x, support.y, "o", color=BAD, ms=5, label="support")
+    axes.set(xlabel="x", ylabel="y")
+    _axes(axes)
+
+
+def _check_drawn(tasks: Task, drawn: Mapping[int, np.ndarray]) -> None:
+    shapes = {steps: outputs.shape for steps, outputs in drawn.items()}
+    grid = tuple(tasks.query.y.shape)
+    if not drawn or grid[-1] != 1 or tasks.query.x.shape != grid or {grid} != {*shapes.values()}:
+        raise ValueError(
+            f"got query x {list(tasks.query.x.shape)}, y {list(grid)} and predictions {shapes}, "
+            "expected x, y and every prediction of one shape [T, Q, 1] (or [Q, 1] for one task): "
+            "give tasks of one input and the outputs at their query inputs."
+        )
+
+
+def plot_curves_of_adaptation(
+    curves: Mapping[str, Any], *, metric: str, path: Path | None = None
+) -> Any:
+    """A metric after each inner step, a line a learner with the 95% interval of its mean.
+
+    Args:
+        curves: learner -> values [E, K + 1]: of E episodes, after 0 to K steps.
+        metric: its name. A loss (any but "accuracy") that stays above 0 has a logarithmic axis.
+        path: where to write a picture. None: nowhere.
+
+    Returns:
+        The figure, which a notebook shows.
+
+    Raises:
+        ValueError: no learner, or values that are not [E, K + 1].
+
+    >>> values = np.random.default_rng(0).uniform(1, 2, (20, 6))
+    >>> figure = plot_curves_of_adaptation({"maml": values, "anil": values / 2}, metric="mse")
+    >>> [line.get_label() for line in figure.axes[0].lines]
+    ['maml', 'anil']
+    """
+    from matplotlib.figure import Figure
+
+    values = {name: np.asarray(given, np.float64) for name, given in curves.items()}
+    shapes = {name: one.shape for name, one in values.items()}
+    if not shapes or any(len(shape) != 2 or 0 in shape for shape in shapes.values()):
+        raise ValueError(
+            f"got values of shapes {shapes}, expected "
+            "[E, K + 1] for one learner or more: a row an episode, a column after each step."
+        )
+    figure = Figure(figsize=(6, 3.8), layout="constrained")
+    axes = figure.subplots()
+    for place, (name, one) in enumerate(values.items()):
+        steps, mean, half = np.arange(one.shape[1]), one.mean(0), _half(one)
+        hue, dash = HUES[place % len(HUES)], DASHES[place // len(HUES) % len(DASHES)]
+        axes.plot(steps, mean, lw=1.6, label=name, color=hue, ls=dash)
+        axes.fill_between(steps, mean - half, mean + half, alpha=0.2, lw=0, fc=hue)
+    axes.set(xlabel="inner steps", ylabel=metric)
+    if metric != "accuracy" and all((one.mean(0) > 0).all() for one in values.values()):
+        axes.set_yscale("log")
+    axes.legend(frameon=False)
+    _axes(axes)
+    if path is not None:
+        _save(figure, path)
+    return figure
+
+
+def _half(values: np.ndarray) -> np.ndarray:
+    """Half the width of the 95% interval of the mean over episodes: 1.96 σ/√E, [E, K] -> [K]."""
+    episodes = len(values)
+    return 1.96 * values.std(0, ddof=min(1, episodes - 1)) / np.sqrt(episodes)

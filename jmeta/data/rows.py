@@ -1,0 +1,135 @@
+"""A CSV as text: every cell with its line and column, for messages that name the place."""
+
+import csv
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+LARGEST = 1e30  # what a float32 and its square can still bear, roughly
+
+
+class Rows(NamedTuple):
+    """A file as text: every row has a cell a column."""
+
+    path: Path
+    columns: list[str]
+    lines: list[int]  # [R] where each row ends in the file, from 1
+    cells: list[list[str]]  # [R][columns]
+
+
+def read_rows(path: Path) -> Rows:
+    """Read a UTF-8 CSV with the names of its columns in the first line; blank lines are left out.
+
+    Raises:
+        ValueError: no file, no CSV in UTF-8, no rows, unnamed or equal columns, or a row with more
+            or fewer cells than there are columns.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "a.csv")
+    ...     _ = path.write_text("task,y\\na,1\\n")
+    ...     read_rows(path).cells
+    [['a', '1']]
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}; give the path of a CSV")
+    lines, cells = [], []
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, strict=True)
+            for row in reader:
+                if any(cell.strip() for cell in row):
+                    lines.append(reader.line_num)
+                    cells.append([cell.strip() for cell in row])
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path} cannot be read as CSV in UTF-8 near line {lines[-1] + 1 if lines else 1} "
+            f"({error}); save it again as comma-separated UTF-8"
+        ) from error
+    if len(cells) < 2:
+        raise ValueError(
+            f"{path} has {len(cells)} rows; expected a first line with the names of the columns "
+            "and a row an example"
+        )
+    _check_shape(path, cells, lines)
+    return Rows(path, cells[0], lines[1:], cells[1:])
+
+
+def shown(names: Iterable[str], most: int = 20) -> str:
+    """Names for a message, not endlessly many.
+
+    >>> shown("abc", 2)
+    "'a', 'b', ..."
+    """
+    listed = [repr(name[:40]) for name in names]
+    return ", ".join(listed[:most] + ["..."] * (len(listed) > most))
+
+
+def text_of(rows: Rows, row: int, column: int) -> str:
+    """The text of a cell.
+
+    Raises:
+        ValueError: nothing is there, or "nan".
+
+    >>> text_of(Rows(Path("a.csv"), ["y"], [2], [["a"]]), 0, 0)
+    'a'
+    """
+    text = rows.cells[row][column]
+    if text.casefold() in ("", "nan"):
+        raise refusal(rows, row, column, "is a missing value; fill it in or leave the row out")
+    return text
+
+
+def number_of(rows: Rows, row: int, column: int) -> float:
+    """The number in a cell.
+
+    Raises:
+        ValueError: nothing is there, or no finite number.
+
+    >>> number_of(Rows(Path("a.csv"), ["y"], [2], [["1e3"]]), 0, 0)
+    1000.0
+    """
+    text = text_of(rows, row, column)
+    if not is_number(text):
+        raise refusal(rows, row, column, "is no number; correct it or leave the row out")
+    if not abs(float(text)) < LARGEST:
+        raise refusal(rows, row, column, f"is {LARGEST:g} or more; correct it or rescale")
+    return float(text)
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a finite number.
+
+    >>> [is_number(text) for text in ("-1.5", "inf", "1_000", "one")]
+    [True, False, False, False]
+    """
+    try:
+        return math.isfinite(float(text)) and "_" not in text
+    except ValueError:
+        return False
+
+
+def refusal(rows: Rows, row: int, column: int, what: str) -> ValueError:
+    """An error that says where a cell is, what it has, and `what` is wrong with it.
+
+    >>> refusal(Rows(Path("a.csv"), ["y"], [2], [["one"]]), 0, 0, "is no number")
+    ValueError("a.csv, line 2, column 'y': 'one' is no number")
+    """
+    place = f"{rows.path}, line {rows.lines[row]}, column {rows.columns[column]!r}"
+    return ValueError(f"{place}: {shown([rows.cells[row][column]])} {what}")
+
+
+def _check_shape(path: Path, cells: list[list[str]], lines: list[int]) -> None:
+    columns = cells[0]
+    if len(set(columns)) < len(columns) or "" in columns:
+        raise ValueError(
+            f"{path}, line {lines[0]}: the columns are {shown(columns)}; "
+            "give each a name of its own"
+        )
+    for row, line in zip(cells, lines, strict=True):
+        if len(row) != len(columns):
+            raise ValueError(
+                f"{path}, line {line}: {len(row)} cells, expected {len(columns)}, one a column; "
+                "correct that line (text with a comma belongs in quotes)"
+            )
