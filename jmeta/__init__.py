@@ -50,6 +50,7 @@ from jmeta.core import paired as paired
 from jmeta.core import part as part
 from jmeta.core import per_step as per_step
 from jmeta.core import predictions as predictions
+from jmeta.core import pull_to_start as pull_to_start
 from jmeta.core import regression_report as regression_report
 from jmeta.core import reptile as reptile
 from jmeta.core import scale_by_rates as scale_by_rates

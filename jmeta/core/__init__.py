@@ -44,6 +44,7 @@ from jmeta.core.selection import part as part
 from jmeta.core.transforms import clip_by_global_norm as clip_by_global_norm
 from jmeta.core.transforms import first_order as first_order
 from jmeta.core.transforms import per_step as per_step
+from jmeta.core.transforms import pull_to_start as pull_to_start
 from jmeta.core.transforms import scale_by_rates as scale_by_rates
 from jmeta.core.types import Adapted as Adapted
 from jmeta.core.types import Apply as Apply

@@ -1,13 +1,16 @@
 """Meta-gradients by the implicit function theorem: memory that does not grow with the steps."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
 
+from jmeta.core.hoist import close_over
 from jmeta.core.inner import check_steps, descent
+from jmeta.core.transforms import pull_to_start
 from jmeta.core.tree import squared_distance
 from jmeta.core.types import Params, PyTree, Scalar, Solver
 
@@ -54,28 +57,55 @@ def implicit(
     invert = conjugate_gradient(10) if linear_solve is None else linear_solve
 
     def solve(loss: Callable[[Params], Scalar], start: Params) -> Params:
-        pure, closed = jax.closure_convert(loss, start)  # so that what it closes over is named
+        pure, closed = close_over(loss, start)
 
         def held(params: Params, given: tuple) -> Scalar:
             centre, weight, values = given
-            return pure(params, *values) + weight / 2 * squared_distance(params, centre)
+            return pure(params, values) + weight / 2 * squared_distance(params, centre)
 
         given = (start, jnp.asarray(strength), closed)
         fixed = lax.stop_gradient(given)
-        descend = descent(tx, lambda params: held(params, fixed), start, remat=False)
-        carry = (fixed[0], tx.init(fixed[0]))
+        chain = optax.chain(pull_to_start(fixed[1]), tx)
+        descend = descent(chain, lambda params: pure(params, fixed[2]), start, remat=False)
+        carry = (fixed[0], chain.init(fixed[0]))
         (found, _), _ = lax.scan(descend, carry, length=steps)
         root = lax.stop_gradient(found)
         gradient = jax.grad(held)
 
-        def hessian(vector: PyTree) -> PyTree:
-            return jax.jvp(lambda params: gradient(params, fixed), (root,), (vector,))[1]
+        def newton(point: tuple[Params, tuple], b: PyTree) -> PyTree:
+            def hessian(vector: PyTree) -> PyTree:
+                return jax.jvp(lambda params: gradient(params, point[1]), point[:1], (vector,))[1]
+
+            return invert(hessian, b)
 
         residual = gradient(root, given)  # its value is left out, its derivative is kept
         nought = jax.tree.map(lambda leaf: leaf - lax.stop_gradient(leaf), residual)
-        return jax.tree.map(jnp.subtract, root, invert(hessian, nought))
+        return jax.tree.map(jnp.subtract, root, _solved(newton, nought, (root, fixed)))
 
     return solve
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _solved(solve: Callable[[PyTree, PyTree], PyTree], b: PyTree, point: PyTree) -> PyTree:
+    """The solution x of A(point) x = b for b = 0, which is 0; its derivative is solved for.
+
+    A is symmetric, so that the cotangent of b is the same solve. A transposable solve of JAX's
+    own does not go through `vmap` inside `shard_map`.
+    """
+    del solve, point
+    return b
+
+
+def _solved_forward(solve: Callable, b: PyTree, point: PyTree) -> tuple[PyTree, PyTree]:
+    del solve
+    return b, point
+
+
+def _solved_backward(solve: Callable, point: PyTree, cotangent: PyTree) -> tuple[PyTree, None]:
+    return solve(point, cotangent), None
+
+
+_solved.defvjp(_solved_forward, _solved_backward)
 
 
 def conjugate_gradient(steps: int, *, tolerance: float = 1e-6) -> LinearSolve:
@@ -83,17 +113,47 @@ def conjugate_gradient(steps: int, *, tolerance: float = 1e-6) -> LinearSolve:
 
     Args:
         steps: the most products with A.
-        tolerance: stop where |Ax − b| ≤ tolerance |b|.
+        tolerance: nothing changes any more where |Ax − b| ≤ tolerance |b|.
+
+    Raises:
+        ValueError: `steps` is less than 1.
 
     >>> solve = conjugate_gradient(5)
     >>> solve(lambda x: 2 * x, jnp.array([4.0])).tolist()
     [2.0]
     """
+    check_steps("conjugate_gradient", steps, least=1)
 
     def solve(matvec: Matvec, b: PyTree) -> PyTree:
-        return jax.scipy.sparse.linalg.cg(matvec, b, tol=tolerance, maxiter=steps)[0]
+        first = _inner(b, b)
+
+        def descend(carry: tuple, _: None) -> tuple[tuple, None]:
+            x, residual, direction, square = carry
+            product = matvec(direction)
+            going = square > tolerance**2 * first
+            step = _ratio(square, _inner(direction, product), going)
+            x, residual = _add(x, step, direction), _add(residual, -step, product)
+            now = _inner(residual, residual)
+            direction = _add(residual, _ratio(now, square, going), direction)
+            return (x, residual, direction, now), None
+
+        nought = jax.tree.map(lambda leaf: 0 * leaf, b)  # keeps the varying axes of b
+        return lax.scan(descend, (nought, b, b, first), length=steps)[0][0]
 
     return solve
+
+
+def _inner(left: PyTree, right: PyTree) -> Scalar:
+    return jax.tree.reduce(jnp.add, jax.tree.map(jnp.vdot, left, right))
+
+
+def _add(left: PyTree, factor: Scalar, right: PyTree) -> PyTree:
+    return jax.tree.map(lambda a, b: a + factor.astype(b.dtype) * b, left, right)
+
+
+def _ratio(top: Scalar, bottom: Scalar, going: jax.Array) -> Scalar:
+    """The quotient while there is something to do, else 0; no division by zero either way."""
+    return jnp.where(going, top / jnp.where(going, bottom, 1), 0)
 
 
 def neumann(steps: int, *, rate: float) -> LinearSolve:
@@ -105,6 +165,9 @@ def neumann(steps: int, *, rate: float) -> LinearSolve:
         steps: J, the number of products with A.
         rate: α.
 
+    Raises:
+        ValueError: `steps` is less than 1.
+
     Optimizing Millions of Hyperparameters by Implicit Differentiation (Lorraine, Vicol, Duvenaud,
     2020, arXiv:1911.02590).
 
@@ -112,8 +175,9 @@ def neumann(steps: int, *, rate: float) -> LinearSolve:
     >>> round(float(solve(lambda x: 2 * x, jnp.array(4.0))), 4)
     2.0
     """
+    check_steps("neumann", steps, least=1)
 
-    def series(matvec: Matvec, b: PyTree) -> PyTree:
+    def solve(matvec: Matvec, b: PyTree) -> PyTree:
         def add(carry: tuple[PyTree, PyTree], _: None) -> tuple[tuple[PyTree, PyTree], None]:
             term, total = carry
             term = jax.tree.map(lambda t, at: t - rate * at, term, matvec(term))
@@ -122,4 +186,4 @@ def neumann(steps: int, *, rate: float) -> LinearSolve:
         (_, total), _ = lax.scan(add, (b, b), length=steps)
         return jax.tree.map(lambda leaf: rate * leaf, total)
 
-    return lambda matvec, b: lax.custom_linear_solve(matvec, b, series, symmetric=True)
+    return solve

@@ -83,9 +83,10 @@ def trajectory(
     return solve
 
 
-def check_steps(name: str, steps: int) -> None:
-    if steps < 0:
-        raise ValueError(f"{name} expects steps >= 0, but got {steps}.")
+def check_steps(name: str, steps: int, *, least: int = 0) -> None:
+    """Refuse an impossible number of steps with a ValueError."""
+    if steps < least:
+        raise ValueError(f"{name} expects steps >= {least}, but got {steps}.")
 
 
 def descent(

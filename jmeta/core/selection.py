@@ -115,9 +115,10 @@ def _chosen(which: Which, params: Params) -> set[str]:
         return {path for path in paths if names & set(path.split("/"))}
     if callable(which):
         return {path for path in paths if which(path)}
-    if jax.tree.structure(which) != jax.tree.structure(params):
+    given, wanted = str(jax.tree.structure(which)), str(jax.tree.structure(params))
+    if given != wanted:
         raise ValueError(
             "a tree of booleans must have the structure of the parameters, but got "
-            f"{jax.tree.structure(which)} for {jax.tree.structure(params)}."
+            f"{given} for {wanted}."
         )
     return {path for path, taken in zip(paths, jax.tree.leaves(which), strict=True) if taken}

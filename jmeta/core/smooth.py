@@ -34,6 +34,7 @@ def require_smooth(tx: optax.GradientTransformation, start: Params) -> None:
 
     Args:
         tx: an inner optimizer; values that it closes over may be tracers (one stands for them).
+            Those that differ among devices leave it unchecked.
         start: parameters of the structure it will be given.
 
     Raises:
@@ -41,16 +42,15 @@ def require_smooth(tx: optax.GradientTransformation, start: Params) -> None:
 
     >>> require_smooth(optax.adam(0.1, eps_root=1e-8), jnp.ones(2))
     """
+    ones = jax.tree.map(lambda leaf: np.ones((1,) * jnp.ndim(leaf), leaf.dtype), start)
+    zero = jax.tree.map(np.zeros_like, ones)
+    traced = jax.make_jaxpr(lambda g: [_derivative(tx, g, at) for at in (ones, zero)])([zero] * 3)
+    if not _SINGULAR & _primitives(traced.jaxpr) or any(map(_is_shared, traced.consts)):
+        return
+    closed = ClosedJaxpr(traced.jaxpr, [_known(value) for value in traced.consts])
+    zeros = [np.zeros(v.aval.shape, v.aval.dtype) for v in traced.jaxpr.invars]
     with jax.ensure_compile_time_eval():
-        ones = jax.tree.map(lambda leaf: jnp.ones((1,) * jnp.ndim(leaf), leaf.dtype), start)
-        zero = jax.tree.map(jnp.zeros_like, ones)
-        grads = [zero] * 3
-        closed = jax.make_jaxpr(lambda g: [_derivative(tx, g, at) for at in (ones, zero)])(grads)
-        if not _SINGULAR & _primitives(closed.jaxpr):
-            return
-        consts = [_known(value) for value in closed.consts]
-        zeros = [np.zeros(v.aval.shape, v.aval.dtype) for v in closed.jaxpr.invars]
-        found = jax.jit(jaxpr_as_fun(ClosedJaxpr(closed.jaxpr, consts)))(*zeros)
+        found = jax.jit(jaxpr_as_fun(closed))(*zeros)
     if not all(np.isfinite(value).all() for value in found):
         raise ValueError(
             "the inner optimizer has no finite derivative at a zero gradient, so that every "
@@ -63,6 +63,7 @@ def require_smooth(tx: optax.GradientTransformation, start: Params) -> None:
 def _derivative(tx: optax.GradientTransformation, grads: list[Params], params: Params) -> Any:
     """Gradient, by each of several gradients, of the sum of what so many updates lead to."""
 
+    params = jax.tree.map(jnp.asarray, params)
     update = optax.with_extra_args_support(tx).update
 
     def moved(grads: list[Params]) -> jax.Array:
@@ -84,6 +85,11 @@ def _primitives(jaxpr: Any) -> set[str]:
             if hasattr(inner, "eqns") or hasattr(inner, "jaxpr"):
                 names |= _primitives(getattr(inner, "jaxpr", inner))
     return names
+
+
+def _is_shared(value: Any) -> bool:
+    """Whether a value differs among the devices of a mesh; what reads it runs nowhere else."""
+    return bool(getattr(jax.typeof(value), "vma", None))
 
 
 def _known(value: Any) -> Any:

@@ -49,7 +49,7 @@ def scale_by_rates(rates: PyTree) -> optax.GradientTransformation:
 class PerStep(NamedTuple):
     """State of `per_step`."""
 
-    count: jax.Array  # [] int32
+    steps: jax.Array  # [] int32, taken so far
     inner: Any
 
 
@@ -84,8 +84,8 @@ def per_step(
         return PerStep(jnp.zeros((), jnp.int32), at(0).init(params))
 
     def update(updates: Params, state: PerStep, params: Params | None = None) -> tuple:
-        updates, inner = at(state.count).update(updates, state.inner, params)
-        return updates, PerStep(state.count + 1, inner)
+        updates, inner = at(state.steps).update(updates, state.inner, params)
+        return updates, PerStep(state.steps + 1, inner)
 
     return optax.GradientTransformation(init, update)
 
@@ -110,3 +110,33 @@ def clip_by_global_norm(
         return jax.tree.map(lambda g: g * factor, updates)
 
     return optax.stateless(clip)
+
+
+class PullState(NamedTuple):
+    """State of `pull_to_start`."""
+
+    start: Params
+
+
+def pull_to_start(strength: float | jax.Array) -> optax.GradientTransformation:
+    """Add the gradient of λ/2 |φ − φ_0|², which holds the iterates near their start.
+
+    Args:
+        strength: λ, a number or a learned value.
+
+    Meta-Learning with Implicit Gradients (Rajeswaran, Finn, Kakade, Levine, 2019,
+    arXiv:1909.04630), equation 3; L²-SP of Explicit Inductive Bias for Transfer Learning (Li,
+    Grandvalet, Davoine, 2018, arXiv:1802.01483).
+
+    >>> tx = pull_to_start(2.0)
+    >>> float(tx.update(jnp.zeros(()), tx.init(jnp.array(1.0)), jnp.array(4.0))[0])
+    6.0
+    """
+
+    def update(updates: Params, state: PullState, params: Params | None = None) -> tuple:
+        pulled = jax.tree.map(
+            lambda g, here, start: g + strength * (here - start), updates, params, state.start
+        )
+        return pulled, state
+
+    return optax.GradientTransformation(PullState, update)

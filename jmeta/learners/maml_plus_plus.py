@@ -28,6 +28,7 @@ def maml_plus_plus(
     *,
     rate: float,
     own: Which | None = None,
+    run: int | None = None,
     path: bool = False,
     second_order: bool = True,
     remat: bool = False,
@@ -43,10 +44,11 @@ def maml_plus_plus(
 
     Args:
         apply, objective, path: see `maml`.
-        steps: K. Steps beyond them use the values of the last.
+        steps: K, that there are values for.
         rate: the initial value of all rates.
         own: which parameters every step has its own of (see `part`), such as the weights of
             normalisation layers; None for none.
+        run: inner steps to take, K by default; those after K use the values of the last.
         second_order: False stops the inner gradients.
         remat: see `unrolled`.
 
@@ -78,7 +80,7 @@ def maml_plus_plus(
     def make(rates: PyTree) -> Learner:
         tx = per_step(scale_by_rates, rates)
         chain = _counting(tx if second_order else optax.chain(first_order(), tx))
-        solve = solver(chain, steps, remat=remat)
+        solve = solver(chain, steps if run is None else run, remat=remat)
         return maml(at_step, objective, solve, adapts=adapts, path=path)._replace(init=init)
 
     return learned(make, rates_per_layer(rate, steps, shared))

@@ -4,6 +4,7 @@ from typing import Literal
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from jmeta.nn.conv import Conv, Impl, Initializer, check_images
 from jmeta.nn.mlp import linear
@@ -14,7 +15,7 @@ Form = Literal["strided", "maxpool"]
 
 
 class Conv4(nn.Module):
-    """Four blocks of convolution, normalisation and ReLU, then a linear layer.
+    """Four blocks of convolution, normalisation and ReLU, then a linear layer "head".
 
     * "strided": 3x3 convolutions with stride 2, mean over pixels (MAML on Omniglot): D = filters.
     * "maxpool": 3x3 convolutions and 2x2 max-pooling, flattened (Matching and Prototypical
@@ -26,6 +27,9 @@ class Conv4(nn.Module):
         filters: channels of each convolution.
         norm: "batch" (transductive in an episode), "group", "layer" or None; see `Norm`.
         form: "strided" or "maxpool".
+        context: context parameters "context" [context], zero at first; a linear layer of them
+            scales and shifts the channels of every block (FiLM). 0 for none (CAVIA,
+            arXiv:1810.03642).
         kernel_init: initializer of the convolutions.
         head_init: initializer of the linear layer.
         impl: see `conv2d`.
@@ -49,6 +53,7 @@ class Conv4(nn.Module):
     filters: int = 64
     norm: Kind | None = "batch"
     form: Form = "strided"
+    context: int = 0
     kernel_init: Initializer = nn.initializers.glorot_uniform()
     head_init: Initializer = nn.initializers.truncated_normal(0.01)
     impl: Impl | None = None
@@ -60,11 +65,22 @@ class Conv4(nn.Module):
             raise ValueError(f"Conv4 got form={self.form!r}; it knows 'strided' and 'maxpool'.")
         pooled = self.form == "maxpool"
         check_images(x, smallest=16 if pooled else 1)
-        for _ in range(4):
+        if self.context:
+            context = self.param("context", nn.initializers.zeros_init(), (self.context,))
+        for index in range(4):
             x = Norm(self.norm)(self._conv(1 if pooled else 2)(x))
+            x = self._film(x, context, index) if self.context else x
             x = max_pool(x, relu=True) if pooled else nn.relu(x)
         x = x.reshape(len(x), -1) if pooled else mean_pool(x)
-        return x if self.outputs is None else linear(x, self.outputs, self.head_init)
+        if self.outputs is None:
+            return x
+        return linear(x, self.outputs, self.head_init, name="head")
+
+    def _film(self, x: jax.Array, context: jax.Array, index: int) -> jax.Array:
+        """Scale and shift the channels as the context says."""
+        maps = linear(context[None], 2 * self.filters, self.kernel_init, name=f"film_{index}")
+        scale, shift = jnp.split(maps[:, None, None, :], 2, -1)
+        return x * (1 + scale) + shift
 
     def _conv(self, stride: int) -> Conv:
         return Conv(

@@ -13,8 +13,10 @@ class MLP(nn.Module):
 
     Args:
         features: widths of the hidden layers.
-        outputs: width of the last, linear layer; None ends with the last hidden layer [N, D].
+        outputs: width of the last, linear layer "head"; None ends with the last hidden [N, D].
         norm: normalisation before each ReLU (see `Norm`).
+        context: context parameters "context" [context], zero at first, joined to every input;
+            0 for none (CAVIA, arXiv:1810.03642).
         kernel_init: initializer of the weights; MAML takes a truncated normal of deviation 0.01.
 
     Raises:
@@ -31,6 +33,7 @@ class MLP(nn.Module):
     features: tuple[int, ...] = (40, 40)
     outputs: int | None = 1
     norm: Kind | None = None
+    context: int = 0
     kernel_init: Initializer = nn.initializers.truncated_normal(0.01)
 
     @nn.compact
@@ -42,11 +45,19 @@ class MLP(nn.Module):
                 f"shape {jnp.shape(x)}; add the batch axis, or cast integers to floats first."
             )
         x = x.reshape(len(x), -1)
+        if self.context:
+            context = self.param("context", nn.initializers.zeros_init(), (self.context,))
+            repeated = jnp.broadcast_to(context[None], (len(x), self.context))
+            x = jnp.concatenate([x, repeated], -1)
         for width in self.features:
             x = nn.relu(Norm(self.norm)(linear(x, width, self.kernel_init)))
-        return x if self.outputs is None else linear(x, self.outputs, self.kernel_init)
+        if self.outputs is None:
+            return x
+        return linear(x, self.outputs, self.kernel_init, name="head")
 
 
-def linear(x: jax.Array, features: int, kernel_init: Initializer) -> jax.Array:
+def linear(
+    x: jax.Array, features: int, kernel_init: Initializer, *, name: str | None = None
+) -> jax.Array:
     """A linear layer of the module that calls it: [N, D] to [N, features], zero bias at first."""
-    return nn.Dense(features, kernel_init=kernel_init)(x)
+    return nn.Dense(features, kernel_init=kernel_init, name=name)(x)

@@ -66,7 +66,9 @@ class ResNet12(nn.Module):
                 size = 1 if index < 2 else self.drop_block
                 x = drop_block(x, jax.random.fold_in(key, index), rate=self.drop_rate, size=size)
         x = mean_pool(x)
-        return x if self.outputs is None else linear(x, self.outputs, self.head_init)
+        if self.outputs is None:
+            return x
+        return linear(x, self.outputs, self.head_init, name="head")
 
 
 class _Block(nn.Module):

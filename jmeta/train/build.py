@@ -1,4 +1,7 @@
-"""From a config to the parts of a run: a problem, a model, learners, a loss, an optimizer."""
+"""From a config to the parts of a run: a problem, a model, learners, a loss, an optimizer.
+
+Learners and losses are in `algorithms`, problems in `problems`.
+"""
 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -6,14 +9,17 @@ from typing import Any, Literal, NamedTuple
 import jax
 import optax
 
-from jmeta import core, learners, nn
-from jmeta.core import Apply, Learner, Loss, Params, Task
+from jmeta import nn
+from jmeta.core import Apply, Params, Task
+from jmeta.train.algorithms import curve_learner as curve_learner
+from jmeta.train.algorithms import eval_learner as eval_learner
+from jmeta.train.algorithms import learner as learner
+from jmeta.train.algorithms import train_loss as train_loss
+from jmeta.train.config import GRADIENT_BASED as GRADIENT_BASED
 from jmeta.train.config import Config
 from jmeta.train.problems import Problem as Problem
-from jmeta.train.problems import objective, regresses
 from jmeta.train.problems import problem as problem
-
-GRADIENT_BASED = ("maml", "fomaml", "reptile")
+from jmeta.train.problems import regresses
 
 
 class Model(NamedTuple):
@@ -45,7 +51,7 @@ def _outputs(config: Config, task: Task) -> int | None:
     """Width of the last layer: None for an embedding."""
     if regresses(config):
         return task.support.y.shape[-1]
-    if config.algorithm == "protonet":
+    if config.algorithm in ("protonet", "proto-maml"):
         return None
     if config.training()[0] != config.ways:
         raise ValueError(
@@ -57,49 +63,20 @@ def _outputs(config: Config, task: Task) -> int | None:
 
 def _module(config: Config, outputs: int | None) -> Any:
     norm: Any = None if config.norm == "none" else config.norm
+    context = config.context if config.algorithm == "cavia" else 0
     if config.network == "mlp":
         last = config.hidden[-1] if outputs is None else outputs
         inner = config.hidden[:-1] if outputs is None else config.hidden
         init = jax.nn.initializers.he_normal()
-        return nn.MLP(features=inner, outputs=last, norm=norm, kernel_init=init)
+        return nn.MLP(features=inner, outputs=last, norm=norm, context=context, kernel_init=init)
     if config.network == "resnet12":
+        if context:
+            raise ValueError("cavia needs a network with a context: choose mlp or conv4.")
         widths = tuple(int(config.filters * scale) for scale in (1, 2.5, 5, 10))
         return nn.ResNet12(outputs=outputs, widths=widths, norm=norm)
     strided = config.network == "conv4-strided"
     form: Literal["strided", "maxpool"] = "strided" if strided else "maxpool"
-    return nn.Conv4(outputs=outputs, filters=config.filters, norm=norm, form=form)
-
-
-def optimizer(name: str, rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
-    """sgd, adam or adamw with what makes them differentiable (ε inside Adam's root)."""
-    if name == "sgd":
-        return optax.sgd(rate)
-    return {"adam": optax.adam, "adamw": optax.adamw}[name](rate, eps_root=1e-8)
-
-
-def learner(config: Config, apply: Apply, *, ways: int, inner_steps: int) -> Learner:
-    """The learner of a config for episodes of `ways` classes."""
-    if config.algorithm == "protonet":
-        return learners.metric(apply, learners.prototypical(ways))
-    tx = optimizer(config.inner_optimizer, config.inner_rate)
-    if config.algorithm != "maml":
-        tx = optax.chain(core.first_order(), tx)
-    return learners.maml(
-        apply, objective(config), core.unrolled(tx, inner_steps, remat=config.remat)
-    )
-
-
-def eval_learner(config: Config, apply: Apply) -> Learner:
-    """The learner as it is validated and tested."""
-    steps = config.inner_steps if config.eval_inner_steps is None else config.eval_inner_steps
-    return learner(config, apply, ways=config.ways, inner_steps=steps)
-
-
-def train_loss(config: Config, apply: Apply) -> Loss:
-    """What meta-training descends on one task."""
-    trained = learner(config, apply, ways=config.training()[0], inner_steps=config.inner_steps)
-    make = core.reptile if config.algorithm == "reptile" else core.episodic
-    return make(trained, objective(config))
+    return nn.Conv4(outputs=outputs, filters=config.filters, norm=norm, form=form, context=context)
 
 
 def outer_optimizer(config: Config) -> optax.GradientTransformation:

@@ -7,7 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-ALGORITHMS = ("maml", "fomaml", "reptile", "protonet")
+GRADIENT_BASED = (
+    *("maml", "fomaml", "reptile", "anil", "boil", "meta-sgd", "maml++", "cavia", "imaml"),
+    "proto-maml",
+)
+ALGORITHMS = (*GRADIENT_BASED, "protonet")
+LINEAR_SOLVES = ("cg", "neumann")
 NETWORKS = ("conv4", "conv4-strided", "resnet12", "mlp")
 NORMS = ("batch", "group", "layer", "none")
 OPTIMIZERS = ("adam", "adamw", "sgd")
@@ -19,7 +24,9 @@ class Config:
     """Everything that determines a run; the same config and devices give the same result."""
 
     algorithm: str = "protonet"
-    """maml, fomaml (first order), reptile, or protonet."""
+    """maml, fomaml (first order), reptile, anil (adapts the head), boil (all but the head),
+    meta-sgd (learned rates), maml++, cavia (adapts a context), imaml (implicit gradients),
+    proto-maml, or protonet."""
     dataset: str = "glyphs"
     """glyphs, omniglot, tfds:NAME, folder:PATH, arrays:NPZ, table:CSV, sinusoid, harmonic, ..."""
     split: str | None = None
@@ -63,6 +70,20 @@ class Config:
     """Learning rate of the inner loop."""
     inner_optimizer: str = "sgd"
     """sgd, adam or adamw."""
+    inner_beta1: float = 0.9
+    """Momentum of an inner adam or adamw; Reptile's paper has 0."""
+    first_order_until: int = 0
+    """Outer updates made with first-order gradients, before those of second order."""
+    multi_step_until: int | None = None
+    """Outer updates over which maml++ moves its loss to the last inner step. None: a tenth."""
+    context: int = 5
+    """Context parameters of cavia: joined to the inputs of mlp, FiLM in conv4."""
+    strength: float = 2.0
+    """How strongly imaml holds the adapted parameters near the meta-parameters (its λ)."""
+    linear_solve: str = "cg"
+    """How imaml inverts: cg (conjugate gradients), or neumann (a series with the inner rate)."""
+    solve_steps: int = 5
+    """Steps of that inversion, each a Hessian-vector product."""
     remat: bool = False
     """Recompute inner steps in the backward pass: less memory, more time."""
 
@@ -103,7 +124,7 @@ class Config:
             value = getattr(self, field)
             if value is not None and value < 1:
                 raise ValueError(f"{field} must be at least 1, but got {value}.")
-        for field in ("rate", "inner_rate", "clip"):
+        for field in ("rate", "inner_rate", "clip", "inner_beta1", "strength"):
             value = getattr(self, field)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{field} must be finite and not negative, but got {value}.")
@@ -111,8 +132,12 @@ class Config:
             raise ValueError(f"hidden must be layer widths of at least 1, but got {self.hidden}.")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must be at least 0 and below 2**32, but got {self.seed}.")
-        if min(self.inner_steps, self.eval_inner_steps or 0) < 0:
-            raise ValueError("inner_steps and eval_inner_steps must not be negative.")
+        if min(self.inner_steps, self.eval_inner_steps or 0, self.first_order_until) < 0:
+            raise ValueError(
+                "inner_steps, eval_inner_steps and first_order_until must not be negative."
+            )
+        if self.inner_beta1 >= 1:
+            raise ValueError(f"inner_beta1 must be below 1, but got {self.inner_beta1}.")
         for field in ("rotations", "eval_rotations"):
             if getattr(self, field) not in (1, 4):
                 raise ValueError(f"{field} must be 1 or 4, but got {getattr(self, field)}.")
@@ -128,7 +153,9 @@ class Config:
 
 GROUPS: dict[str, tuple[str, ...]] = {  # the boxes of `jmeta train --help`
     "learner": (
-        *("algorithm", "inner_steps", "eval_inner_steps", "inner_rate", "inner_optimizer", "remat"),
+        *("algorithm", "inner_steps", "eval_inner_steps", "inner_rate", "inner_optimizer"),
+        *("inner_beta1", "first_order_until", "multi_step_until", "context", "strength"),
+        *("linear_solve", "solve_steps", "remat"),
     ),
     "data": ("dataset", "split", "size"),
     "episode": (
@@ -146,12 +173,13 @@ _CHOICES = {
     "norm": NORMS,
     "optimizer": OPTIMIZERS,
     "inner_optimizer": OPTIMIZERS,
+    "linear_solve": LINEAR_SOLVES,
     "schedule": SCHEDULES,
 }
 _POSITIVE = (
     *("ways", "shots", "queries", "train_ways", "train_shots", "train_queries", "filters", "size"),
     *("steps", "tasks", "halve_every", "validate_every", "validation_episodes", "episodes"),
-    *("log_every", "devices", "chunk"),
+    *("log_every", "devices", "chunk", "multi_step_until", "context", "solve_steps"),
 )
 
 

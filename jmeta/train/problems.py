@@ -11,7 +11,7 @@ from jmeta.core import Objective, Task
 from jmeta.core.evaluation import Report
 from jmeta.train.config import ALGORITHMS, Config
 
-CLASSIFIERS = ("protonet",)  # algorithms that need labels
+CLASSIFIERS = ("protonet", "proto-maml")  # algorithms that need labels
 Sampler = Callable[[jax.Array, Any], Task]  # (key, pool) -> task
 
 

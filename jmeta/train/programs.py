@@ -87,8 +87,10 @@ def initial_state(parts: Parts) -> TrainState:
     """The state before the first update, replicated over the mesh."""
     tx = build.outer_optimizer(parts.config)
 
+    learner = build.eval_learner(parts.config, parts.net.apply)
+
     def initial(key: jax.Array) -> TrainState:
-        return core.train_state(parts.net.init(key), tx)
+        return core.train_state(learner.init(parts.net.init(key)), tx)
 
     everywhere = NamedSharding(parts.mesh, PartitionSpec())
     return jax.jit(initial, out_shardings=everywhere)(keys(parts.config.seed).init)
@@ -121,19 +123,19 @@ def dispatch(parts: Parts) -> Dispatch:
     the device that differentiates it; so a resumed run sees the tasks it would have seen.
     """
     config, built = parts.config, parts.built
-    loss = build.train_loss(config, parts.net.apply)
     tx = build.outer_optimizer(config)
     base = keys(config.seed).train
 
     def updates(state: TrainState, pool: Any, *, length: int) -> tuple:
-        def of_key(params: Params, key: Any) -> tuple[jax.Array, jax.Array]:
-            task = built.sample_train(key, pool)
-            value, outputs = loss(params, task)
-            return value, built.score(outputs, task.query.y)
-
-        update = core.step(of_key, tx, chunk=chunk_for(config), mesh=parts.mesh)
-
         def body(state: TrainState, _: None) -> tuple[TrainState, tuple]:
+            loss = build.train_loss(config, parts.net.apply, state.step)
+
+            def of_key(params: Params, key: Any) -> tuple[jax.Array, jax.Array]:
+                task = built.sample_train(key, pool)
+                value, outputs = loss(params, task)
+                return value, built.score(outputs, task.query.y)
+
+            update = core.step(of_key, tx, chunk=chunk_for(config), mesh=parts.mesh)
             key = jax.random.fold_in(base, state.step)
             tasks = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(config.tasks))
             state, aux = update(state, tasks)
