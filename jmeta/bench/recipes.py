@@ -53,7 +53,7 @@ def _learner(workload: Workload, model: Network, *, remat: bool) -> Learner:
         return learners.metric(model.apply, learners.prototypical(workload.ways))
     rate = workload.inner_rate
     tx = optax.adam(rate, b1=0.0) if workload.inner_optimizer == "adam" else optax.sgd(rate)
-    if workload.algorithm == "fomaml":
+    if workload.algorithm in ("fomaml", "reptile"):  # nothing is differentiated through them
         tx = optax.chain(core.first_order(), tx)
     solver = core.unrolled(tx, workload.inner_steps, remat=remat)
     return learners.maml(model.apply, _objective(workload), solver)
@@ -90,6 +90,8 @@ def _path(workload: Workload, name: str) -> list[str]:
     """Where a weight lies among the variables: "conv5.kernel" -> _Block_1, Conv_1, kernel."""
     layer, _, leaf = name.partition(".")
     kind, index = layer.rstrip("0123456789"), int(layer.lstrip("abcdefghijklmnopqrstuvwxyz"))
+    if kind == "dense" and index == (2 if workload.network == "mlp" else 0):
+        return ["params", "head", leaf]
     if workload.network == "resnet12" and kind != "dense":
         block, index = divmod(index, RESNET_LAYERS)
         return ["params", f"_Block_{block}", f"{kind.title()}_{index}", leaf]
