@@ -11,3 +11,6 @@ from jmeta.nn.pool import max_pool as max_pool
 from jmeta.nn.pool import mean_pool as mean_pool
 from jmeta.nn.resnet import ResNet12 as ResNet12
 from jmeta.nn.resnet import drop_block as drop_block
+from jmeta.nn.context import FullContext as FullContext
+from jmeta.nn.relation import RelationConv as RelationConv
+from jmeta.nn.relation import RelationMLP as RelationMLP
