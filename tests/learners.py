@@ -54,6 +54,31 @@ def _maml(tx: optax.GradientTransformation, steps: int = 3) -> Learner:
     return jmeta.maml(apply, jmeta.cross_entropy, jmeta.unrolled(tx, steps))
 
 
+def _learned(make: Callable[[jax.Array], jmeta.Head]) -> Learner:
+    """A head whose parameters are learned: made of θ inside the trace."""
+
+    def rule(params: dict) -> Learner:
+        return jmeta.metric(apply, make(jnp.exp(params["b1"])))
+
+    return Learner(
+        lambda params, support: rule(params).adapt(params, support),
+        lambda adapted, x: rule(adapted[0]).predict(adapted, x),
+    )
+
+
+def _relation() -> Learner:
+    """A relation network; its embedding and its comparison share the parameters."""
+
+    def compare(params: dict, pairs: jax.Array) -> jax.Array:
+        left, right = jnp.split(pairs, 2, -1)
+        return jnp.tanh(left * params["b1"][None, :WAYS] + right).sum(-1)
+
+    inner = jmeta.relation(apply, compare, ways=WAYS)
+    return inner._replace(
+        adapt=lambda params, support: inner.adapt({"embed": params, "relation": params}, support)
+    )
+
+
 ADAM = optax.adam(0.1, eps_root=1e-8)
 CASES = [
     Case("maml", lambda: _maml(optax.sgd(0.3))),
@@ -62,4 +87,38 @@ CASES = [
     Case("fomaml", lambda: _maml(optax.chain(jmeta.first_order(), optax.sgd(0.3))), order=1),
     Case("reptile", lambda: _maml(optax.sgd(0.3)), jmeta.reptile, order=1),
     Case("protonet", lambda: jmeta.metric(apply, jmeta.prototypical(WAYS)), equivariant=True),
+    Case(
+        "protonet, cosine, learned scale",
+        lambda: _learned(lambda v: jmeta.prototypical(WAYS, distance="cosine", scale=v[0])),
+        equivariant=True,
+    ),
+    Case(
+        "simpleshot",
+        lambda: _learned(lambda v: jmeta.nearest_centroid(WAYS, base_mean=v[:WAYS])),
+        equivariant=True,
+    ),
+    Case(
+        "matching", lambda: _learned(lambda v: jmeta.matching(WAYS, scale=v[0])), equivariant=True
+    ),
+    Case(
+        "siamese",
+        lambda: _learned(lambda v: jmeta.weighted_l1(WAYS, -v[:WAYS], v[0], match="mean")),
+        equivariant=True,
+    ),
+    Case(
+        "ridge",
+        lambda: _learned(lambda v: jmeta.ridge(WAYS, strength=v[0], scale=v[1], bias=v[2])),
+        equivariant=True,
+    ),
+    Case(
+        "logistic",
+        lambda: _learned(lambda v: jmeta.logistic(WAYS, strength=v[0], scale=v[1])),
+        equivariant=True,
+    ),
+    Case(
+        "svm",
+        lambda: _learned(lambda v: jmeta.svm(WAYS, capacity=v[0], scale=v[1])),
+        equivariant=True,
+    ),
+    Case("relation", _relation, equivariant=True),
 ]

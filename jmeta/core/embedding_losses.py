@@ -211,6 +211,6 @@ def _distances(embeddings: PyTree, labels: jax.Array, distance: Distance) -> jax
 
 
 def _log_sum(logits: jax.Array, mask: jax.Array) -> jax.Array:
-    """log Σ_k e^{logits[:, k]} where the mask holds; the least finite number where it never does."""
+    """log Σ_k e^{logits[:, k]} over the mask; the least finite number where it is empty."""
     least = jnp.finfo(logits.dtype).min
     return jax.nn.logsumexp(jnp.where(mask, logits, least), 1)

@@ -68,7 +68,8 @@ def contextual(
 ) -> Learner:
     """Full-context embeddings: the support set changes how it and the queries are embedded.
 
-        g = g(γ, f(θ, x_S)),   state = head.fit(g, y_S),   logits = head.predict(state, f(γ, z_Q, g))
+        g = g(γ, f(θ, x_S)),   state = head.fit(g, y_S)
+        logits = head.predict(state, f(γ, f(θ, x_Q), g))
 
     With `jmeta.nn.FullContext` the order of the support set counts.
 

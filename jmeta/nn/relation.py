@@ -2,7 +2,6 @@
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from jmeta.nn.conv import Conv, Impl
 from jmeta.nn.norm import Kind, Norm
