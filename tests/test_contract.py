@@ -86,7 +86,10 @@ def test_label_permutation_permutes_the_logits(case: Case) -> None:
     order = jnp.array([2, 0, 1])
     renamed = one._replace(support=one.support._replace(y=order[one.support.y]))
     np.testing.assert_allclose(
-        _predict(learner, params, renamed)[:, order], _predict(learner, params, one), rtol=1e-5
+        _predict(learner, params, renamed)[:, order],
+        _predict(learner, params, one),
+        rtol=1e-5,
+        atol=5e-6,  # of an iterated head's logits near 0
     )
 
 

@@ -67,7 +67,7 @@ def ridge(ways: int, *, strength: Value = 1.0, scale: Value = 1.0, bias: Value =
 
     Args:
         ways: N, static.
-        strength: λ > 0.
+        strength: λ > 0; taken to be no less than the rounding of X Xᵀ, ε tr(X Xᵀ).
         scale, bias: s and b, which turn the regression's 0..1 into logits. All three are learned
             in the paper, so they may be traced arrays.
 
@@ -86,7 +86,9 @@ def ridge(ways: int, *, strength: Value = 1.0, scale: Value = 1.0, bias: Value =
 
     def fit(embeddings: jax.Array, labels: jax.Array) -> Linear:
         x, y = real_rows(embeddings, labels), membership(labels, ways, embeddings.dtype)
-        gram = x @ x.T + strength * jnp.eye(len(x), dtype=x.dtype)
+        gram = x @ x.T
+        least = jnp.finfo(x.dtype).eps * lax.stop_gradient(jnp.trace(gram))
+        gram += jnp.maximum(strength, least) * jnp.eye(len(x), dtype=x.dtype)
         return Linear(x.T @ cho_solve(cho_factor(gram), y), y.any(0))
 
     def predict(state: Linear, embeddings: jax.Array) -> jax.Array:
@@ -199,8 +201,9 @@ def _newton(dual: jax.Array, problem: _Logistic, slope: jax.Array) -> jax.Array:
 
 
 def _descend(dual: jax.Array, problem: _Logistic) -> jax.Array:
-    """A Newton step of the best of ten lengths 1, ½, ¼, ..., or none."""
+    """A Newton step of the longest of 1, ½, ¼, ... that is as good as the best to rounding."""
     direction = _newton(dual, problem, _slope(dual, problem))
     lengths = jnp.concatenate([0.5 ** jnp.arange(10, dtype=dual.dtype), jnp.zeros(1, dual.dtype)])
     values = jax.vmap(lambda t: _objective(dual + t * direction, problem))(lengths)
-    return dual + lengths[jnp.argmin(values)] * direction
+    rounding = 10 * jnp.finfo(dual.dtype).eps * jnp.abs(values.min())
+    return dual + lengths[jnp.argmax(values <= values.min() + rounding)] * direction
