@@ -9,8 +9,8 @@ easyfsl one after another in a loop, as its own evaluation does. Compiling is le
 predictions of both are compared: `same` is the share of queries in which they agree. easyfsl
 takes the root of the Euclidean distance, which moves no prediction; its Matching Networks do
 not normalise a query, so that queries are given with length 1; full-context embeddings are
-replaced by ones that add nothing ("matching"), though easyfsl still attends S times to them. Systems are timed in turn, round after round; the
-median round counts. Where easyfsl is not installed only jmeta is timed, and the record says so.
+replaced by ones that add nothing ("matching"), over which easyfsl still attends S times. Systems are timed in
+turn, round after round; the median round counts. Where easyfsl is not installed only jmeta is timed, and the record says so.
 """
 
 import argparse

@@ -23,6 +23,7 @@ class RelationConv(nn.Module):
     Learning to Compare: Relation Network for Few-Shot Learning (Sung, Yang, Zhang, Xiang, Torr,
     Hospedales, 2018, arXiv:1711.06025), figure 2.
 
+    >>> import jax, jax.numpy as jnp
     >>> model, pairs = RelationConv(filters=4), jnp.ones((3, 5, 5, 8))
     >>> model.init_with_output(jax.random.key(0), pairs)[0].shape
     (3,)
@@ -61,6 +62,7 @@ class RelationMLP(nn.Module):
     Learning to Compare: Relation Network for Few-Shot Learning (Sung, Yang, Zhang, Xiang, Torr,
     Hospedales, 2018, arXiv:1711.06025), whose zero-shot network has this form.
 
+    >>> import jax, jax.numpy as jnp
     >>> RelationMLP((4,)).init_with_output(jax.random.key(0), jnp.ones((3, 6)))[0].shape
     (3,)
     """
