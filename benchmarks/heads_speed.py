@@ -2,15 +2,16 @@
 
     python benchmarks/heads_speed.py [--episodes 1000] [--rounds 5] [--features 640] [--out FILE]
 
-Features of a whole pool are given (random, around a mean a class: speed does not depend on
-them); an episode is 5-way 5-shot with 15 queries a class. Both sides classify the same episodes,
-drawn beforehand, and report each query's class; jmeta takes all of them in one jitted call,
-easyfsl one after another in a loop, as its own evaluation does. Compiling is left out. The
-predictions of both are compared: `same` is the share of queries in which they agree. easyfsl
-takes the root of the Euclidean distance, which moves no prediction; its Matching Networks do
-not normalise a query, so that queries are given with length 1; full-context embeddings are
-replaced by ones that add nothing ("matching"), over which easyfsl still attends S times. Systems are timed in
-turn, round after round; the median round counts. Where easyfsl is not installed only jmeta is timed, and the record says so.
+Features of a whole pool are given (random, around a mean a class: speed does not depend on them);
+an episode is 5-way 5-shot with 15 queries a class. Both sides classify the same episodes, drawn
+beforehand, and report each query's class; jmeta takes all of them in one jitted call, easyfsl one
+after another in a loop, as its own evaluation does. Compiling is left out. The predictions of both
+are compared: `same` is the share of queries in which they agree. easyfsl takes the root of the
+Euclidean distance, which moves no prediction; its Matching Networks do not normalise a query, so
+that queries are given with length 1; full-context embeddings are replaced by ones that add nothing
+("matching"), over which easyfsl still attends S times. Systems are timed in turn, round after
+round; the median round counts. Where easyfsl is not installed only jmeta is timed, and the record
+says so.
 """
 
 import argparse
