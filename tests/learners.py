@@ -75,6 +75,31 @@ def _several(learner: Learner, objective: jmeta.Objective) -> jmeta.Loss:
     return jmeta.multi_step(learner, objective, jmeta.multi_step_weights(20, 3, until=100))
 
 
+def _learned(make: Callable[[jax.Array], jmeta.Head]) -> Learner:
+    """A head whose parameters are learned: made of θ inside the trace."""
+
+    def rule(params: dict) -> Learner:
+        return jmeta.metric(apply, make(jnp.exp(params["b1"])))
+
+    return Learner(
+        lambda params, support: rule(params).adapt(params, support),
+        lambda adapted, x: rule(adapted[0]).predict(adapted, x),
+    )
+
+
+def _relation() -> Learner:
+    """A relation network; its embedding and its comparison share the parameters."""
+
+    def compare(params: dict, pairs: jax.Array) -> jax.Array:
+        left, right = jnp.split(pairs, 2, -1)
+        return jnp.tanh(left * params["b1"][None, :WAYS] + right).sum(-1)
+
+    inner = jmeta.relation(apply, compare, ways=WAYS)
+    return inner._replace(
+        adapt=lambda params, support: inner.adapt({"embed": params, "relation": params}, support)
+    )
+
+
 SGD = optax.sgd(0.3)
 ADAM = optax.adam(0.1, eps_root=1e-8)
 HEAD, BODY, CONTEXT = jmeta.part("w2"), jmeta.all_but("w2"), jmeta.context()
@@ -140,4 +165,38 @@ CASES = [
         equivariant=True,
         order=0,
     ),
+    Case(
+        "protonet, cosine, learned scale",
+        lambda: _learned(lambda v: jmeta.prototypical(WAYS, distance="cosine", scale=v[0])),
+        equivariant=True,
+    ),
+    Case(
+        "simpleshot",
+        lambda: _learned(lambda v: jmeta.nearest_centroid(WAYS, base_mean=v[:WAYS])),
+        equivariant=True,
+    ),
+    Case(
+        "matching", lambda: _learned(lambda v: jmeta.matching(WAYS, scale=v[0])), equivariant=True
+    ),
+    Case(
+        "siamese",
+        lambda: _learned(lambda v: jmeta.weighted_l1(WAYS, -v[:WAYS], v[0], match="mean")),
+        equivariant=True,
+    ),
+    Case(
+        "ridge",
+        lambda: _learned(lambda v: jmeta.ridge(WAYS, strength=v[0], scale=v[1], bias=v[2])),
+        equivariant=True,
+    ),
+    Case(
+        "logistic",
+        lambda: _learned(lambda v: jmeta.logistic(WAYS, strength=v[0], scale=v[1])),
+        equivariant=True,
+    ),
+    Case(
+        "svm",
+        lambda: _learned(lambda v: jmeta.svm(WAYS, capacity=v[0], scale=v[1])),
+        equivariant=True,
+    ),
+    Case("relation", _relation, equivariant=True),
 ]

@@ -1,5 +1,16 @@
 """Types, solvers, losses, the step and evaluation. Imports only jax, optax and numpy."""
 
+from jmeta.core.distances import Distance as Distance
+from jmeta.core.distances import cosine as cosine
+from jmeta.core.distances import dot as dot
+from jmeta.core.distances import euclidean as euclidean
+from jmeta.core.distances import normalized as normalized
+from jmeta.core.distances import squared_euclidean as squared_euclidean
+from jmeta.core.embedding_losses import contrastive_loss as contrastive_loss
+from jmeta.core.embedding_losses import n_pairs_loss as n_pairs_loss
+from jmeta.core.embedding_losses import ntxent_loss as ntxent_loss
+from jmeta.core.embedding_losses import sup_con_loss as sup_con_loss
+from jmeta.core.embedding_losses import triplet_margin_loss as triplet_margin_loss
 from jmeta.core.evaluation import Estimate as Estimate
 from jmeta.core.evaluation import classification_report as classification_report
 from jmeta.core.evaluation import estimate as estimate
@@ -26,6 +37,14 @@ from jmeta.core.metrics import class_scores as class_scores
 from jmeta.core.metrics import confusion as confusion
 from jmeta.core.metrics import macro as macro
 from jmeta.core.metrics import negative_log_likelihood as negative_log_likelihood
+from jmeta.core.mining import all_pairs as all_pairs
+from jmeta.core.mining import all_triplets as all_triplets
+from jmeta.core.mining import avg_non_zero_reducer as avg_non_zero_reducer
+from jmeta.core.mining import hard_pairs as hard_pairs
+from jmeta.core.mining import hard_triplets as hard_triplets
+from jmeta.core.mining import mean_reducer as mean_reducer
+from jmeta.core.mining import semihard_triplets as semihard_triplets
+from jmeta.core.mining import sum_reducer as sum_reducer
 from jmeta.core.objectives import cross_entropy as cross_entropy
 from jmeta.core.objectives import mean_squared_error as mean_squared_error
 from jmeta.core.outer import Aux as Aux

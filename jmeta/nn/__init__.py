@@ -1,5 +1,6 @@
 """Networks: Flax Linen backbones, normalisation, pooling and a fast convolution."""
 
+from jmeta.nn.context import FullContext as FullContext
 from jmeta.nn.conv import Conv as Conv
 from jmeta.nn.conv import conv2d as conv2d
 from jmeta.nn.conv4 import Conv4 as Conv4
@@ -9,5 +10,7 @@ from jmeta.nn.norm import Norm as Norm
 from jmeta.nn.norm import population_statistics as population_statistics
 from jmeta.nn.pool import max_pool as max_pool
 from jmeta.nn.pool import mean_pool as mean_pool
+from jmeta.nn.relation import RelationConv as RelationConv
+from jmeta.nn.relation import RelationMLP as RelationMLP
 from jmeta.nn.resnet import ResNet12 as ResNet12
 from jmeta.nn.resnet import drop_block as drop_block
