@@ -7,6 +7,10 @@ from jmeta.core.evaluation import evaluate as evaluate
 from jmeta.core.evaluation import paired as paired
 from jmeta.core.evaluation import predictions as predictions
 from jmeta.core.evaluation import regression_report as regression_report
+from jmeta.core.gaussian import Gaussian as Gaussian
+from jmeta.core.gaussian import gaussian_kl as gaussian_kl
+from jmeta.core.gaussian import gaussian_nll as gaussian_nll
+from jmeta.core.gaussian import gaussian_report as gaussian_report
 from jmeta.core.inner import unrolled as unrolled
 from jmeta.core.metrics import Scores as Scores
 from jmeta.core.metrics import accuracy as accuracy
