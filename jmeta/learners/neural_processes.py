@@ -108,8 +108,8 @@ def neural_process_loss(encode: Apply, decode: Apply) -> Loss:
     Raises:
         ValueError: a network with a latent path, and a support.x that is no `Context`.
 
-    Neural Processes (Garnelo et al., 2018, arXiv:1807.01622), equation 9; Attentive Neural
-    Processes (Kim et al., 2019, arXiv:1901.05761), equation 3.
+    Neural Processes (Garnelo et al., 2018, arXiv:1807.01622), section 2; Attentive Neural Processes
+    (Kim et al., 2019, arXiv:1901.05761), section 2.
     """
 
     def loss(params: Params, task: Task) -> tuple[Scalar, Gaussian]:

@@ -24,8 +24,8 @@ def amortised(encode: Apply, decode: Apply, *, ways: int) -> Learner:
     Raises:
         ValueError: `ways` is less than 1.
 
-    A Simple Neural Attentive Meta-Learner (Mishra et al., 2018, arXiv:1707.03141); Meta-Learning
-    with Memory-Augmented Neural Networks (Santoro et al., 2016, PMLR 48, and arXiv:1605.06065).
+    A Simple Neural Attentive Meta-Learner (Mishra et al., 2018, arXiv:1707.03141); One-shot
+    Learning with Memory-Augmented Neural Networks (Santoro et al., 2016, arXiv:1605.06065).
 
     >>> last = lambda params, support: support[1][-1]  # remembers the last label
     >>> learner = amortised(last, lambda params, pair: pair[0][None], ways=2)

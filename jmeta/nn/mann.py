@@ -85,8 +85,8 @@ def write(
         gate: α [].
         decay: γ in [0, 1).
 
-    Meta-Learning with Memory-Augmented Neural Networks (Santoro et al., 2016, PMLR 48, and
-    arXiv:1605.06065), equations 5 to 8.
+    One-shot Learning with Memory-Augmented Neural Networks (Santoro, Bartunov, Botvinick,
+    Wierstra, Lillicrap, 2016, arXiv:1605.06065).
 
     >>> import jax.numpy as jnp
     >>> memory, key = empty_memory(2, 1, 1), jnp.array([[3.0]])
@@ -126,8 +126,8 @@ class MANN(nn.Module):
     Raises:
         ValueError: more heads than slots.
 
-    Meta-Learning with Memory-Augmented Neural Networks (Santoro et al., 2016, PMLR 48, and
-    arXiv:1605.06065).
+    One-shot Learning with Memory-Augmented Neural Networks (Santoro, Bartunov, Botvinick,
+    Wierstra, Lillicrap, 2016, arXiv:1605.06065).
 
     >>> import jax, jax.numpy as jnp
     >>> model = MANN(2, slots=8, width=4, heads=1, controller=6)
@@ -156,7 +156,7 @@ class MANN(nn.Module):
         self.lstm = nn.LSTMCell(self.controller)
         self.key = nn.Dense(self.heads * self.width)
         self.strength = nn.Dense(self.heads) if self.sharpen else None
-        self.gate = self.param("gate", nn.initializers.zeros_init(), ())
+        self.gate = self.param("gate", nn.initializers.zeros_init(), (), jnp.float32)
         self.head = nn.Dense(self.outputs)
 
     def __call__(self, support: Support, x: Any) -> jax.Array:
@@ -168,7 +168,7 @@ class MANN(nn.Module):
         x, labels, mask = support
         x = embedded(self.embed, x, labels)
         scan = nn.scan(MANN._step, variable_broadcast="params", split_rngs={"params": False})
-        state, _ = scan(self, self._start(x.dtype), (x, mask))
+        state, _ = scan(self, self._start(jnp.result_type(x, self.gate)), (x, mask))
         return state
 
     def decode(self, state: MANNState, x: Any) -> jax.Array:
