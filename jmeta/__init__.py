@@ -10,6 +10,7 @@ from jmeta.core import Aux as Aux
 from jmeta.core import Batch as Batch
 from jmeta.core import Distance as Distance
 from jmeta.core import Estimate as Estimate
+from jmeta.core import Gaussian as Gaussian
 from jmeta.core import Learner as Learner
 from jmeta.core import Loss as Loss
 from jmeta.core import Objective as Objective
@@ -44,6 +45,9 @@ from jmeta.core import euclidean as euclidean
 from jmeta.core import evaluate as evaluate
 from jmeta.core import everything as everything
 from jmeta.core import first_order as first_order
+from jmeta.core import gaussian_kl as gaussian_kl
+from jmeta.core import gaussian_nll as gaussian_nll
+from jmeta.core import gaussian_report as gaussian_report
 from jmeta.core import hard_pairs as hard_pairs
 from jmeta.core import hard_triplets as hard_triplets
 from jmeta.core import hoist as hoist
@@ -79,9 +83,12 @@ from jmeta.core import train_state as train_state
 from jmeta.core import trajectory as trajectory
 from jmeta.core import triplet_margin_loss as triplet_margin_loss
 from jmeta.core import unrolled as unrolled
+from jmeta.learners import Context as Context
 from jmeta.learners import Head as Head
 from jmeta.learners import Meta as Meta
+from jmeta.learners import MetaNetworkParams as MetaNetworkParams
 from jmeta.learners import Prototypes as Prototypes
+from jmeta.learners import amortised as amortised
 from jmeta.learners import class_means as class_means
 from jmeta.learners import contextual as contextual
 from jmeta.learners import embed_examples as embed_examples
@@ -94,11 +101,15 @@ from jmeta.learners import logistic as logistic
 from jmeta.learners import maml as maml
 from jmeta.learners import maml_plus_plus as maml_plus_plus
 from jmeta.learners import matching as matching
+from jmeta.learners import meta_network as meta_network
 from jmeta.learners import meta_sgd as meta_sgd
 from jmeta.learners import metric as metric
 from jmeta.learners import nearest_centroid as nearest_centroid
+from jmeta.learners import neural_process as neural_process
+from jmeta.learners import neural_process_loss as neural_process_loss
 from jmeta.learners import proto_maml as proto_maml
 from jmeta.learners import prototypical as prototypical
+from jmeta.learners import random_context as random_context
 from jmeta.learners import rates_like as rates_like
 from jmeta.learners import rates_per_layer as rates_per_layer
 from jmeta.learners import relation as relation
@@ -106,7 +117,6 @@ from jmeta.learners import relation_error as relation_error
 from jmeta.learners import ridge as ridge
 from jmeta.learners import siamese as siamese
 from jmeta.learners import siamese_loss as siamese_loss
-from jmeta.learners import squared_euclidean as squared_euclidean
 from jmeta.learners import svm as svm
 from jmeta.learners import transformed as transformed
 from jmeta.learners import weighted_l1 as weighted_l1

@@ -9,6 +9,7 @@ import optax
 
 import jmeta
 from jmeta import Batch, Learner, Task
+from jmeta import nn as networks
 
 WAYS, SHOTS, QUERIES, INPUTS = 3, 2, 2, 4
 
@@ -22,6 +23,11 @@ class Case(NamedTuple):
     equivariant: bool = False  # permuting labels permutes logits
     order: int = 2  # of the derivative that its meta-gradient takes; 0: no reference is known
     error: float = 1e-6  # of the meta-gradient, relative, in float64
+    ordered: bool = False  # the support is a sequence: its order matters
+    params: Callable[[jax.Array], jmeta.Params] | None = None  # where they are not `init`'s
+
+    def init(self, key: jax.Array) -> jmeta.Params:
+        return (self.params or init)(key)
 
 
 def apply(params: dict, x: jax.Array) -> jax.Array:
@@ -97,6 +103,38 @@ def _relation() -> Learner:
     inner = jmeta.relation(apply, compare, ways=WAYS)
     return inner._replace(
         adapt=lambda params, support: inner.adapt({"embed": params, "relation": params}, support)
+    )
+
+
+SNAIL = networks.SNAIL(WAYS, length=3, filters=2, attention=((3, 2), (3, 2)))
+MANN = networks.MANN(WAYS, slots=4, width=3, heads=2, controller=3)
+UNITS = networks.SlowFast(WAYS, features=(4,))  # of a Meta Network, both of its networks
+FAST = networks.GradientLSTM(3), networks.GradientMLP(6)
+
+
+def _reader(model: networks.SNAIL | networks.MANN) -> Learner:
+    return jmeta.amortised(*networks.encode_decode(model), ways=WAYS)
+
+
+def _reader_init(model: networks.SNAIL | networks.MANN) -> Callable[[jax.Array], jmeta.Params]:
+    """Of a network that reads a support set and answers queries."""
+    support = jnp.ones((6, INPUTS)), jnp.ones((6, WAYS)), jnp.ones(6, bool)
+    return jax.jit(lambda key: model.init(key, support, jnp.ones((2, INPUTS))))
+
+
+def _meta_network() -> Learner:
+    both = networks.slow_and_fast(UNITS)
+    return jmeta.meta_network(both, both, FAST[0].apply, FAST[1].apply)
+
+
+@jax.jit
+def _meta_network_init(key: jax.Array) -> jmeta.MetaNetworkParams:
+    keys, gradients = jax.random.split(key, 4), jnp.ones((6, 5))
+    return jmeta.MetaNetworkParams(
+        UNITS.init(keys[0], jnp.ones((6, INPUTS))),
+        UNITS.init(keys[1], jnp.ones((6, 4))),
+        FAST[0].init(keys[2], (gradients, jnp.ones(6, bool))),
+        FAST[1].init(keys[3], gradients),
     )
 
 
@@ -199,4 +237,7 @@ CASES = [
         equivariant=True,
     ),
     Case("relation", _relation, equivariant=True),
+    Case("snail", lambda: _reader(SNAIL), ordered=True, params=_reader_init(SNAIL)),
+    Case("mann", lambda: _reader(MANN), ordered=True, params=_reader_init(MANN)),
+    Case("meta network", _meta_network, ordered=True, params=_meta_network_init),
 ]

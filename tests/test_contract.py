@@ -26,7 +26,7 @@ def _learner(case: Case) -> jmeta.Learner:
 
 
 def _params(case: Case):
-    return _learner(case).init(init(KEY))
+    return _learner(case).init(case.init(KEY))
 
 
 def _eager(learner, params, one):
@@ -65,6 +65,15 @@ def test_second_step_does_not_retrace(case: Case) -> None:
 
 
 @cases
+def test_two_devices_give_the_gradient_of_one(case: Case) -> None:
+    loss = case.loss(case.learner(), jmeta.cross_entropy)
+    single, params, tasks = jmeta.meta_gradient(loss, chunk=1), _params(case), _tasks(2)
+    double = jmeta.data_parallel(single, jmeta.task_mesh(2))
+    (one, _), (two, _) = (jax.jit(each)(params, tasks) for each in (single, double))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), one, two)
+
+
+@cases
 def test_gradients_are_finite_with_a_dead_leaf_and_zero_inputs(case: Case) -> None:
     loss = case.loss(case.learner(), jmeta.cross_entropy)
     gradient = jax.jit(jax.grad(lambda p, one: loss(p, one)[0]))
@@ -72,7 +81,10 @@ def test_gradients_are_finite_with_a_dead_leaf_and_zero_inputs(case: Case) -> No
         chex.assert_tree_all_finite(gradient(_params(case), one))
 
 
-@cases
+UNORDERED = [case for case in CASES if not case.ordered]  # others read a sequence
+
+
+@pytest.mark.parametrize("case", UNORDERED, ids=lambda case: case.name)
 def test_support_order_does_not_matter(case: Case) -> None:
     learner, params, one = _learner(case), _params(case), task(KEY)
     order = jax.random.permutation(KEY, one.support.y.shape[0])
@@ -110,7 +122,7 @@ def test_init_keeps_the_parameters(case: Case) -> None:
     stacked = {
         leaf[0].tobytes() for leaf in map(np.asarray, jax.tree.leaves(_params(case))) if leaf.ndim
     }
-    for leaf in jax.tree.leaves(init(KEY)):
+    for leaf in jax.tree.leaves(case.init(KEY)):
         assert np.asarray(leaf).tobytes() in kept | stacked
 
 

@@ -30,7 +30,7 @@ def _plain_gradient(params, batch):
     return jax.grad(lambda p: jmeta.cross_entropy(apply(p, batch.x), batch.y))(params)
 
 
-def finite_differences(f, params, *, eps: float = 1e-5):
+def finite_differences(f, params, *, eps: float = 1e-6):
     """Central differences of a scalar function, one entry at a time."""
     flat, unravel = ravel_pytree(params)
     basis = np.eye(flat.size) * eps
@@ -60,7 +60,7 @@ KNOWN = [case for case in CASES if case.order]
 @pytest.mark.parametrize("case", KNOWN, ids=lambda case: case.name)
 def test_meta_gradient_equals_finite_differences(case: Case) -> None:
     learner, one = case.learner(), _double(task(KEY))
-    params = _double(learner.init(_double(init(KEY))))
+    params = _double(learner.init(_double(case.init(KEY))))
     loss = case.loss(learner, jmeta.cross_entropy)
     exact = ravel_pytree(jax.jit(jax.grad(lambda p: loss(p, one)[0]))(params))[0]
     numeric = finite_differences(_reference(case, params, one), params)

@@ -18,6 +18,10 @@ from jmeta.core.evaluation import evaluate as evaluate
 from jmeta.core.evaluation import paired as paired
 from jmeta.core.evaluation import predictions as predictions
 from jmeta.core.evaluation import regression_report as regression_report
+from jmeta.core.gaussian import Gaussian as Gaussian
+from jmeta.core.gaussian import gaussian_kl as gaussian_kl
+from jmeta.core.gaussian import gaussian_nll as gaussian_nll
+from jmeta.core.gaussian import gaussian_report as gaussian_report
 from jmeta.core.hoist import hoist as hoist
 from jmeta.core.implicit import LinearSolve as LinearSolve
 from jmeta.core.implicit import conjugate_gradient as conjugate_gradient

@@ -4,6 +4,8 @@ from jmeta.learners.closed_form import logistic as logistic
 from jmeta.learners.closed_form import ridge as ridge
 from jmeta.learners.family import meta_sgd as meta_sgd
 from jmeta.learners.family import proto_maml as proto_maml
+from jmeta.learners.fast_weights import MetaNetworkParams as MetaNetworkParams
+from jmeta.learners.fast_weights import meta_network as meta_network
 from jmeta.learners.gradient import maml as maml
 from jmeta.learners.heads import Head as Head
 from jmeta.learners.heads import Prototypes as Prototypes
@@ -21,11 +23,16 @@ from jmeta.learners.matching import contextual as contextual
 from jmeta.learners.matching import matching as matching
 from jmeta.learners.metric import embedding_loss as embedding_loss
 from jmeta.learners.metric import metric as metric
+from jmeta.learners.neural_processes import Context as Context
+from jmeta.learners.neural_processes import neural_process as neural_process
+from jmeta.learners.neural_processes import neural_process_loss as neural_process_loss
+from jmeta.learners.neural_processes import random_context as random_context
 from jmeta.learners.pooled import embed_examples as embed_examples
 from jmeta.learners.pooled import evaluate_heads as evaluate_heads
 from jmeta.learners.pooled import head_accuracies as head_accuracies
 from jmeta.learners.relation import relation as relation
 from jmeta.learners.relation import relation_error as relation_error
+from jmeta.learners.sequence import amortised as amortised
 from jmeta.learners.siamese import siamese as siamese
 from jmeta.learners.siamese import siamese_loss as siamese_loss
 from jmeta.learners.siamese import weighted_l1 as weighted_l1
