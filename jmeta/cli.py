@@ -13,7 +13,7 @@ import jax
 
 from jmeta import bench, data
 from jmeta.options import Bench, Evaluate, Info, List, Prepare, Run, Train, config_of, parse
-from jmeta.train import checkpoint, evaluate, loop, presets, processes, progress
+from jmeta.train import adaptation, checkpoint, evaluate, loop, presets, processes, progress
 
 
 def train(options: Any) -> int:
@@ -69,6 +69,9 @@ def evaluate_(options: Evaluate) -> int:
         inner_steps=options.inner_steps,
     )
     _print_result(result)
+    if options.curve is not None:
+        adaptation.write_curve(options.run, steps=options.curve, episodes=options.episodes)
+        print(f"written to {options.run}/: adaptation.json, adaptation.png")
     if options.json is not None:
         checkpoint.write_json(options.json, result)
     return 0

@@ -57,6 +57,8 @@ class Evaluate:
     """Query examples of a class. None: as trained."""
     inner_steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Steps of adaptation. None: as trained."""
+    curve: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Also test after each of so many inner steps, into DIR/adaptation.json and .png."""
     json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Also write the record to this file."""
 

@@ -1,5 +1,6 @@
 """Whole runs: configs and presets, the loop, checkpoints, reports."""
 
+from jmeta.train.adaptation import adaptation_curve as adaptation_curve
 from jmeta.train.config import Config as Config
 from jmeta.train.evaluate import evaluate_run as evaluate_run
 from jmeta.train.evaluate import load_run as load_run

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from jmeta import core
-from jmeta.train import build, programs, report
+from jmeta.train import build, checkpoint, plots, programs, report
 from jmeta.train.evaluate import load_run
 from jmeta.train.programs import Parts
 
@@ -29,10 +30,22 @@ def adaptation_curve(
     Raises:
         ValueError: no run there, `steps` less than 1, or a learner without inner steps.
     """
-    if steps < 1:
-        raise ValueError(f"an adaptation curve needs at least 1 step, but got {steps}.")
+    check_steps(steps)
     parts, params, best = load_run(out, root=root)
     outputs, targets = path_predictions(parts, params, steps=steps, episodes=episodes)
+    return _record(parts, outputs, targets, best)
+
+
+def check_steps(steps: int) -> None:
+    """Refuse a curve of no steps with a ValueError."""
+    if steps < 1:
+        raise ValueError(f"an adaptation curve needs at least 1 step, but got {steps}.")
+
+
+def _record(
+    parts: Parts, outputs: np.ndarray, targets: np.ndarray, best: dict[str, Any]
+) -> dict[str, Any]:
+    steps = outputs.shape[1] - 1
     reports = [parts.built.report(outputs[:, k], targets) for k in range(steps + 1)]
     metrics = {
         name: [core.Estimate(*found[name])._asdict() for found in reports] for name in reports[0]
@@ -45,6 +58,28 @@ def adaptation_curve(
         "protocol": protocol,
         "best": best,
     }
+
+
+def write_curve(
+    out: str | Path, *, steps: int, episodes: int | None = None, root: str | None = None
+) -> None:
+    """Put the curve of a run beside it: adaptation.json, and adaptation.png.
+
+    Args:
+        out, steps, episodes, root: see `adaptation_curve`.
+
+    Raises:
+        ValueError: as `adaptation_curve`.
+    """
+    check_steps(steps)
+    parts, params, best = load_run(out, root=root)
+    outputs, targets = path_predictions(parts, params, steps=steps, episodes=episodes)
+    checkpoint.write_json(Path(out) / "adaptation.json", _record(parts, outputs, targets, best))
+    scores = jax.vmap(jax.vmap(parts.built.score, (0, None)))(outputs, targets)
+    name, metric = parts.config.algorithm, parts.built.metric
+    plots.plot_curves_of_adaptation(
+        {name: np.asarray(scores)}, metric=metric, path=Path(out) / "adaptation.png"
+    )
 
 
 def path_predictions(

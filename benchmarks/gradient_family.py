@@ -1,0 +1,108 @@
+"""Every member of the gradient-based family on the same tasks: accuracy, speed, memory.
+
+    python benchmarks/gradient_family.py omniglot [--tasks 80000] [--members maml anil ...]
+    python benchmarks/gradient_family.py sinusoid [--tasks 1750000] [--seeds 0 1 2]
+
+Each member is its preset (`omniglot-NAME-5way-1shot`, `sinusoid-NAME`), cut to one budget of
+training tasks, the cosine schedule as long as that. Omniglot: the random 1200/423 split, MAML's
+strided network with 64 filters, 5-way 1-shot, the best of ten checkpoints by validation, 1,000 test
+episodes. Sinusoid: 40-40 MLP, trained on 10 points; tested on 5 and on 10 points after 1, 5 and 10
+steps, 600 tasks. Memory is what the compiled updates take. Members of a record that are not asked
+for stay, so that a long table can be made in parts; interrupted runs go on where they stopped.
+"""
+
+import argparse
+import dataclasses
+from typing import Any
+
+import common
+
+from jmeta import train
+from jmeta.train import Config
+from jmeta.train.progress import lines
+
+MEMBERS = (
+    *("maml", "fomaml", "reptile", "anil", "boil", "meta-sgd", "maml++", "cavia", "imaml"),
+    "proto-maml",
+)
+PUBLISHED_MSE = {1: 0.67, 5: 0.38, 10: 0.35}  # MAML on 5 points, arXiv:1703.03400, Table 2
+
+
+def within(config: Config, tasks: int) -> Config:
+    """The same experiment with so many training tasks, validated ten times."""
+    steps = max(10, tasks // config.tasks)
+    every = steps // 10
+    schedule = "cosine" if config.schedule == "constant" else config.schedule
+    return dataclasses.replace(
+        config,
+        steps=every * 10,
+        validate_every=every,
+        log_every=max(n for n in range(1, every + 1) if every % n == 0 and n <= 1000),
+        schedule=schedule,
+    )
+
+
+def omniglot(member: str, tasks: int, seed: int) -> list[dict[str, Any]]:
+    """One row: 5-way 1-shot."""
+    preset = train.preset(f"omniglot-{member}-5way-1shot")
+    config = dataclasses.replace(within(preset, tasks), seed=seed, episodes=1000)
+    out = common.RUNS / f"family-omniglot-{member}-{tasks}-seed{seed}"
+    result = train.run(config, out, resume=True, progress=lines)
+    print(
+        f"{member}: {common.percent(result['metrics']['accuracy'])} transductive, "
+        f"{common.percent(result['inductive']['metrics']['accuracy'])} inductive",
+        flush=True,
+    )
+    return [{"member": member, "seed": seed, "config": train.to_json(config), **result}]
+
+
+def sinusoid(member: str, tasks: int, seed: int) -> list[dict[str, Any]]:
+    """Six rows: 5 and 10 points, after 1, 5 and 10 steps."""
+    config = dataclasses.replace(within(train.preset(f"sinusoid-{member}"), tasks), seed=seed)
+    out = common.RUNS / f"family-sinusoid-{member}-{tasks}-seed{seed}"
+    trained = train.run(config, out, resume=True, progress=lines)
+    rows = []
+    for shots in (5, 10):
+        for steps in (1, 5, 10):
+            found = train.evaluate_run(out, inner_steps=steps, shots=shots)
+            mse = found["metrics"]["mse"]
+            print(f"{member}, seed {seed}, {shots} points, {steps} steps: {mse['mean']:.3f}")
+            same = {"member": member, "seed": seed, "shots": shots, "steps": steps}
+            rate = {name: trained[name] for name in ("throughput", "seconds")}
+            rows.append({**same, "config": train.to_json(config), **rate, **found})
+    return rows
+
+
+def keep(name: str, tasks: int, rows: list[dict[str, Any]]) -> None:
+    """Put rows in the place of those of the same member and seed with the same budget."""
+    path = common.RESULTS / f"{name}.json"
+    old = common.read(path) if path.exists() else {"rows": [], "tasks": tasks}
+    new = {(row["member"], row["seed"]) for row in rows}
+    kept = [row for row in old["rows"] if (row["member"], row["seed"]) not in new]
+    kept = kept if old["tasks"] == tasks else []
+    kept += rows
+    kept.sort(key=lambda row: (MEMBERS.index(row["member"]), row["seed"]))
+    common.write(name, {"tasks": tasks, "rows": kept})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("experiment", choices=("omniglot", "sinusoid"))
+    parser.add_argument("--tasks", type=int, help="training tasks of every member")
+    parser.add_argument("--seeds", type=int, nargs="+")
+    parser.add_argument("--members", nargs="+", choices=MEMBERS)
+    options = parser.parse_args()
+    common.use_all_cores()
+    known = MEMBERS if options.experiment == "omniglot" else MEMBERS[:-1]  # it classifies
+    make, tasks, seeds = {
+        "omniglot": (omniglot, 80_000, [0]),
+        "sinusoid": (sinusoid, 1_750_000, [0, 1, 2]),
+    }[options.experiment]
+    tasks = options.tasks or tasks
+    for seed in options.seeds or seeds:
+        for member in options.members or known:
+            keep(f"family_{options.experiment}", tasks, make(member, tasks, seed))
+
+
+if __name__ == "__main__":
+    main()
