@@ -53,7 +53,7 @@ def omniglot(member: str, tasks: int, seed: int) -> list[dict[str, Any]]:
         f"{common.percent(result['inductive']['metrics']['accuracy'])} inductive",
         flush=True,
     )
-    return [{"member": member, "seed": seed, "config": train.to_json(config), **result}]
+    return [{"member": member, "seed": seed, "config": dataclasses.asdict(config), **result}]
 
 
 def sinusoid(member: str, tasks: int, seed: int) -> list[dict[str, Any]]:
@@ -69,7 +69,7 @@ def sinusoid(member: str, tasks: int, seed: int) -> list[dict[str, Any]]:
             print(f"{member}, seed {seed}, {shots} points, {steps} steps: {mse['mean']:.3f}")
             same = {"member": member, "seed": seed, "shots": shots, "steps": steps}
             rate = {name: trained[name] for name in ("throughput", "seconds")}
-            rows.append({**same, "config": train.to_json(config), **rate, **found})
+            rows.append({**same, "config": dataclasses.asdict(config), **rate, **found})
     return rows
 
 

@@ -13,7 +13,16 @@ from learners import CASES, INPUTS, WAYS, Case, apply, init, task
 import jmeta
 
 KEY = jax.random.key(0)
-cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+def _over(chosen):
+    """Parametrize over cases; variants of another are slow."""
+    marks = {True: [pytest.mark.slow], False: []}
+    values = [pytest.param(c, marks=marks[c.variant], id=c.name) for c in CASES if chosen(c)]
+    return pytest.mark.parametrize("case", values)
+
+
+cases = _over(lambda case: True)
 
 
 def _tasks(count: int = 4) -> jmeta.Task:
@@ -81,10 +90,7 @@ def test_gradients_are_finite_with_a_dead_leaf_and_zero_inputs(case: Case) -> No
         chex.assert_tree_all_finite(gradient(_params(case), one))
 
 
-UNORDERED = [case for case in CASES if not case.ordered]  # others read a sequence
-
-
-@pytest.mark.parametrize("case", UNORDERED, ids=lambda case: case.name)
+@_over(lambda case: not case.ordered)  # the others read a sequence
 def test_support_order_does_not_matter(case: Case) -> None:
     learner, params, one = _learner(case), _params(case), task(KEY)
     order = jax.random.permutation(KEY, one.support.y.shape[0])
@@ -94,10 +100,7 @@ def test_support_order_does_not_matter(case: Case) -> None:
     )
 
 
-EQUIVARIANT = [case for case in CASES if case.equivariant]  # others have an output a label
-
-
-@pytest.mark.parametrize("case", EQUIVARIANT, ids=lambda case: case.name)
+@_over(lambda case: case.equivariant)  # the others have an output a label
 def test_label_permutation_permutes_the_logits(case: Case) -> None:
     learner, params, one = _learner(case), _params(case), task(KEY)
     order = jnp.array([2, 0, 1])

@@ -1,5 +1,6 @@
 """Refuse inner optimizers through which no meta-gradient can pass."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -45,7 +46,8 @@ def require_smooth(tx: optax.GradientTransformation, start: Params) -> None:
     ones = jax.tree.map(lambda leaf: np.ones((1,) * jnp.ndim(leaf), leaf.dtype), start)
     zero = jax.tree.map(np.zeros_like, ones)
     traced = jax.make_jaxpr(lambda g: [_derivative(tx, g, at) for at in (ones, zero)])([zero] * 3)
-    if not _SINGULAR & _primitives(traced.jaxpr) or any(map(_is_shared, traced.consts)):
+    eqns = list(_equations(traced.jaxpr))
+    if not _SINGULAR & {eqn.primitive.name for eqn in eqns} or any(map(_is_shared, eqns)):
         return
     closed = ClosedJaxpr(traced.jaxpr, [_known(value) for value in traced.consts])
     zeros = [np.zeros(v.aval.shape, v.aval.dtype) for v in traced.jaxpr.invars]
@@ -77,19 +79,19 @@ def _derivative(tx: optax.GradientTransformation, grads: list[Params], params: P
     return jax.grad(moved)(grads)
 
 
-def _primitives(jaxpr: Any) -> set[str]:
-    names = set()
+def _equations(jaxpr: Any) -> Iterator[Any]:
+    """Every equation, those of inner programs too."""
     for eqn in jaxpr.eqns:
-        names.add(eqn.primitive.name)
+        yield eqn
         for inner in jax.tree.leaves(list(eqn.params.values())):
             if hasattr(inner, "eqns") or hasattr(inner, "jaxpr"):
-                names |= _primitives(getattr(inner, "jaxpr", inner))
-    return names
+                yield from _equations(getattr(inner, "jaxpr", inner))
 
 
-def _is_shared(value: Any) -> bool:
-    """Whether a value differs among the devices of a mesh; what reads it runs nowhere else."""
-    return bool(getattr(jax.typeof(value), "vma", None))
+def _is_shared(eqn: Any) -> bool:
+    """Whether it reads values that differ among the devices of a mesh, and runs nowhere else."""
+    kinds = [getattr(v.aval, "manual_axis_type", None) for v in [*eqn.invars, *eqn.outvars]]
+    return any(getattr(kind, "varying", None) for kind in kinds)
 
 
 def _known(value: Any) -> Any:

@@ -4,6 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jmeta.nn.linear import align
+
 State = tuple[jax.Array, jax.Array]  # an LSTM's cell and hidden state
 
 
@@ -83,6 +85,7 @@ def _read(cell: nn.Module, z: jax.Array, valid: jax.Array) -> jax.Array:
         kept = jax.tree.map(lambda a, b: jnp.where(real, a, b), new, state)
         return kept, kept[1]
 
-    start = jnp.zeros_like(z[0]), jnp.zeros_like(z[0])
+    zeros, _ = align(jnp.zeros_like(z[0]), z)
+    start = zeros, zeros
     scan = nn.scan(advance, variable_broadcast="params", split_rngs={"params": False})
     return scan(cell, start, (z, valid))[1]

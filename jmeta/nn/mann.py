@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jmeta.nn.attend import embedded
+from jmeta.nn.linear import align
 
 Support = tuple[Any, jax.Array, jax.Array]  # inputs [S, ...], one-hot labels [S, N], mask [S]
 
@@ -186,7 +187,8 @@ class MANN(nn.Module):
     def _start(self, dtype: Any) -> MANNState:
         memory = empty_memory(self.slots, self.width, self.heads, dtype)
         rest = jnp.zeros(self.controller, dtype), jnp.zeros(self.controller, dtype)
-        return MANNState(rest, memory, jnp.zeros(self.heads * self.width, dtype))
+        start = MANNState(rest, memory, jnp.zeros(self.heads * self.width, dtype))
+        return jax.tree.map(lambda leaf: align(leaf, self.gate)[0], start)
 
     def _read(self, state: MANNState, x: jax.Array) -> tuple[MANNState, jax.Array]:
         """One step of the controller and the reads; the rows and their usage stay."""

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jmeta.nn.conv import Initializer, conv2d
+from jmeta.nn.linear import align
 from jmeta.nn.pool import max_pool
 
 SlowFastApply = Callable[[Any, Any, Any], tuple[jax.Array, jax.Array]]
@@ -163,7 +164,8 @@ class GradientLSTM(nn.Module):
     def __call__(self, gradients_and_mask: tuple[jax.Array, jax.Array]) -> jax.Array:
         """Gradients [S, P] and a mask [S] to weights [P]."""
         gradients, mask = gradients_and_mask
-        rest = jnp.zeros((gradients.shape[1], self.width), gradients.dtype)
+        zeros = jnp.zeros((gradients.shape[1], self.width), gradients.dtype)
+        rest, gradients = align(zeros, gradients)
 
         def read(cell: nn.Module, carry: Any, inputs: Any) -> tuple[Any, None]:
             gradient, present = inputs
