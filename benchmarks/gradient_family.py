@@ -18,7 +18,8 @@ from typing import Any
 import common
 
 from jmeta import train
-from jmeta.train import Config
+from jmeta.train import Config, programs
+from jmeta.train import memory as fits
 from jmeta.train.progress import lines
 
 MEMBERS = (
@@ -42,6 +43,15 @@ def within(config: Config, tasks: int) -> Config:
     )
 
 
+def memory(config: Config) -> int | None:
+    """Bytes of the compiled updates; a run that was only read again does not say."""
+    parts = programs.parts(config)
+    lowered = programs.dispatch(parts).lower(
+        programs.initial_state(parts), pool=parts.built.train, length=config.log_every
+    )
+    return fits.needed(lowered.compile(), parts)
+
+
 def omniglot(member: str, tasks: int, seed: int) -> list[dict[str, Any]]:
     """One row: 5-way 1-shot."""
     preset = train.preset(f"omniglot-{member}-5way-1shot")
@@ -53,6 +63,7 @@ def omniglot(member: str, tasks: int, seed: int) -> list[dict[str, Any]]:
         f"{common.percent(result['inductive']['metrics']['accuracy'])} inductive",
         flush=True,
     )
+    result["throughput"]["memory_bytes"] = memory(config)
     return [{"member": member, "seed": seed, "config": dataclasses.asdict(config), **result}]
 
 

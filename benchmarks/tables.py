@@ -69,6 +69,62 @@ def sinusoid() -> str:
     return "\n".join(lines) + "\n"
 
 
+def family() -> str:
+    """The gradient-based family on equal budgets: Omniglot, then the sinusoid."""
+    return "\n".join(part for part in (family_omniglot(), family_sinusoid()) if part)
+
+
+def family_omniglot() -> str:
+    """Accuracy, speed and memory of each member."""
+    record = load("family_omniglot")
+    if not record:
+        return ""
+    lines = [
+        f"| Omniglot (random), 5-way 1-shot, {record['tasks']:,} training tasks | transductive "
+        "| inductive | tasks per second | memory, MB |",
+        "|---|---|---|---|---|",
+    ]
+    for found in record["rows"]:
+        speed = found["throughput"]
+        cells = [
+            f"{found['member']}, seed {found['seed']}",
+            common.percent(found["metrics"]["accuracy"]),
+            common.percent(found["inductive"]["metrics"]["accuracy"]),
+            figure(speed["tasks_per_second"]),
+            f"{speed['memory_bytes'] / 1e6:.0f}" if speed["memory_bytes"] else "–",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def family_sinusoid() -> str:
+    """Mean squared error over seeds, on 5 and 10 points after 1, 5 and 10 steps."""
+    record = load("family_sinusoid")
+    if not record:
+        return ""
+    settings = [(shots, steps) for shots in (5, 10) for steps in (1, 5, 10)]
+    lines = [
+        "| sinusoid, mean over seeds (seeds) | "
+        + " | ".join(f"K = {shots}, {steps} step{'s'[: steps > 1]}" for shots, steps in settings)
+        + " |",
+        "|---|" + "---|" * len(settings),
+        "| MAML, published | 0.67 | 0.38 | 0.35 | – | – | – |",
+    ]
+    for member in dict.fromkeys(row["member"] for row in record["rows"]):
+        rows = [row for row in record["rows"] if row["member"] == member]
+        cells = []
+        for setting in settings:
+            values = [
+                row["metrics"]["mse"]["mean"]
+                for row in rows
+                if (row["shots"], row["steps"]) == setting
+            ]
+            cells.append(f"{sum(values) / len(values):.3g}")
+        seeds = len({row["seed"] for row in rows})
+        lines.append(f"| {member} ({seeds}) | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def speed() -> str:
     """jmeta beside the best of its peers on each workload, as far as they are on record."""
     record = load("throughput") or {"rows": []}
@@ -134,6 +190,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true")
     text = README.read_text()
     found = filled(text, "results", HEAD + "".join(rows()) + sinusoid())
+    found = filled(found, "family", family())
     found = filled(found, "speed", speed())
     if parser.parse_args().check:
         sys.exit(None if found == text else "README.md is not what the records say")

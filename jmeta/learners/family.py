@@ -88,7 +88,7 @@ def proto_maml(
     >>> import optax
     >>> from jmeta.core import cross_entropy
     >>> learner = proto_maml(
-    ...     lambda w, x: x * w, cross_entropy, unrolled(optax.sgd(0.1), 2), ways=2
+    ...     lambda w, x: x * w[None], cross_entropy, unrolled(optax.sgd(0.1), 2), ways=2
     ... )
     >>> support = Batch(jnp.array([[0.0], [2.0]]), jnp.array([0, 1]))
     >>> adapted = learner.adapt(jnp.ones(1), support)
