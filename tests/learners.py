@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+import pytest
 
 import jmeta
 from jmeta import Batch, Learner, Task
@@ -253,3 +254,10 @@ CASES = [
     Case("mann", lambda: _reader(MANN), ordered=True, params=_reader_init(MANN)),
     Case("meta network", _meta_network, ordered=True, params=_meta_network_init),
 ]
+
+
+def over_cases(chosen: Callable[[Case], bool]) -> pytest.MarkDecorator:
+    """Parametrize a test over cases; variants of another are slow."""
+    marks = {True: [pytest.mark.slow], False: []}
+    values = [pytest.param(c, marks=marks[c.variant], id=c.name) for c in CASES if chosen(c)]
+    return pytest.mark.parametrize("case", values)

@@ -8,21 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from learners import CASES, INPUTS, WAYS, Case, apply, init, task
+from learners import INPUTS, WAYS, Case, apply, init, over_cases, task
 
 import jmeta
 
 KEY = jax.random.key(0)
 
 
-def _over(chosen):
-    """Parametrize over cases; variants of another are slow."""
-    marks = {True: [pytest.mark.slow], False: []}
-    values = [pytest.param(c, marks=marks[c.variant], id=c.name) for c in CASES if chosen(c)]
-    return pytest.mark.parametrize("case", values)
-
-
-cases = _over(lambda case: True)
+cases = over_cases(lambda case: True)
 
 
 def _tasks(count: int = 4) -> jmeta.Task:
@@ -74,15 +67,6 @@ def test_second_step_does_not_retrace(case: Case) -> None:
 
 
 @cases
-def test_two_devices_give_the_gradient_of_one(case: Case) -> None:
-    loss = case.loss(case.learner(), jmeta.cross_entropy)
-    single, params, tasks = jmeta.meta_gradient(loss, chunk=1), _params(case), _tasks(2)
-    double = jmeta.data_parallel(single, jmeta.task_mesh(2))
-    (one, _), (two, _) = (jax.jit(each)(params, tasks) for each in (single, double))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), one, two)
-
-
-@cases
 def test_gradients_are_finite_with_a_dead_leaf_and_zero_inputs(case: Case) -> None:
     loss = case.loss(case.learner(), jmeta.cross_entropy)
     gradient = jax.jit(jax.grad(lambda p, one: loss(p, one)[0]))
@@ -90,7 +74,7 @@ def test_gradients_are_finite_with_a_dead_leaf_and_zero_inputs(case: Case) -> No
         chex.assert_tree_all_finite(gradient(_params(case), one))
 
 
-@_over(lambda case: not case.ordered)  # the others read a sequence
+@over_cases(lambda case: not case.ordered)  # the others read a sequence
 def test_support_order_does_not_matter(case: Case) -> None:
     learner, params, one = _learner(case), _params(case), task(KEY)
     order = jax.random.permutation(KEY, one.support.y.shape[0])
@@ -100,7 +84,7 @@ def test_support_order_does_not_matter(case: Case) -> None:
     )
 
 
-@_over(lambda case: case.equivariant)  # the others have an output a label
+@over_cases(lambda case: case.equivariant)  # the others have an output a label
 def test_label_permutation_permutes_the_logits(case: Case) -> None:
     learner, params, one = _learner(case), _params(case), task(KEY)
     order = jnp.array([2, 0, 1])

@@ -125,7 +125,7 @@ def test_cross_attention_is_a_loop_over_heads_and_points() -> None:
 
     def place(point):
         hidden = point @ params["places"]["Dense_0"]["kernel"] + params["places"]["Dense_0"]["bias"]
-        last = params["places"]["Dense_1"]
+        last = params["places"]["head"]
         return np.asarray(np.maximum(hidden, 0) @ last["kernel"] + last["bias"])
 
     wanted = np.zeros((3, 4))

@@ -416,7 +416,8 @@ def test_every_preset_builds(name):
         require("omniglot")
     built = build.problem(config)
     net = build.model(config, built)
-    params = jax.eval_shape(net.init, jax.random.key(0))
+    learner = build.eval_learner(config, net.apply)
+    params = jax.eval_shape(lambda key: learner.init(net.init(key)), jax.random.key(0))
     task = jax.eval_shape(built.sample_train, jax.random.key(0), built.train)
     loss, outputs = jax.eval_shape(build.train_loss(config, net.apply), params, task)
     assert loss.shape == () and outputs.shape[0] == task.query.y.shape[0]

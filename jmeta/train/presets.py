@@ -109,20 +109,18 @@ _SINUSOID_FAMILY = {
     "reptile": replace(
         _MAML_SINUSOID,
         algorithm="reptile",
-        inner_rate=0.01,
+        inner_rate=0.002,
         inner_steps=10,
         optimizer="sgd",
         rate=1.0,
         schedule="linear",
     ),
-    "anil": replace(_MAML_SINUSOID, algorithm="anil", inner_rate=0.01),
+    "anil": replace(_MAML_SINUSOID, algorithm="anil", inner_rate=0.003),
     "boil": replace(_MAML_SINUSOID, algorithm="boil"),
     "meta-sgd": replace(_MAML_SINUSOID, algorithm="meta-sgd"),
-    "maml++": replace(_MAML_SINUSOID, algorithm="maml++", inner_steps=5),
+    "maml++": replace(_MAML_SINUSOID, algorithm="maml++", inner_steps=3, inner_rate=0.002),
     "cavia": replace(_MAML_SINUSOID, algorithm="cavia", inner_rate=0.5),
-    "imaml": replace(
-        _MAML_SINUSOID, algorithm="imaml", inner_steps=10, inner_rate=0.01, strength=0.5
-    ),
+    "imaml": replace(_MAML_SINUSOID, algorithm="imaml", inner_steps=10, inner_rate=0.003, clip=0.1),
 }
 
 PRESETS: dict[str, Config] = {
