@@ -256,8 +256,13 @@ CASES = [
 ]
 
 
-def over_cases(chosen: Callable[[Case], bool]) -> pytest.MarkDecorator:
-    """Parametrize a test over cases; variants of another are slow."""
+def over_cases(
+    chosen: Callable[[Case], bool] = lambda case: True,
+    slow: Callable[[Case], bool] = lambda case: False,
+) -> pytest.MarkDecorator:
+    """Parametrize a test over cases; variants of another, and those said to be, are slow."""
     marks = {True: [pytest.mark.slow], False: []}
-    values = [pytest.param(c, marks=marks[c.variant], id=c.name) for c in CASES if chosen(c)]
+    values = [
+        pytest.param(c, marks=marks[c.variant or slow(c)], id=c.name) for c in CASES if chosen(c)
+    ]
     return pytest.mark.parametrize("case", values)

@@ -63,6 +63,7 @@ def test_plain_flax_computes_the_same(kind):
     assert difference(gradient("flax-vmap", kind), gradient("jmeta", kind)) < bound(kind)
 
 
+@pytest.mark.slow
 def test_updates_are_the_same(monkeypatch):
     """In float64, for Adam's first updates are ±rate, and rounding turns the sign of tiny ones."""
     tasks, initial = workloads.tasks, system.initial

@@ -15,7 +15,7 @@ import jmeta
 KEY = jax.random.key(0)
 
 
-cases = over_cases(lambda case: True)
+cases = over_cases()
 
 
 def _tasks(count: int = 4) -> jmeta.Task:
@@ -38,7 +38,7 @@ def _eager(learner, params, one):
 _predict = jax.jit(_eager, static_argnums=0)  # compiled once a learner, whatever the test
 
 
-@cases
+@over_cases(slow=lambda case: case.ordered or case.name in ("svm", "ridge", "relation"))
 def test_jit_equals_eager(case: Case) -> None:
     learner, params, one = _learner(case), _params(case), task(KEY)
     eager, jitted = _eager(learner, params, one), _predict(learner, params, one)

@@ -47,7 +47,13 @@ def test_committed_without_outputs(path):
         assert cell.outputs == [] and cell.execution_count is None
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=identify)
+def in_turn(path: Path) -> object:
+    """The first and the newest by default; the others are slow."""
+    marks = [] if path in (NOTEBOOKS[0], NOTEBOOKS[-1]) else [pytest.mark.slow]
+    return pytest.param(path, marks=marks, id=identify(path))
+
+
+@pytest.mark.parametrize("path", [in_turn(path) for path in NOTEBOOKS])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:jupyter_client")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:zmq")
 def test_runs(path, tmp_path, monkeypatch):

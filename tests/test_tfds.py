@@ -170,6 +170,7 @@ def test_a_failed_download_is_one_sentence(tmp_path, monkeypatch):
         prepare_tfds("mnist", data_dir=tmp_path)
 
 
+@pytest.mark.slow
 def test_real_omniglot_through_tfds_is_the_pool_of_the_zips(tmp_path):
     zips = require("omniglot")
     prepare_tfds("omniglot", source=zips, data_dir=tmp_path)

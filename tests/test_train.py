@@ -333,6 +333,7 @@ def initial_score(config: Config) -> float:
     return validate(state)["validation"]
 
 
+@pytest.mark.slow
 def test_images_are_learned_and_both_figures_reported(images, tmp_path, no_pictures):
     config = dataclasses.replace(
         images, filters=8, steps=20, rate=1e-2, validate_every=20, log_every=20, episodes=30
