@@ -81,7 +81,7 @@ def test_first_order_updates_come_first() -> None:
     params, task = net.init(jax.random.key(0)), built.sample_train(jax.random.key(1), ())
 
     def gradient(config: Config, step: int):
-        loss = build.train_loss(config, net.apply, jnp.asarray(step))
+        loss = build.train_loss(config, net, jnp.asarray(step))
         return jax.flatten_util.ravel_pytree(jax.jit(jax.grad(lambda p: loss(p, task)[0]))(params))[
             0
         ]

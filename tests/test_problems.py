@@ -19,7 +19,7 @@ def test_every_family_builds_with_every_learner(name, algorithm):
     net = build.model(config, built)
     params = jax.eval_shape(net.init, jax.random.key(0))
     task = jax.eval_shape(built.sample_train, jax.random.key(0), built.train)
-    loss, outputs = jax.eval_shape(build.train_loss(config, net.apply), params, task)
+    loss, outputs = jax.eval_shape(build.train_loss(config, net), params, task)
     assert (loss.shape, outputs.shape) == ((), (5, 1))
     assert jax.eval_shape(built.sample_eval, jax.random.key(0), ()).query.y.shape == (4, 1)
     assert (built.metric, built.higher_is_better, list(built.info)) == ("mse", False, ["source"])

@@ -417,10 +417,10 @@ def test_every_preset_builds(name):
         require("omniglot")
     built = build.problem(config)
     net = build.model(config, built)
-    learner = build.eval_learner(config, net.apply)
+    learner = build.eval_learner(config, net)
     params = jax.eval_shape(lambda key: learner.init(net.init(key)), jax.random.key(0))
     task = jax.eval_shape(built.sample_train, jax.random.key(0), built.train)
-    loss, outputs = jax.eval_shape(build.train_loss(config, net.apply), params, task)
+    loss, outputs = jax.eval_shape(build.train_loss(config, net), params, task)
     assert loss.shape == () and outputs.shape[0] == task.query.y.shape[0]
     jax.eval_shape(build.outer_optimizer(config).init, params)
     assert from_json(json.loads(json.dumps(to_json(config)))) == config

@@ -77,6 +77,7 @@ from jmeta.core.types import Loss as Loss
 from jmeta.core.types import Objective as Objective
 from jmeta.core.types import Outputs as Outputs
 from jmeta.core.types import Params as Params
+from jmeta.core.types import PyTree as PyTree
 from jmeta.core.types import Solver as Solver
 from jmeta.core.types import Targets as Targets
 from jmeta.core.types import Task as Task

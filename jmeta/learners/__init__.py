@@ -10,6 +10,7 @@ from jmeta.learners.gradient import maml as maml
 from jmeta.learners.heads import Head as Head
 from jmeta.learners.heads import Prototypes as Prototypes
 from jmeta.learners.heads import class_means as class_means
+from jmeta.learners.heads import class_sums as class_sums
 from jmeta.learners.heads import nearest_centroid as nearest_centroid
 from jmeta.learners.heads import prototypical as prototypical
 from jmeta.learners.heads import transformed as transformed
@@ -30,6 +31,7 @@ from jmeta.learners.neural_processes import random_context as random_context
 from jmeta.learners.pooled import embed_examples as embed_examples
 from jmeta.learners.pooled import evaluate_heads as evaluate_heads
 from jmeta.learners.pooled import head_accuracies as head_accuracies
+from jmeta.learners.relation import concatenated as concatenated
 from jmeta.learners.relation import relation as relation
 from jmeta.learners.relation import relation_error as relation_error
 from jmeta.learners.sequence import amortised as amortised

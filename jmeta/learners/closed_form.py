@@ -137,7 +137,7 @@ def logistic(
         x, y = real_rows(embeddings, labels), membership(labels, ways, embeddings.dtype)
         problem = _Logistic(x @ x.T, y, y.any(0), jnp.asarray(strength, x.dtype))
         fixed = lax.stop_gradient(problem)
-        start = jnp.zeros_like(y)
+        start = 0 * (y + problem.gram[:, :1])  # keeps the varying axes of both
         dual = lax.fori_loop(0, steps, lambda _, a: _descend(a, fixed), start)
         dual = lax.stop_gradient(dual)
         change = _newton(dual, fixed, _slope(dual, problem))

@@ -127,7 +127,7 @@ def _admm(problem: _Dual, steps: int) -> jax.Array:
         split = _project(relaxed + multiplier, problem)
         return split, multiplier + relaxed - split
 
-    zeros = jnp.zeros_like(problem.targets)
+    zeros = 0 * (problem.targets + problem.gram[:, :1])  # keeps the varying axes of both
     split, _ = lax.fori_loop(0, steps, improve, (zeros, zeros))
     return split
 

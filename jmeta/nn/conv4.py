@@ -30,6 +30,8 @@ class Conv4(nn.Module):
         context: context parameters "context" [context], zero at first; a linear layer of them
             scales and shifts the channels of every block (FiLM). 0 for none (CAVIA,
             arXiv:1810.03642).
+        maps: feature maps [N, H // 4, W // 4, filters] and no linear layer: "maxpool" with pooling
+            in the first two blocks only (Relation Networks, arXiv:1711.06025).
         kernel_init: initializer of the convolutions.
         head_init: initializer of the linear layer.
         impl: see `conv2d`.
@@ -54,6 +56,7 @@ class Conv4(nn.Module):
     norm: Kind | None = "batch"
     form: Form = "strided"
     context: int = 0
+    maps: bool = False
     kernel_init: Initializer = nn.initializers.glorot_uniform()
     head_init: Initializer = nn.initializers.truncated_normal(0.01)
     impl: Impl | None = None
@@ -64,13 +67,17 @@ class Conv4(nn.Module):
         if self.form not in ("strided", "maxpool"):
             raise ValueError(f"Conv4 got form={self.form!r}; it knows 'strided' and 'maxpool'.")
         pooled = self.form == "maxpool"
+        if self.maps and not (pooled and self.outputs is None):
+            raise ValueError("Conv4 gives maps in the form 'maxpool' without outputs alone.")
         check_images(x, smallest=16 if pooled else 1)
         if self.context:
             context = self.param("context", nn.initializers.zeros_init(), (self.context,))
         for index in range(4):
             x = Norm(self.norm)(self._conv(1 if pooled else 2)(x))
             x = self._film(x, context, index) if self.context else x
-            x = max_pool(x, relu=True) if pooled else nn.relu(x)
+            x = max_pool(x, relu=True) if pooled and not (self.maps and index > 1) else nn.relu(x)
+        if self.maps:
+            return x
         x = x.reshape(len(x), -1) if pooled else mean_pool(x)
         if self.outputs is None:
             return x

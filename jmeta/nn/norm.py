@@ -80,7 +80,7 @@ class Norm(nn.Module):
         return mean, variance
 
 
-def population_statistics(model: nn.Module, params: Any, x: Any) -> Any:
+def population_statistics(model: nn.Module, params: Any, *x: Any) -> Any:
     """Fix the moments of every batch normalisation to those of some example inputs.
 
     One pass over `x`, all at once. The result stands where `params` stood, and makes a network
@@ -90,7 +90,8 @@ def population_statistics(model: nn.Module, params: Any, x: Any) -> Any:
     Args:
         model: a Flax Linen module made with `Norm`.
         params: its variables, {'params': ...}.
-        x: example inputs as the model takes them, images [N, H, W, C].
+        x: example inputs as the model takes them, images [N, H, W, C]. Of a network that uses a
+            layer more than once, such as on support and queries, the last use counts.
 
     Returns:
         {'params': ..., 'batch_stats': ...}; without the second if no layer uses batch moments.
@@ -102,7 +103,7 @@ def population_statistics(model: nn.Module, params: Any, x: Any) -> Any:
     [2.0, 3.0]
     """
     rest = {name: value for name, value in params.items() if name != "batch_stats"}
-    _, kept = model.apply(rest, x, mutable=["batch_stats"])
+    _, kept = model.apply(rest, *x, mutable=["batch_stats"])
     return {**rest, **kept}
 
 

@@ -90,7 +90,7 @@ def path_predictions(
     Returns:
         Query outputs [E, K + 1, Q, ...] and targets [E, Q, ...].
     """
-    learner = build.curve_learner(parts.config, parts.net.apply, steps=steps)
+    learner = build.curve_learner(parts.config, parts.net, steps=steps)
     count = episodes or parts.config.episodes
     predict = programs.predict(parts, learner, episodes=count)
     return predict(params, parts.built.test, programs.keys(parts.config.seed).test)

@@ -1,151 +1,126 @@
-"""From a config to a learner and the loss that meta-training descends: one entry an algorithm."""
+"""From a config and a network to a learner and the loss that meta-training descends.
+
+One entry an algorithm; the gradient-based family is in `gradient_based`.
+"""
 
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from jmeta import core, learners
-from jmeta.core import Apply, Learner, Loss, Selection, Solver
-from jmeta.train.config import Config
+from jmeta.core import Apply, Learner, Loss, Params, Task
+from jmeta.train import gradient_based
+from jmeta.train.config import CONDITIONAL, GRADIENT_BASED, Config
+from jmeta.train.networks import Model
 from jmeta.train.problems import objective
 
-_ADAPTS: dict[str, Selection] = {
-    "anil": core.part("head"),
-    "boil": core.all_but("head"),
-    "cavia": core.context(),
-}
+_LATENTS = 16  # draws of a latent in validation and testing
 
 
-def optimizer(
-    name: str, rate: optax.ScalarOrSchedule, *, beta1: float = 0.9
-) -> optax.GradientTransformation:
-    """sgd, adam or adamw with what makes them differentiable (ε inside Adam's root)."""
-    if name == "sgd":
-        return optax.sgd(rate)
-    return {"adam": optax.adam, "adamw": optax.adamw}[name](rate, b1=beta1, eps_root=1e-8)
-
-
-def learner(
-    config: Config,
-    apply: Apply,
-    *,
-    ways: int,
-    inner_steps: int,
-    path: bool = False,
-    second_order: bool = True,
-) -> Learner:
+def learner(config: Config, net: Model, *, ways: int, inner_steps: int = 0) -> Learner:
     """The learner of a config.
 
     Args:
-        config: the algorithm and its inner loop are read.
-        apply: the network.
+        config: the algorithm and its options are read.
+        net: what `model(config, problem)` gives.
         ways: classes of an episode.
-        inner_steps: steps of adaptation.
-        path: keep every step (see `maml`).
-        second_order: False stops the inner gradients, whatever the algorithm.
+        inner_steps: steps of adaptation of a gradient-based learner.
     """
-    if config.algorithm == "protonet":
-        return learners.metric(apply, learners.prototypical(ways))
-    inner = objective(config)
-    adapts = _ADAPTS.get(config.algorithm, core.everything)
-    if config.algorithm == "maml++":
-        return learners.maml_plus_plus(
-            *(apply, inner, config.inner_steps),
-            rate=config.inner_rate,
-            own=None if config.norm == "none" else _is_norm,
-            run=inner_steps,
-            path=path,
-            second_order=second_order,
-            remat=config.remat,
-        )
-    if config.algorithm == "meta-sgd":
-        return learners.learned(
-            lambda rates: learners.maml(
-                *(apply, inner),
-                _solver(config, core.scale_by_rates(rates), inner_steps, path, second_order),
-                path=path,
-            ),
-            learners.rates_like(config.inner_rate),
-        )
-    first = config.algorithm in ("fomaml", "reptile") or not second_order
-    tx = optimizer(config.inner_optimizer, config.inner_rate, beta1=config.inner_beta1)
-    solver = _solver(config, tx, inner_steps, path, not first)
-    if config.algorithm == "proto-maml":
-        return learners.proto_maml(apply, inner, solver, ways=ways, path=path)
-    return learners.maml(apply, inner, solver, adapts=adapts, path=path)
+    if config.algorithm in GRADIENT_BASED:
+        return gradient_based.learner(config, net.apply, ways=ways, inner_steps=inner_steps)
+    return _LEARNERS[config.algorithm](config, net, ways)
 
 
-def _is_norm(path: str) -> bool:
-    return "Norm_" in path
+_LEARNERS: dict[str, Callable[[Config, Model, int], Learner]] = {
+    "protonet": lambda config, net, ways: learners.metric(net.apply, learners.prototypical(ways)),
+    "matching": lambda config, net, ways: learners.metric(
+        net.apply, learners.matching(ways, scale=config.scale)
+    ),
+    "matching-fce": lambda config, net, ways: _full_context(config, *net.functions, ways=ways),
+    "siamese": lambda config, net, ways: learners.siamese(net.apply, ways=ways, features=net.width),
+    "relation": lambda config, net, ways: learners.relation(*net.functions, ways=ways),
+    "r2d2": lambda config, net, ways: _learned_head(
+        *(net, jnp.log(jnp.array([1.0, 10.0]))),
+        lambda value: learners.ridge(ways, strength=value[0], scale=value[1]),
+    ),
+    "lrd2": lambda config, net, ways: _learned_head(
+        *(net, jnp.log(jnp.array([1.0, 1.0]))),
+        lambda value: learners.logistic(ways, strength=value[0], scale=value[1]),
+    ),
+    "metaopt-net": lambda config, net, ways: _learned_head(
+        *(net, jnp.log(jnp.array([1.0]))),
+        lambda value: learners.svm(ways, capacity=0.1, scale=value[0]),
+    ),
+    "snail": lambda config, net, ways: learners.amortised(*net.functions, ways=ways),
+    "mann": lambda config, net, ways: learners.amortised(*net.functions, ways=ways),
+    "meta-network": lambda config, net, ways: learners.meta_network(*net.functions),
+    "cnp": lambda config, net, ways: learners.neural_process(*net.functions),
+    "np": lambda config, net, ways: learners.neural_process(*net.functions, samples=_LATENTS),
+    "anp": lambda config, net, ways: learners.neural_process(*net.functions, samples=_LATENTS),
+}
 
 
-def _solver(
-    config: Config,
-    tx: optax.GradientTransformation,
-    steps: int,
-    path: bool,
-    second_order: bool,
-) -> Solver:
-    if config.algorithm == "imaml" and not path:
-        solve = (
-            core.conjugate_gradient(config.solve_steps)
-            if config.linear_solve == "cg"
-            else core.neumann(config.solve_steps, rate=config.inner_rate)
-        )
-        return core.implicit(tx, steps, strength=config.strength, linear_solve=solve)
-    if config.algorithm == "imaml":
-        tx = optax.chain(core.pull_to_start(config.strength), tx)
-    if not second_order:
-        tx = optax.chain(core.first_order(), tx)
-    return (core.trajectory if path else core.unrolled)(tx, steps, remat=config.remat)
+def _full_context(
+    config: Config, embed: Apply, support: Apply, query: Apply, *, ways: int
+) -> Learner:
+    return learners.contextual(embed, support, query, learners.matching(ways, scale=config.scale))
 
 
-def eval_learner(config: Config, apply: Apply) -> Learner:
+def _learned_head(
+    net: Model, logs: jax.Array, make: Callable[[jax.Array], learners.Head]
+) -> Learner:
+    """A head whose positive hyperparameters are learned as their logarithms."""
+    return learners.learned(lambda value: learners.metric(net.apply, make(jnp.exp(value))), logs)
+
+
+def eval_learner(config: Config, net: Model) -> Learner:
     """The learner as it is validated and tested."""
     steps = config.inner_steps if config.eval_inner_steps is None else config.eval_inner_steps
-    return learner(config, apply, ways=config.ways, inner_steps=steps)
+    return learner(config, net, ways=config.ways, inner_steps=steps)
 
 
-def curve_learner(config: Config, apply: Apply, *, steps: int) -> Learner:
+def curve_learner(config: Config, net: Model, *, steps: int) -> Learner:
     """The learner that keeps all of `steps` inner steps, for adaptation curves.
 
     Raises:
         ValueError: an algorithm without inner steps.
     """
-    if config.algorithm == "protonet":
-        raise ValueError("protonet takes no inner steps, so it has no adaptation curve.")
-    return learner(config, apply, ways=config.ways, inner_steps=steps, path=True)
+    if config.algorithm not in GRADIENT_BASED:
+        raise ValueError(f"{config.algorithm} takes no inner steps, so it has no adaptation curve.")
+    return gradient_based.learner(config, net.apply, ways=config.ways, inner_steps=steps, path=True)
 
 
-def train_loss(config: Config, apply: Apply, step: int | jax.Array = 0) -> Loss:
+def train_loss(config: Config, net: Model, step: int | jax.Array = 0) -> Loss:
     """What meta-training descends on one task.
 
     Args:
         config: the algorithm is read.
-        apply: the network.
+        net: what `model(config, problem)` gives.
         step: outer updates made so far, traced or not: annealing reads it.
     """
-    late = _loss(config, apply, step, second_order=True)
-    if config.first_order_until == 0:
-        return late
-    early = _loss(config, apply, step, second_order=False)
-    return core.switch(jnp.asarray(step) < config.first_order_until, early, late)
+    ways = config.training()[0]
+    if config.algorithm in GRADIENT_BASED:
+        return gradient_based.loss(config, net.apply, step)
+    if config.algorithm in CONDITIONAL:
+        return learners.neural_process_loss(*net.functions)
+    if config.algorithm == "siamese":
+        return learners.siamese_loss(net.apply, ways=ways)
+    error = learners.relation_error if config.algorithm == "relation" else objective(config)
+    return core.episodic(learner(config, net, ways=ways), error)
 
 
-def _loss(config: Config, apply: Apply, step: int | jax.Array, *, second_order: bool) -> Loss:
-    several = config.algorithm == "maml++"
-    trained = learner(
-        *(config, apply),
-        ways=config.training()[0],
-        inner_steps=config.inner_steps,
-        path=several,
-        second_order=second_order,
-    )
-    if several:
-        until = config.multi_step_until or max(1, config.steps // 10)
-        weights = core.multi_step_weights(step, config.inner_steps, until=until)
-        return core.multi_step(trained, objective(config), weights)
-    make: Callable = core.reptile if config.algorithm == "reptile" else core.episodic
-    return make(trained, objective(config))
+def with_fixed_moments(net: Model, params: Params, tasks: Task) -> Params:
+    """Meta-parameters with batch statistics fixed to those of some tasks [T, ...].
+
+    Args:
+        net: a network with batch statistics.
+        params: meta-parameters, as a learner's `init` makes them.
+        tasks: what the moments are taken of.
+    """
+    assert net.fix is not None
+    if isinstance(params, learners.Meta):
+        return params._replace(params=net.fix(params.params, tasks))
+    if isinstance(params, dict) and "alpha" in params:  # Siamese networks
+        return {**params, "embed": net.fix(params["embed"], tasks)}
+    return net.fix(params, tasks)

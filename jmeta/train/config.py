@@ -11,9 +11,15 @@ GRADIENT_BASED = (
     *("maml", "fomaml", "reptile", "anil", "boil", "meta-sgd", "maml++", "cavia", "imaml"),
     "proto-maml",
 )
-ALGORITHMS = (*GRADIENT_BASED, "protonet")
+METRIC = ("protonet", "matching", "matching-fce", "siamese", "relation")
+CLOSED_FORM = ("r2d2", "lrd2", "metaopt-net")
+MEMORY = ("snail", "mann", "meta-network")
+CONDITIONAL = ("cnp", "np", "anp")  # neural processes: they regress
+ALGORITHMS = (*GRADIENT_BASED, *METRIC, *CLOSED_FORM, *MEMORY, *CONDITIONAL)
+EMBEDDING = (*METRIC, *CLOSED_FORM, "proto-maml")  # whose network has no output a class
+CLASSIFIERS = (*EMBEDDING, *MEMORY)  # that need labels
 LINEAR_SOLVES = ("cg", "neumann")
-NETWORKS = ("conv4", "conv4-strided", "resnet12", "mlp")
+NETWORKS = ("conv4", "conv4-strided", "resnet12", "mlp", "none")
 NORMS = ("batch", "group", "layer", "none")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine", "halving", "linear")
@@ -26,7 +32,8 @@ class Config:
     algorithm: str = "protonet"
     """maml, fomaml (first order), reptile, anil (adapts the head), boil (all but the head),
     meta-sgd (learned rates), maml++, cavia (adapts a context), imaml (implicit gradients),
-    proto-maml, or protonet."""
+    proto-maml; protonet, matching, matching-fce (full context), siamese, relation; r2d2 (ridge),
+    lrd2 (logistic), metaopt-net (support vectors); snail, mann, meta-network; cnp, np, anp."""
     dataset: str = "glyphs"
     """glyphs, omniglot, tfds:NAME, folder:PATH, arrays:NPZ, table:CSV, sinusoid, harmonic, ..."""
     split: str | None = None
@@ -54,11 +61,11 @@ class Config:
     """Draw the classes of an episode from one group (alphabet, script)."""
 
     network: str = "conv4"
-    """conv4 (max-pool), conv4-strided (as in MAML), resnet12, or mlp."""
+    """conv4 (max-pool), conv4-strided (as in MAML), resnet12, mlp, or none (snail, mann)."""
     filters: int = 32
     """Channels of conv4; resnet12 has 1, 2.5, 5 and 10 times as many."""
     hidden: tuple[int, ...] = (40, 40)
-    """Hidden units of mlp."""
+    """Hidden units of mlp; the last is the width of a neural process."""
     norm: str = "batch"
     """batch (statistics of the batch at hand), group, layer, or none."""
 
@@ -84,6 +91,8 @@ class Config:
     """How imaml inverts: cg (conjugate gradients), or neumann (a series with the inner rate)."""
     solve_steps: int = 5
     """Steps of that inversion, each a Hessian-vector product."""
+    scale: float = 10.0
+    """How much matching multiplies a cosine by (an inverse temperature)."""
     remat: bool = False
     """Recompute inner steps in the backward pass: less memory, more time."""
 
@@ -124,7 +133,7 @@ class Config:
             value = getattr(self, field)
             if value is not None and value < 1:
                 raise ValueError(f"{field} must be at least 1, but got {value}.")
-        for field in ("rate", "inner_rate", "clip", "inner_beta1", "strength"):
+        for field in ("rate", "inner_rate", "clip", "inner_beta1", "strength", "scale"):
             value = getattr(self, field)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{field} must be finite and not negative, but got {value}.")
@@ -155,7 +164,7 @@ GROUPS: dict[str, tuple[str, ...]] = {  # the boxes of `jmeta train --help`
     "learner": (
         *("algorithm", "inner_steps", "eval_inner_steps", "inner_rate", "inner_optimizer"),
         *("inner_beta1", "first_order_until", "multi_step_until", "context", "strength"),
-        *("linear_solve", "solve_steps", "remat"),
+        *("linear_solve", "solve_steps", "scale", "remat"),
     ),
     "data": ("dataset", "split", "size"),
     "episode": (

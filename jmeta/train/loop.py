@@ -238,7 +238,7 @@ def _validator(parts: Parts) -> Validate | None:
     config, built = parts.config, parts.built
     if built.val is None:
         return None
-    chosen = build.eval_learner(config, parts.net.apply)
+    chosen = build.eval_learner(config, parts.net)
     predict = programs.predict(parts, chosen, episodes=config.validation_episodes)
     key = programs.keys(config.seed).val
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jmeta.core import Params, Task
+from jmeta.core import Gaussian, Params, Task
 from jmeta.train import build, programs
 from jmeta.train.programs import Parts
 
@@ -50,7 +50,7 @@ def curves(lines: list[dict[str, Any]], *, metric: str, path: Path) -> None:
     right.legend(frameon=False)
     for axes in (left, right):
         _axes(axes)
-        if metric == "mse":
+        if metric == "mse":  # a likelihood may be negative
             axes.set_yscale("log")
     _save(figure, path)
 
@@ -58,7 +58,7 @@ def curves(lines: list[dict[str, Any]], *, metric: str, path: Path) -> None:
 def episode(parts: Parts, params: Params, *, path: Path) -> None:
     """The first test episode: support, queries, and what the learner says of them."""
     key = jax.random.fold_in(programs.keys(parts.config.seed).test, 0)
-    learner = build.eval_learner(parts.config, parts.net.apply)
+    learner = build.eval_learner(parts.config, parts.net)
     draw = jax.jit(parts.built.sample_eval)
     task = draw(key, parts.built.test)
 
@@ -72,6 +72,10 @@ def episode(parts: Parts, params: Params, *, path: Path) -> None:
     elif parts.built.metric == "mse":
         draw_task = _function if task.query.x.shape[-1] == 1 else _agreement
         draw_task(task, np.asarray(outputs), path)
+    elif parts.built.metric == "nll" and task.query.x.shape[-1] == 1:
+        plain = task._replace(support=task.support._replace(x=task.support.x.x))
+        mean, deviation = _moments(outputs)
+        _function(plain, mean, path, deviation=deviation)
 
 
 def _images(task: Task, logits: np.ndarray, path: Path, most: int = 10) -> None:
@@ -125,8 +129,18 @@ def _picture(axes: Any, image: Any, colour: str, label: str) -> None:
         spine.set_linewidth(1.6)
 
 
-def _function(task: Task, outputs: np.ndarray, path: Path) -> None:
-    """A regression task: the support points, the truth and the prediction."""
+def _moments(outputs: Gaussian) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation [Q, D] of a prediction, or of equal parts of L of them."""
+    mean, scale = np.asarray(outputs.mean), np.asarray(outputs.scale)
+    if mean.ndim == 2:
+        return mean, scale
+    return mean.mean(1), np.sqrt(mean.var(1) + (scale**2).mean(1))
+
+
+def _function(
+    task: Task, outputs: np.ndarray, path: Path, deviation: np.ndarray | None = None
+) -> None:
+    """A regression task: the support points, the truth and the prediction, twice its deviation."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 3.6), layout="constrained")
@@ -135,6 +149,9 @@ def _function(task: Task, outputs: np.ndarray, path: Path) -> None:
     order = np.argsort(x)
     axes.plot(x[order], np.asarray(task.query.y)[order, 0], color=INK, lw=1.5, label="truth")
     axes.plot(x[order], outputs[order, 0], color=GOOD, lw=1.8, label="after adaptation")
+    if deviation is not None:
+        low, high = (outputs + sign * 2 * deviation for sign in (-1, 1))
+        axes.fill_between(x[order], low[order, 0], high[order, 0], color=GOOD, alpha=0.2, lw=0)
     points = np.asarray(task.support.x)[:, 0], np.asarray(task.support.y)[:, 0]
     axes.plot(*points, "o", color=BAD, ms=6, label="support")
     axes.set(xlabel="x", ylabel="y", title="A test task")

@@ -6,12 +6,11 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jmeta import core, data
+from jmeta import core, data, learners
 from jmeta.core import Objective, Task
 from jmeta.core.evaluation import Report
-from jmeta.train.config import ALGORITHMS, Config
+from jmeta.train.config import ALGORITHMS, CLASSIFIERS, CONDITIONAL, Config
 
-CLASSIFIERS = ("protonet", "proto-maml")  # algorithms that need labels
 Sampler = Callable[[jax.Array, Any], Task]  # (key, pool) -> task
 
 
@@ -65,6 +64,11 @@ def problem(config: Config, root: str | None = None) -> Problem:
         raise ValueError(
             f"{config.dataset} is a regression {kind}, but {config.algorithm} classifies; "
             f"choose one of {', '.join(able)}."
+        )
+    if config.algorithm in CONDITIONAL and not regresses(config):
+        raise ValueError(
+            f"{config.algorithm} predicts numbers, but {config.dataset} has classes; choose one of "
+            f"{', '.join(data.FAMILIES)}, or a table."
         )
     if config.dataset in data.FAMILIES:
         return _family(config)
@@ -121,7 +125,7 @@ def _regression(
     config: Config, pools: tuple[Any, Any, Any], sample: Callable[..., Task], info: dict[str, Any]
 ) -> Problem:
     _, shots, queries = config.training()
-    return Problem(
+    found = Problem(
         *pools,
         sample_train=partial(sample, shots=shots, queries=queries),
         sample_eval=partial(sample, shots=config.shots, queries=config.queries),
@@ -130,6 +134,28 @@ def _regression(
         score=core.mean_squared_error,
         higher_is_better=False,
         info=info,
+    )
+    return _with_uncertainty(found) if config.algorithm in CONDITIONAL else found
+
+
+def _with_uncertainty(found: Problem) -> Problem:
+    """The same for predictions that say how sure they are: contexts of every size in training."""
+
+    def sample_train(key: jax.Array, pool: Any) -> Task:
+        task_key, context_key = jax.random.split(key)
+        return learners.random_context(context_key, found.sample_train(task_key, pool))
+
+    def sample_eval(key: jax.Array, pool: Any) -> Task:
+        task = found.sample_eval(key, pool)
+        latent_key = jax.random.fold_in(key, 1)
+        return learners.random_context(latent_key, task, smallest=len(task.support.y))
+
+    return found._replace(
+        sample_train=sample_train,
+        sample_eval=sample_eval,
+        report=core.gaussian_report,
+        metric="nll",
+        score=core.gaussian_nll,
     )
 
 

@@ -87,7 +87,7 @@ def initial_state(parts: Parts) -> TrainState:
     """The state before the first update, replicated over the mesh."""
     tx = build.outer_optimizer(parts.config)
 
-    learner = build.eval_learner(parts.config, parts.net.apply)
+    learner = build.eval_learner(parts.config, parts.net)
 
     def initial(key: jax.Array) -> TrainState:
         return core.train_state(learner.init(parts.net.init(key)), tx)
@@ -128,7 +128,7 @@ def dispatch(parts: Parts) -> Dispatch:
 
     def updates(state: TrainState, pool: Any, *, length: int) -> tuple:
         def body(state: TrainState, _: None) -> tuple[TrainState, tuple]:
-            loss = build.train_loss(config, parts.net.apply, state.step)
+            loss = build.train_loss(config, parts.net, state.step)
 
             def of_key(params: Params, key: Any) -> tuple[jax.Array, jax.Array]:
                 task = built.sample_train(key, pool)

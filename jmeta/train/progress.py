@@ -29,7 +29,7 @@ def both(*listeners: Progress) -> Progress:
 
 def _describe(event: Event) -> str:
     """`name value` for every number a person watches."""
-    names = ("loss", "accuracy", "mse", "validation")
+    names = ("loss", "accuracy", "mse", "nll", "validation")
     found = {name: event[name] for name in names if name in event}
     words = [f"{n} {'not finite' if v is None else f'{v:.4f}'}" for n, v in found.items()]
     if event.get("ci95") is not None:

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
-from jmeta import learners, nn
-from jmeta.core import Estimate, Learner, Params
+from jmeta import learners
+from jmeta.core import Estimate, Learner, Params, Task
 from jmeta.train import build, checkpoint, processes, programs, records
 from jmeta.train.programs import Parts
 from jmeta.train.progress import Progress, quiet
@@ -82,7 +81,7 @@ def test(parts: Parts, params: Params, *, progress: Progress = quiet) -> dict[st
     begun = time.perf_counter()
     progress({"event": "test", "what": "testing"})
     config = parts.config
-    learner = build.eval_learner(config, parts.net.apply)
+    learner = build.eval_learner(config, parts.net)
     record = {"metrics": _measure(parts, learner, params), "protocol": protocol(parts)}
     if record["protocol"]["transductive"]:
         progress({"event": "test", "what": "testing inductively"})
@@ -102,21 +101,15 @@ def _inductive(parts: Parts, learner: Learner, params: Params) -> tuple[Learner,
     """The same learner with predictions that do not depend on the other queries."""
     if parts.config.algorithm in build.GRADIENT_BASED:
         return learners.inductive(learner), params, "the support set and the one query"
-    fixed = _population(parts, params)
+    fixed = build.with_fixed_moments(parts.net, params, _tasks(parts))
     return learner, fixed, "population statistics of training images"
 
 
-def _population(parts: Parts, params: Params, tasks: int = 16) -> Params:
-    """Parameters with the batch statistics fixed to those of some training episodes' images."""
-    keys = jax.random.split(programs.keys(parts.config.seed).statistics, tasks)
-
-    def images(pool: Any) -> jax.Array:
-        drawn = jax.vmap(lambda key: parts.built.sample_train(key, pool))(keys)
-        x = jnp.concatenate([drawn.support.x, drawn.query.x], axis=1)
-        return x.reshape(-1, *x.shape[2:])
-
-    x = jax.jit(images)(parts.built.train)[:4096]
-    return nn.population_statistics(parts.net.module, params, x)
+def _tasks(parts: Parts, count: int = 16) -> Task:
+    """Some training tasks, leaves [T, ...]."""
+    keys = jax.random.split(programs.keys(parts.config.seed).statistics, count)
+    draw = jax.vmap(parts.built.sample_train, (0, None))
+    return jax.jit(draw)(keys, parts.built.train)
 
 
 def protocol(parts: Parts) -> dict[str, Any]:
@@ -135,8 +128,8 @@ def protocol(parts: Parts) -> dict[str, Any]:
         "episodes": config.episodes,
         "rotations": config.eval_rotations,
         "inner_steps": steps if gradient else None,
-        "normalisation": config.norm,
-        "transductive": config.norm == "batch",
+        "normalisation": config.norm if parts.net.fix or config.norm != "batch" else "none",
+        "transductive": parts.net.fix is not None,
         "models": 1,
         "seed": config.seed,
         "versions": versions(),
