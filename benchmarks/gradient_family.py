@@ -2,6 +2,7 @@
 
     python benchmarks/gradient_family.py omniglot [--tasks 80000] [--members maml anil ...]
     python benchmarks/gradient_family.py sinusoid [--tasks 750000] [--seeds 0 1 2]
+    python benchmarks/gradient_family.py speed [--rounds 7]
 
 Each member is its preset (`omniglot-NAME-5way-1shot`, `sinusoid-NAME`), cut to one budget of
 training tasks, the cosine schedule as long as that. Omniglot: the random 1200/423 split, MAML's
@@ -9,15 +10,19 @@ strided network with 64 filters, 5-way 1-shot, the best of ten checkpoints by va
 test episodes; updates of 8 tasks (Reptile of its own 4) with 3 queries a class: a budget this
 small is better spent on many small updates with a sharper gradient each, as validation said.
 Sinusoid: 40-40 MLP, trained on 10 points; tested on 5 and on 10 points after 1, 5 and 10 steps,
-600 tasks. Memory is what the compiled updates take. Members of a record that are not asked for
-stay, so that a long table can be made in parts; interrupted runs go on where they stopped.
+600 tasks. Members of a record that are not asked for stay, so that a long table can be made in
+parts; interrupted runs go on where they stopped. Speed: the Omniglot updates of all members, on
+all cores, timed in turns; memory is what the compiled updates take.
 """
 
 import argparse
 import dataclasses
+import statistics
+import time
 from typing import Any
 
 import common
+import jax
 
 from jmeta import train
 from jmeta.train import Config, programs
@@ -47,19 +52,15 @@ def within(config: Config, tasks: int, batch: int | None = None) -> Config:
     )
 
 
-def memory(config: Config) -> int | None:
-    """Bytes of the compiled updates; a run that was only read again does not say."""
-    parts = programs.parts(config)
-    lowered = programs.dispatch(parts).lower(
-        programs.initial_state(parts), pool=parts.built.train, length=config.log_every
-    )
-    return fits.needed(lowered.compile(), parts)
+def omniglot_config(member: str, tasks: int) -> Config:
+    """5-way 1-shot within a budget."""
+    preset = within(train.preset(f"omniglot-{member}-5way-1shot"), tasks, batch=8)
+    return dataclasses.replace(preset, train_queries=3, episodes=1000)
 
 
 def omniglot(member: str, tasks: int, seed: int, devices: int | None) -> list[dict[str, Any]]:
     """One row: 5-way 1-shot."""
-    preset = within(train.preset(f"omniglot-{member}-5way-1shot"), tasks, batch=8)
-    config = dataclasses.replace(preset, seed=seed, train_queries=3, episodes=1000, devices=devices)
+    config = dataclasses.replace(omniglot_config(member, tasks), seed=seed, devices=devices)
     out = common.RUNS / f"family-omniglot-{member}-{tasks}-seed{seed}"
     result = train.run(config, out, resume=True, progress=lines)
     print(
@@ -67,8 +68,33 @@ def omniglot(member: str, tasks: int, seed: int, devices: int | None) -> list[di
         f"{common.percent(result['inductive']['metrics']['accuracy'])} inductive",
         flush=True,
     )
-    result["throughput"]["memory_bytes"] = memory(config)
     return [{"member": member, "seed": seed, "config": dataclasses.asdict(config), **result}]
+
+
+def speed(rounds: int) -> None:
+    """Tasks per second of each member's Omniglot updates, the median of rounds in turn."""
+    seconds: dict[str, list[float]] = {}
+    runs, rows = {}, []
+    for member in MEMBERS:
+        config = dataclasses.replace(omniglot_config(member, 80_000), log_every=16)
+        parts = programs.parts(config)
+        state, pool = programs.initial_state(parts), parts.built.train
+        lowered = programs.dispatch(parts).lower(state, pool=pool, length=config.log_every)
+        compiled = lowered.compile()
+        runs[member] = (compiled, state, pool)
+        tasks, needed = config.log_every * config.tasks, fits.needed(compiled, parts)
+        rows.append({"member": member, "tasks": tasks, "memory_bytes": needed})
+        jax.block_until_ready(compiled(state, pool=pool))
+    for _ in range(rounds):
+        for member, (compiled, state, pool) in runs.items():
+            start = time.perf_counter()
+            jax.block_until_ready(compiled(state, pool=pool))
+            seconds.setdefault(member, []).append(time.perf_counter() - start)
+    for row in rows:
+        rate = row["tasks"] / statistics.median(seconds[row["member"]])
+        row["tasks_per_second"] = rate
+        print(f"{row['member']}: {rate:.0f} tasks/s")
+    common.write("family_speed", {"rounds": rounds, "rows": rows})
 
 
 def sinusoid(member: str, tasks: int, seed: int, devices: int | None) -> list[dict[str, Any]]:
@@ -103,13 +129,16 @@ def keep(name: str, tasks: int, rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("experiment", choices=("omniglot", "sinusoid"))
+    parser.add_argument("experiment", choices=("omniglot", "sinusoid", "speed"))
     parser.add_argument("--tasks", type=int, help="training tasks of every member")
     parser.add_argument("--seeds", type=int, nargs="+")
     parser.add_argument("--members", nargs="+", choices=MEMBERS)
     parser.add_argument("--devices", type=int, help="1 to train two members side by side")
+    parser.add_argument("--rounds", type=int, default=7, help="of speed")
     options = parser.parse_args()
     common.use_all_cores()
+    if options.experiment == "speed":
+        return speed(options.rounds)
     known = MEMBERS if options.experiment == "omniglot" else MEMBERS[:-1]  # it classifies
     make, tasks, seeds = {
         "omniglot": (omniglot, 80_000, [0]),

@@ -79,19 +79,20 @@ def family_omniglot() -> str:
     record = load("family_omniglot")
     if not record:
         return ""
+    timed = {row["member"]: row for row in (load("family_speed") or {"rows": []})["rows"]}
     lines = [
         f"| Omniglot (random), 5-way 1-shot, {record['tasks']:,} training tasks | transductive "
         "| inductive | tasks per second | memory, MB |",
         "|---|---|---|---|---|",
     ]
     for found in record["rows"]:
-        speed = found["throughput"]
+        speed = timed.get(found["member"], {})
         cells = [
             f"{found['member']}, seed {found['seed']}",
             common.percent(found["metrics"]["accuracy"]),
             common.percent(found["inductive"]["metrics"]["accuracy"]),
-            figure(speed["tasks_per_second"]),
-            f"{speed['memory_bytes'] / 1e6:.0f}" if speed["memory_bytes"] else "–",
+            figure(speed["tasks_per_second"]) if speed else "–",
+            f"{speed['memory_bytes'] / 1e6:.0f}" if speed else "–",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

@@ -11,6 +11,7 @@ GRADIENT_BASED = (
     *("maml", "fomaml", "reptile", "anil", "boil", "meta-sgd", "maml++", "cavia", "imaml"),
     "proto-maml",
 )
+BATCHED = ("maml", "fomaml", "reptile", "anil", "boil", "cavia")  # may descend minibatches
 METRIC = ("protonet", "matching", "matching-fce", "siamese", "relation")
 CLOSED_FORM = ("r2d2", "lrd2", "metaopt-net")
 MEMORY = ("snail", "mann", "meta-network")
@@ -73,6 +74,8 @@ class Config:
     """Steps of adaptation in training (gradient-based learners)."""
     eval_inner_steps: int | None = None
     """Steps of adaptation in validation and testing. None: as in training."""
+    train_batches: int = 1
+    """Parts of a training support set, each descended for inner_steps (reptile's minibatches)."""
     inner_rate: float = 0.4
     """Learning rate of the inner loop."""
     inner_optimizer: str = "sgd"
@@ -91,6 +94,8 @@ class Config:
     """How imaml inverts: cg (conjugate gradients), or neumann (a series with the inner rate)."""
     solve_steps: int = 5
     """Steps of that inversion, each a Hessian-vector product."""
+    damping: float = 0.0
+    """What cg adds to the curvature, where the loss of the support set is not convex."""
     scale: float = 10.0
     """How much matching multiplies a cosine by (an inverse temperature)."""
     remat: bool = False
@@ -133,7 +138,7 @@ class Config:
             value = getattr(self, field)
             if value is not None and value < 1:
                 raise ValueError(f"{field} must be at least 1, but got {value}.")
-        for field in ("rate", "inner_rate", "clip", "inner_beta1", "strength", "scale"):
+        for field in ("rate", "inner_rate", "clip", "inner_beta1", "strength", "damping", "scale"):
             value = getattr(self, field)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{field} must be finite and not negative, but got {value}.")
@@ -145,6 +150,8 @@ class Config:
             raise ValueError(
                 "inner_steps, eval_inner_steps and first_order_until must not be negative."
             )
+        if self.train_batches > 1 and self.algorithm not in BATCHED:
+            raise ValueError(f"train_batches is for {', '.join(BATCHED)}, not {self.algorithm}.")
         if self.inner_beta1 >= 1:
             raise ValueError(f"inner_beta1 must be below 1, but got {self.inner_beta1}.")
         for field in ("rotations", "eval_rotations"):
@@ -162,9 +169,16 @@ class Config:
 
 GROUPS: dict[str, tuple[str, ...]] = {  # the boxes of `jmeta train --help`
     "learner": (
-        *("algorithm", "inner_steps", "eval_inner_steps", "inner_rate", "inner_optimizer"),
-        *("inner_beta1", "first_order_until", "multi_step_until", "context", "strength"),
-        *("linear_solve", "solve_steps", "scale", "remat"),
+        *("algorithm", "inner_steps", "eval_inner_steps", "train_batches", "inner_rate"),
+        *(
+            "inner_optimizer",
+            "inner_beta1",
+            "first_order_until",
+            "multi_step_until",
+            "context",
+            "strength",
+        ),
+        *("linear_solve", "solve_steps", "damping", "scale", "remat"),
     ),
     "data": ("dataset", "split", "size"),
     "episode": (
@@ -188,7 +202,15 @@ _CHOICES = {
 _POSITIVE = (
     *("ways", "shots", "queries", "train_ways", "train_shots", "train_queries", "filters", "size"),
     *("steps", "tasks", "halve_every", "validate_every", "validation_episodes", "episodes"),
-    *("log_every", "devices", "chunk", "multi_step_until", "context", "solve_steps"),
+    *(
+        "log_every",
+        "devices",
+        "chunk",
+        "multi_step_until",
+        "context",
+        "solve_steps",
+        "train_batches",
+    ),
 )
 
 

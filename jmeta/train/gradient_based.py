@@ -33,6 +33,7 @@ def learner(
     *,
     ways: int,
     inner_steps: int,
+    batches: int = 1,
     path: bool = False,
     second_order: bool = True,
 ) -> Learner:
@@ -42,7 +43,8 @@ def learner(
         config: the algorithm and its inner loop are read.
         apply: the network.
         ways: classes of an episode.
-        inner_steps: steps of adaptation.
+        inner_steps: steps of adaptation, on each batch.
+        batches: parts of the support set, one after the other (see `maml`).
         path: keep every step (see `maml`).
         second_order: False stops the inner gradients, whatever the algorithm.
     """
@@ -57,7 +59,7 @@ def learner(
     if config.algorithm == "proto-maml":
         return learners.proto_maml(apply, descends, solver, ways=ways, path=path)
     adapts = _ADAPTS.get(config.algorithm, core.everything)
-    return learners.maml(apply, descends, solver, adapts=adapts, path=path)
+    return learners.maml(apply, descends, solver, adapts=adapts, batches=batches, path=path)
 
 
 def _maml_plus_plus(
@@ -96,7 +98,7 @@ def _solver(
 ) -> Solver:
     if config.algorithm == "imaml" and not path:
         solve = (
-            core.conjugate_gradient(config.solve_steps)
+            core.conjugate_gradient(config.solve_steps, damping=config.damping)
             if config.linear_solve == "cg"
             else core.neumann(config.solve_steps, rate=config.inner_rate)
         )
@@ -129,6 +131,7 @@ def _of_order(config: Config, apply: Apply, step: int | jax.Array, *, second_ord
         *(config, apply),
         ways=config.training()[0],
         inner_steps=config.inner_steps,
+        batches=config.train_batches,
         path=several,
         second_order=second_order,
     )

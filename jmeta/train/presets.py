@@ -96,11 +96,17 @@ _OMNIGLOT_FAMILY = {
     "boil": replace(_MAML_OMNIGLOT, algorithm="boil"),
     "meta-sgd": replace(_MAML_OMNIGLOT, algorithm="meta-sgd"),
     "maml++": replace(
-        _MAML_OMNIGLOT, algorithm="maml++", inner_steps=3, inner_rate=0.2, eval_inner_steps=3
+        _MAML_OMNIGLOT, algorithm="maml++", inner_steps=2, inner_rate=0.2, first_order_until=6000
     ),
     "cavia": replace(_MAML_OMNIGLOT, algorithm="cavia", context=100, inner_rate=1.0),
     "imaml": replace(
-        _MAML_OMNIGLOT, algorithm="imaml", inner_steps=8, inner_rate=0.1, eval_inner_steps=16
+        _MAML_OMNIGLOT,
+        algorithm="imaml",
+        strength=10.0,  # convex around the minimum, which three steps then reach
+        inner_rate=0.08,
+        inner_steps=3,
+        eval_inner_steps=3,
+        solve_steps=3,
     ),
     "proto-maml": replace(_MAML_OMNIGLOT, algorithm="proto-maml", inner_rate=0.1),
 }
