@@ -219,3 +219,33 @@ def test_any_hyperparameter_can_be_learned() -> None:
     found = _gradient(learner, learner.init(params), one)
     _same(found.params, _gradient(_maml(optax.sgd(0.3, momentum=0.9)), params, one), 1e-7)
     assert all(leaf != 0 for leaf in jax.tree.leaves(found.hyper))
+
+
+def test_minibatches_are_descended_one_after_the_other() -> None:
+    params, one = _setting()
+    learner = _maml(SGD, steps=2, batches=2)
+    found = learner.adapt(params, one.support)
+    by_hand = params
+    for part in (0, 1):  # of every class one example
+        batch = jax.tree.map(lambda leaf, part=part: leaf[part::2], one.support)
+        by_hand = _maml(SGD, steps=2).adapt(by_hand, batch)
+    _same(found, by_hand)
+    _same(_maml(SGD, batches=1).adapt(params, one.support), _maml(SGD).adapt(params, one.support))
+
+
+def test_support_that_cannot_be_divided_is_refused() -> None:
+    params, one = _setting()
+    with pytest.raises(ValueError, match="6 support examples cannot be divided into 4"):
+        _maml(SGD, batches=4).adapt(params, one.support)
+    with pytest.raises(ValueError, match="a path is of one batch"):
+        _maml(SGD, batches=2, path=True)
+
+
+def test_damping_adds_to_the_diagonal() -> None:
+    root = jax.random.normal(KEY, (6, 6))
+    matrix, b = root @ root.T, jnp.arange(6.0)
+    solve = jmeta.conjugate_gradient(12, tolerance=1e-14, damping=3.0)
+    wanted = jnp.linalg.solve(matrix + 3 * jnp.eye(6), b)
+    np.testing.assert_allclose(solve(lambda v: matrix @ v, b), wanted, rtol=1e-9)
+    with pytest.raises(ValueError, match="damping >= 0"):
+        jmeta.conjugate_gradient(3, damping=-1.0)

@@ -1,6 +1,7 @@
 """Named experiments; `jmeta train --preset NAME`."""
 
 from dataclasses import replace
+from typing import Any
 
 from jmeta.train.config import Config, one_of
 
@@ -29,10 +30,10 @@ _MAML_OMNIGLOT = Config(
 )
 
 
-def _protonet_omniglot(shots: int, steps: int) -> Config:
+def _omniglot(algorithm: str, shots: int, steps: int, **options: Any) -> Config:
     """60-way episodes with 5 queries a class (Snell et al. 2017)."""
-    return Config(
-        algorithm="protonet",
+    shared = Config(
+        algorithm=algorithm,
         dataset="omniglot",
         split="vinyals",
         ways=5,
@@ -49,7 +50,29 @@ def _protonet_omniglot(shots: int, steps: int) -> Config:
         validate_every=250,
         validation_episodes=200,
     )
+    return replace(shared, **options)
 
+
+# One output a class, so the ways of testing; SNAIL draws many small tasks an update.
+_FIVE_WAYS = {"train_ways": 5, "train_queries": 3, "tasks": 8, "validate_every": 1000}
+
+_GP = Config(
+    algorithm="anp",
+    dataset="gp",
+    shots=10,
+    queries=50,
+    train_shots=50,
+    train_queries=50,
+    network="mlp",
+    hidden=(128, 128, 128),
+    norm="none",
+    steps=20_000,
+    tasks=16,
+    rate=5e-4,
+    validate_every=2000,
+    validation_episodes=500,
+    log_every=500,
+)
 
 _MAML_SINUSOID = Config(
     algorithm="maml",
@@ -79,16 +102,12 @@ _OMNIGLOT_FAMILY = {
         _MAML_OMNIGLOT,
         algorithm="reptile",
         train_shots=10,
-        inner_optimizer="adam",
-        inner_beta1=0.0,
-        inner_rate=1e-3,
-        inner_steps=5,
-        eval_inner_steps=50,
+        train_batches=5,  # minibatches of ten images, as in the paper
+        inner_rate=0.2,
+        inner_steps=1,
+        eval_inner_steps=10,
         tasks=4,
         steps=240_000,
-        optimizer="sgd",
-        rate=1.0,
-        schedule="linear",
         validate_every=8000,
         log_every=800,
     ),
@@ -131,8 +150,30 @@ _SINUSOID_FAMILY = {
 
 PRESETS: dict[str, Config] = {
     "glyphs": Config(),
-    "omniglot-protonet-1shot": _protonet_omniglot(1, 4000),
-    "omniglot-protonet-5shot": _protonet_omniglot(5, 2500),
+    **{
+        f"omniglot-{name}-{shots}shot": _omniglot(name, shots, 4000 if shots == 1 else 2500)
+        for name in ("protonet", "matching", "matching-fce", "siamese")
+        for shots in (1, 5)
+    },
+    **{
+        f"omniglot-{name}-{shots}shot": _omniglot(
+            name, shots, 20_000, train_ways=20, validate_every=1000
+        )
+        for name in ("relation", "r2d2", "metaopt-net")
+        for shots in (1, 5)
+    },
+    **{
+        f"omniglot-{name}-5way-{shots}shot": _omniglot(name, shots, 20_000, **_FIVE_WAYS)
+        for name in ("snail", "meta-network")
+        for shots in (1, 5)
+    },
+    **{
+        f"omniglot-mann-5way-{shots}shot": _omniglot(
+            "mann", shots, 20_000, **_FIVE_WAYS, network="none", size=20
+        )
+        for shots in (1, 5)
+    },
+    **{f"gp-{name}": replace(_GP, algorithm=name) for name in ("cnp", "np", "anp")},
     "omniglot-maml-5way-1shot": _MAML_OMNIGLOT,
     **{f"omniglot-{name}-5way-1shot": each for name, each in _OMNIGLOT_FAMILY.items()},
     "sinusoid-maml": _MAML_SINUSOID,
