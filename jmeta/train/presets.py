@@ -103,7 +103,6 @@ _OMNIGLOT_FAMILY = {
         algorithm="reptile",
         train_shots=10,
         train_batches=5,  # minibatches of ten images, as in the paper
-        inner_rate=0.2,
         inner_steps=1,
         eval_inner_steps=10,
         tasks=4,
@@ -121,8 +120,9 @@ _OMNIGLOT_FAMILY = {
     "imaml": replace(
         _MAML_OMNIGLOT,
         algorithm="imaml",
-        strength=10.0,  # convex around the minimum, which three steps then reach
-        inner_rate=0.08,
+        strength=2.0,
+        damping=3.0,  # without it the curvature of some tasks is negative, and learning slow
+        inner_rate=0.2,
         inner_steps=3,
         eval_inner_steps=3,
         solve_steps=3,
