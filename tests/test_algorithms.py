@@ -29,7 +29,7 @@ TINY = {
 def test_every_preset_of_the_family_trains_200_steps(name: str) -> None:
     config = replace(PRESETS[name], **TINY)
     if config.dataset == "omniglot":  # its network and episodes, on characters that are built in
-        config = replace(config, dataset="glyphs", split=None, filters=4, queries=1)
+        config = replace(config, dataset="glyphs", split=None, filters=4, queries=1, size=14)
     parts = programs.parts(config)
     advance = programs.dispatch(parts)
     state, (losses, scores) = advance(
@@ -43,7 +43,10 @@ def _sinusoid(algorithm: str, **options) -> Config:
     return replace(PRESETS["sinusoid-maml"], **changed)
 
 
-@pytest.mark.parametrize("algorithm", ["maml", "maml++", "imaml"])
+@pytest.mark.parametrize(
+    "algorithm",
+    ["maml", *(pytest.param(name, marks=pytest.mark.slow) for name in ("maml++", "imaml"))],
+)
 def test_an_adaptation_curve_goes_beyond_the_trained_steps(algorithm: str, tmp_path) -> None:
     config = _sinusoid(algorithm, episodes=8)
     config = replace(config, steps=20, log_every=10, validate_every=20)

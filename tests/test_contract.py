@@ -16,6 +16,7 @@ KEY = jax.random.key(0)
 
 
 cases = over_cases()
+FEW = ("maml", "imaml", "cavia", "protonet", "relation", "snail")  # each costs seconds
 
 
 def _tasks(count: int = 4) -> jmeta.Task:
@@ -53,7 +54,7 @@ def test_vmap_equals_a_loop(case: Case) -> None:
     np.testing.assert_allclose(together, jnp.stack(alone), rtol=2e-5, atol=2e-5)
 
 
-@cases
+@over_cases(slow=lambda case: case.name not in FEW)
 def test_second_step_does_not_retrace(case: Case) -> None:
     tx = optax.adam(1e-2)
     loss = case.loss(case.learner(), jmeta.cross_entropy)
@@ -99,8 +100,8 @@ def test_label_permutation_permutes_the_logits(case: Case) -> None:
 
 @cases
 def test_adapt_returns_a_pytree_of_arrays(case: Case) -> None:
-    adapted = case.learner().adapt(_params(case), task(KEY).support)
-    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(adapted))
+    adapted = jax.eval_shape(case.learner().adapt, _params(case), task(KEY).support)
+    assert all(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(adapted))
 
 
 @cases

@@ -265,7 +265,7 @@ def test_full_context_refuses_another_width():
 # Relation and Siamese networks
 
 
-@pytest.mark.parametrize("combine", ["sum", "mean"])
+@pytest.mark.parametrize("combine", ["sum", pytest.param("mean", marks=pytest.mark.slow)])
 def test_relation_equals_a_loop_and_ignores_padding(combine):
     x, y, q = (jnp.array(a) for a in _episode(9))
     model = nn.RelationMLP((8, 4))

@@ -80,7 +80,7 @@ def test_memory_grows_with_the_chunk_and_with_devices():
     assert size_of(dataclasses.replace(SINUSOID, chunk=1, devices=2)) > 1.5 * sizes[0]
 
 
-@pytest.mark.parametrize("fitting", [1, 4])
+@pytest.mark.parametrize("fitting", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_a_run_that_cannot_fit_names_the_chunk_that_would(config, fitting, tmp_path, monkeypatch):
     room = size_of(dataclasses.replace(config, chunk=fitting))
     monkeypatch.setattr(memory, "available", lambda parts: room)

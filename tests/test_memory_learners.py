@@ -300,6 +300,7 @@ LEARNING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LEARNING)
 def test_it_learns_to_tell_new_classes_apart(name: str) -> None:
     make, steps, rate = LEARNING[name]

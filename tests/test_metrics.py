@@ -103,6 +103,7 @@ def _sample(key: jax.Array) -> jmeta.Task:
     return jmeta.Task(jmeta.Batch(x[:3], y[:3]), jmeta.Batch(x[3:], y[3:]))
 
 
+@pytest.mark.slow
 def test_evaluation_is_determined_by_its_key_and_shared_by_learners() -> None:
     learner = jmeta.metric(lambda w, x: x * w, jmeta.prototypical(3))
     arguments = (learner, jnp.ones(()), _sample, jax.random.key(0))

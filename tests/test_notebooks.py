@@ -48,8 +48,8 @@ def test_committed_without_outputs(path):
 
 
 def in_turn(path: Path) -> object:
-    """The first and the newest by default; the others are slow."""
-    marks = [] if path in (NOTEBOOKS[0], NOTEBOOKS[-1]) else [pytest.mark.slow]
+    """The first by default; the others are slow."""
+    marks = [] if path == NOTEBOOKS[0] else [pytest.mark.slow]
     return pytest.param(path, marks=marks, id=identify(path))
 
 

@@ -42,7 +42,7 @@ def test_chunks_give_the_gradient_of_the_whole(case: Case) -> None:
     _close(jax.jit(jmeta.meta_gradient(loss, chunk=2))(_params(case), _tasks(4)), _whole(case))
 
 
-@cases
+@over_cases(slow=lambda case: case.name not in FEW)
 def test_two_devices_give_the_gradient_of_one(case: Case) -> None:
     loss = case.loss(case.learner(), jmeta.cross_entropy)
     gradient = jmeta.meta_gradient(loss, chunk=1)

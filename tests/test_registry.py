@@ -174,6 +174,7 @@ def test_glyphs_have_one_split(monkeypatch):
         load("glyphs", split="vinyals")
 
 
+@pytest.mark.slow
 def test_omniglot_is_prepared_from_a_folder_of_zips(omniglot, root, tmp_path):
     facts = prepare("omniglot", source=omniglot)
     assert {part: counts["classes"] for part, counts in facts["parts"].items()} == {

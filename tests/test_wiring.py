@@ -36,7 +36,15 @@ def _curves(algorithm: str, **options) -> Config:
     return _config(algorithm, **given)
 
 
-@pytest.mark.parametrize("algorithm", CLASSIFIERS)
+def few(algorithms: tuple[str, ...], *quick: str) -> list:
+    """All of them; those that are not named are slow."""
+    marks = {True: [], False: [pytest.mark.slow]}
+    return [pytest.param(name, marks=marks[name in quick]) for name in algorithms]
+
+
+@pytest.mark.parametrize(
+    "algorithm", few(CLASSIFIERS, "siamese", "relation", "metaopt-net", "meta-network")
+)
 def test_every_classifier_trains_and_is_tested(algorithm: str) -> None:
     parts = programs.parts(_config(algorithm))
     state = programs.initial_state(parts)
@@ -50,7 +58,7 @@ def test_every_classifier_trains_and_is_tested(algorithm: str) -> None:
         assert np.isfinite(figure["metrics"]["nll"]["mean"])
 
 
-@pytest.mark.parametrize("algorithm", CONDITIONAL)
+@pytest.mark.parametrize("algorithm", few(CONDITIONAL, "anp"))
 def test_every_neural_process_trains_and_draws_its_bands(algorithm: str, tmp_path: Path) -> None:
     result = run(_curves(algorithm), tmp_path / "run")
     assert np.isfinite([result["metrics"][name]["mean"] for name in ("nll", "mse")]).all()
@@ -58,7 +66,7 @@ def test_every_neural_process_trains_and_draws_its_bands(algorithm: str, tmp_pat
     assert (tmp_path / "run" / "episode.png").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("algorithm", [*METRIC, *CLOSED_FORM, *MEMORY])
+@pytest.mark.parametrize("algorithm", CLASSIFIERS)
 def test_every_classifier_builds_with_a_convolution(algorithm: str) -> None:
     config = _config(algorithm, network="conv4", filters=4, shots=2)
     built = build.problem(config)
@@ -70,7 +78,10 @@ def test_every_classifier_builds_with_a_convolution(algorithm: str) -> None:
     assert (loss.shape, outputs.shape) == ((), (6, 3))
 
 
-@pytest.mark.parametrize("algorithm", ["relation", "siamese", "matching-fce", "r2d2", "snail"])
+FIXED = ("relation", "siamese", "matching-fce", "r2d2", "snail")
+
+
+@pytest.mark.parametrize("algorithm", few(FIXED, "relation", "snail"))
 def test_fixed_moments_make_predictions_independent_of_other_queries(algorithm: str) -> None:
     config = _config(algorithm, hidden=(8, 8))  # normalised between them
     parts = programs.parts(config)
