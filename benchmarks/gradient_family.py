@@ -1,7 +1,7 @@
 """Every member of the gradient-based family on the same tasks: accuracy, speed, memory.
 
     python benchmarks/gradient_family.py omniglot [--tasks 80000] [--members maml anil ...]
-    python benchmarks/gradient_family.py sinusoid [--tasks 750000] [--seeds 0 1 2]
+    python benchmarks/gradient_family.py sinusoid [--tasks 1750000] [--seeds 0 1 2]
     python benchmarks/gradient_family.py speed [--rounds 7]
 
 Each member is its preset (`omniglot-NAME-5way-1shot`, `sinusoid-NAME`), cut to one budget of
@@ -143,7 +143,7 @@ def main() -> None:
     known = MEMBERS if options.experiment == "omniglot" else MEMBERS[:-1]  # it classifies
     make, tasks, seeds = {
         "omniglot": (omniglot, 80_000, [0]),
-        "sinusoid": (sinusoid, 750_000, [0, 1, 2]),
+        "sinusoid": (sinusoid, 1_750_000, [0, 1, 2]),
     }[options.experiment]
     tasks = options.tasks or tasks
     for seed in options.seeds or seeds:
