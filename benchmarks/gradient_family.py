@@ -6,13 +6,13 @@
 
 Each member is its preset (`omniglot-NAME-5way-1shot`, `sinusoid-NAME`), cut to one budget of
 training tasks, the cosine schedule as long as that. Omniglot: the random 1200/423 split, MAML's
-strided network with 64 filters, 5-way 1-shot, the best of ten checkpoints by validation, 1,000
-test episodes. Updates of 8 tasks (Reptile of its own 4) with 3 queries a class and three times the
-rate of the presets: a budget this small is better spent so, as validation of MAML said.
-Sinusoid: 40-40 MLP, trained on 10 points; tested on 5 and on 10 points after 1, 5 and 10 steps,
-600 tasks. Members of a record that are not asked for stay, so that a long table can be made in
-parts; interrupted runs go on where they stopped. Speed: the Omniglot updates of all members, on
-all cores, timed in turns; memory is what the compiled updates take.
+strided network with 64 filters, 5-way 1-shot, the best of ten checkpoints by validation, 1,000 test
+episodes. Updates of 8 tasks (Reptile of its own 4, of ten examples a class as in its paper) with 3
+queries a class and three times the rate of the presets: a budget this small is better spent so, as
+validation of MAML said. Sinusoid: 40-40 MLP, trained on 10 points; tested on 5 and on 10 points
+after 1, 5 and 10 steps, 600 tasks. Members of a record that are not asked for stay, so that a long
+table can be made in parts; interrupted runs go on where they stopped. Speed: the Omniglot updates
+of all members, on all cores, timed in turns; memory is what the compiled updates take.
 """
 
 import argparse

@@ -29,7 +29,7 @@ TINY = {
 def test_every_preset_of_the_family_trains_200_steps(name: str) -> None:
     config = replace(PRESETS[name], **TINY)
     if config.dataset == "omniglot":  # its network and episodes, on characters that are built in
-        config = replace(config, dataset="glyphs", split=None, filters=4, queries=1, size=14)
+        config = replace(config, dataset="glyphs", split=None, filters=4, queries=1, size=16)
     parts = programs.parts(config)
     advance = programs.dispatch(parts)
     state, (losses, scores) = advance(
