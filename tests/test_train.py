@@ -1,6 +1,7 @@
 """Whole runs: what they write, that they repeat, resume and stop well, and that they learn."""
 
 import dataclasses
+import functools
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 from realdata import require
 
+from jmeta import data
 from jmeta.train import (
     PRESETS,
     Config,
@@ -393,6 +395,7 @@ def test_a_learner_with_an_output_a_class_refuses_other_ways(images, tmp_path):
         run(wide, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_glyphs_train_in_the_default_shape(tmp_path, no_pictures):
     config = Config(
         *("protonet", "glyphs"),
@@ -410,18 +413,23 @@ def test_glyphs_train_in_the_default_shape(tmp_path, no_pictures):
     assert result["protocol"]["dataset"] == "glyphs" and result["protocol"]["split_hash"]
 
 
+_load_once = functools.cache(data.load)
+
+
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_builds(name):
+def test_every_preset_builds(name, monkeypatch):
     config = PRESETS[name]
     if config.dataset == "omniglot":
         require("omniglot")
+    monkeypatch.setattr(data, "load", _load_once)
     built = build.problem(config)
     net = build.model(config, built)
     learner = build.eval_learner(config, net)
     params = jax.eval_shape(lambda key: learner.init(net.init(key)), jax.random.key(0))
     task = jax.eval_shape(built.sample_train, jax.random.key(0), built.train)
     loss, outputs = jax.eval_shape(build.train_loss(config, net), params, task)
-    assert loss.shape == () and outputs.shape[0] == task.query.y.shape[0]
+    assert loss.shape == ()
+    assert all(leaf.shape[0] == task.query.y.shape[0] for leaf in jax.tree.leaves(outputs))
     jax.eval_shape(build.outer_optimizer(config).init, params)
     assert from_json(json.loads(json.dumps(to_json(config)))) == config
 
