@@ -9,7 +9,7 @@ import pytest
 
 from jmeta import nn
 from jmeta.train import Config, build, programs, report, run
-from jmeta.train.config import CLOSED_FORM, CONDITIONAL, GRADIENT_BASED, MEMORY, METRIC
+from jmeta.train.config import ALGORITHMS, CLOSED_FORM, CONDITIONAL, GRADIENT_BASED, MEMORY, METRIC
 
 CLASSIFIERS = (*METRIC, *CLOSED_FORM, *MEMORY)
 TINY = {
@@ -94,8 +94,8 @@ def test_fixed_moments_make_predictions_independent_of_other_queries(algorithm: 
     @jax.jit
     def apart(params):
         adapted = learner.adapt(params, task.support)
-        few, all_of_them = (learner.predict(adapted, x) for x in (task.query.x[:2], task.query.x))
-        return abs(few - all_of_them[:2]).max()
+        two, every = (learner.predict(adapted, x) for x in (task.query.x[:2], task.query.x))
+        return abs(two - every[:2]).max()
 
     assert apart(params) > 1e-3 > 1e-5 > apart(fixed)
 
@@ -123,8 +123,6 @@ def test_pixels_alone_are_read_by_a_memory() -> None:
 
 
 def test_every_algorithm_belongs_to_one_family() -> None:
-    from jmeta.train.config import ALGORITHMS
-
     families = (*GRADIENT_BASED, *CLASSIFIERS, *CONDITIONAL)
     assert sorted(families) == sorted(ALGORITHMS) and len(set(families)) == len(families)
 

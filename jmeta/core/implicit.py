@@ -116,7 +116,7 @@ def conjugate_gradient(steps: int, *, tolerance: float = 1e-6, damping: float = 
         tolerance: nothing changes any more where |(A + δI) x − b| ≤ tolerance |b|.
         damping: δ ≥ 0. A loss of a neural network curves downwards in places, so that A alone may
             not be positive definite; with δ the derivative is that of a stiffer pull to the
-            start, and not exact. The published code of iMAML damps by 10.
+            start, and not exact.
 
     Raises:
         ValueError: `steps` is less than 1, or `damping` is negative.

@@ -38,7 +38,7 @@ class Conv4(nn.Module):
 
     Raises:
         ValueError: inputs that are not floating-point images [N, H, W, C], images smaller than
-            16x16 for "maxpool", or an unknown form.
+            16x16 for "maxpool", an unknown form, or maps of another form or with outputs.
 
     Matching Networks for One Shot Learning (Vinyals et al., 2016, arXiv:1606.04080);
     Prototypical Networks for Few-shot Learning (Snell, Swersky, Zemel, 2017, arXiv:1703.05175);
