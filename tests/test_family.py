@@ -241,11 +241,19 @@ def test_support_that_cannot_be_divided_is_refused() -> None:
         _maml(SGD, batches=2, path=True)
 
 
-def test_damping_adds_to_the_diagonal() -> None:
-    root = jax.random.normal(KEY, (6, 6))
-    matrix, b = root @ root.T, jnp.arange(6.0)
-    solve = jmeta.conjugate_gradient(12, tolerance=1e-14, damping=3.0)
-    wanted = jnp.linalg.solve(matrix + 3 * jnp.eye(6), b)
-    np.testing.assert_allclose(solve(lambda v: matrix @ v, b), wanted, rtol=1e-9)
-    with pytest.raises(ValueError, match="damping >= 0"):
-        jmeta.conjugate_gradient(3, damping=-1.0)
+def test_conjugate_gradients_are_bounded_where_the_matrix_curves_downwards() -> None:
+    diagonal, b = jnp.array([3.0, 2.0, -1.0]), jnp.array([1.0, 2.0, 5.0])
+
+    def solve(least: float, b: jax.Array) -> jax.Array:
+        found = jmeta.conjugate_gradient(12, tolerance=1e-14, least_curvature=least)
+        return found(lambda v: diagonal * v, b)
+
+    np.testing.assert_allclose(solve(0.5, b), b / 0.5)  # bᵀAb < 0: at once, with curvature 0.5
+    np.testing.assert_array_equal(solve(0.0, b), 0.0)
+    convex = b * jnp.array([1.0, 1.0, 0.0])  # never meets the third: exact
+    np.testing.assert_allclose(solve(0.5, convex), convex / diagonal, rtol=1e-9)
+    later = jnp.array([5.0, 2.0, 0.1])  # the third direction is met after a convex one
+    bound = 1e3 * jnp.abs(later).max()
+    assert jnp.isfinite(solve(0.5, later)).all() and (jnp.abs(solve(0.5, later)) < bound).all()
+    with pytest.raises(ValueError, match="least_curvature >= 0"):
+        solve(-1.0, b)

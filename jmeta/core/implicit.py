@@ -108,37 +108,49 @@ def _solved_backward(solve: Callable, point: PyTree, cotangent: PyTree) -> tuple
 _solved.defvjp(_solved_forward, _solved_backward)
 
 
-def conjugate_gradient(steps: int, *, tolerance: float = 1e-6, damping: float = 0.0) -> LinearSolve:
-    """Solve (A + δI) x = b for a positive definite A + δI by at most `steps` steps.
+def conjugate_gradient(
+    steps: int, *, tolerance: float = 1e-6, least_curvature: float = 0.0
+) -> LinearSolve:
+    """Solve Ax = b for a positive definite A by at most `steps` steps of conjugate gradients.
+
+    The loss of a neural network curves downwards in places, so that the A of `implicit` may not
+    be positive definite. Along a direction p of pᵀAp ≤ c|p|² the solve takes the step of
+    curvature c and stops there; a truncated Newton method meets such directions alike.
 
     Args:
-        steps: the most products with A, of conjugate gradients.
-        tolerance: nothing changes any more where |(A + δI) x − b| ≤ tolerance |b|.
-        damping: δ ≥ 0. A loss of a neural network curves downwards in places, so that A alone may
-            not be positive definite; with δ the derivative is that of a stiffer pull to the
-            start, and not exact.
+        steps: the most products with A.
+        tolerance: nothing changes any more where |Ax − b| ≤ tolerance |b|.
+        least_curvature: c ≥ 0. With 0 such a direction is not entered; with λ/2 one is, bounded,
+            where the loss curves downwards by more than half of the pull to the start.
 
     Raises:
-        ValueError: `steps` is less than 1, or `damping` is negative.
+        ValueError: `steps` is less than 1, or `least_curvature` is negative.
+
+    The Conjugate Gradient Method and Trust Regions in Large Scale Optimization (Steihaug, 1983).
 
     >>> solve = conjugate_gradient(5)
     >>> solve(lambda x: 2 * x, jnp.array([4.0])).tolist()
     [2.0]
     """
     check_steps("conjugate_gradient", steps, least=1)
-    if damping < 0:
-        raise ValueError(f"conjugate_gradient expects damping >= 0, but got {damping}.")
+    if least_curvature < 0:
+        raise ValueError(
+            f"conjugate_gradient expects least_curvature >= 0, but got {least_curvature}."
+        )
 
     def solve(matvec: Matvec, b: PyTree) -> PyTree:
         first = _inner(b, b)
 
         def descend(carry: tuple, _: None) -> tuple[tuple, None]:
             x, residual, direction, square = carry
-            product = _add(matvec(direction), jnp.asarray(damping), direction)
+            product = matvec(direction)
             going = square > tolerance**2 * first
-            step = _ratio(square, _inner(direction, product), going)
+            curvature = _inner(direction, product)
+            floor = least_curvature * _inner(direction, direction)
+            bounded = jnp.maximum(curvature, floor)
+            step = _ratio(square, bounded, going & (bounded > 0))
             x, residual = _add(x, step, direction), _add(residual, -step, product)
-            now = _inner(residual, residual)
+            now = jnp.where(curvature > floor, _inner(residual, residual), 0)  # 0: solved
             direction = _add(residual, _ratio(now, square, going), direction)
             return (x, residual, direction, now), None
 

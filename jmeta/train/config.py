@@ -94,8 +94,6 @@ class Config:
     """How imaml inverts: cg (conjugate gradients), or neumann (a series with the inner rate)."""
     solve_steps: int = 5
     """Steps of that inversion, each a Hessian-vector product."""
-    damping: float = 0.0
-    """What cg adds to the curvature, where the loss of the support set is not convex."""
     scale: float = 10.0
     """How much matching multiplies a cosine by (an inverse temperature)."""
     remat: bool = False
@@ -138,7 +136,7 @@ class Config:
             value = getattr(self, field)
             if value is not None and value < 1:
                 raise ValueError(f"{field} must be at least 1, but got {value}.")
-        for field in ("rate", "inner_rate", "clip", "inner_beta1", "strength", "damping", "scale"):
+        for field in ("rate", "inner_rate", "clip", "inner_beta1", "strength", "scale"):
             value = getattr(self, field)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{field} must be finite and not negative, but got {value}.")
@@ -178,7 +176,7 @@ GROUPS: dict[str, tuple[str, ...]] = {  # the boxes of `jmeta train --help`
             "context",
             "strength",
         ),
-        *("linear_solve", "solve_steps", "damping", "scale", "remat"),
+        *("linear_solve", "solve_steps", "scale", "remat"),
     ),
     "data": ("dataset", "split", "size"),
     "episode": (

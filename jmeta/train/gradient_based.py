@@ -98,7 +98,7 @@ def _solver(
 ) -> Solver:
     if config.algorithm == "imaml" and not path:
         solve = (
-            core.conjugate_gradient(config.solve_steps, damping=config.damping)
+            core.conjugate_gradient(config.solve_steps, least_curvature=config.strength / 2)
             if config.linear_solve == "cg"
             else core.neumann(config.solve_steps, rate=config.inner_rate)
         )

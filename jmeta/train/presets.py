@@ -121,7 +121,6 @@ _OMNIGLOT_FAMILY = {
         _MAML_OMNIGLOT,
         algorithm="imaml",
         strength=2.0,
-        damping=3.0,  # with less and with more it learned more slowly
         inner_rate=0.2,
         inner_steps=3,
         eval_inner_steps=3,
