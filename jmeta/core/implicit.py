@@ -10,7 +10,6 @@ from jax import lax
 
 from jmeta.core.hoist import close_over
 from jmeta.core.inner import check_steps, descent
-from jmeta.core.transforms import pull_to_start
 from jmeta.core.tree import squared_distance
 from jmeta.core.types import Params, PyTree, Scalar, Solver
 
@@ -65,9 +64,8 @@ def implicit(
 
         given = (start, jnp.asarray(strength), closed)
         fixed = lax.stop_gradient(given)
-        chain = optax.chain(pull_to_start(fixed[1]), tx)
-        descend = descent(chain, lambda params: pure(params, fixed[2]), start, remat=False)
-        carry = (fixed[0], chain.init(fixed[0]))
+        descend = descent(tx, lambda params: held(params, fixed), start, remat=False)
+        carry = (fixed[0], tx.init(fixed[0]))
         (found, _), _ = lax.scan(descend, carry, length=steps)
         root = lax.stop_gradient(found)
         gradient = jax.grad(held)
