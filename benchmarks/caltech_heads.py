@@ -131,7 +131,10 @@ def rows_of(network: str, options: argparse.Namespace) -> list[dict[str, Any]]:
 def beside(
     pool: Any, key: jax.Array, shots: int, episodes: int, found: dict[str, jax.Array]
 ) -> list[dict[str, Any]]:
-    """easyfsl's own methods on the same features of the same episodes."""
+    """easyfsl's own methods on the same features of the same episodes, where it is installed."""
+    if missing := heads_speed.absent():
+        print(missing)
+        return []
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(episodes))
     tasks = jax.jit(jax.vmap(draw(shots), (0, None)))(keys, pool)
 
@@ -144,12 +147,8 @@ def beside(
         # its Matching Networks leave a query as long as it is
         given = jax.tree.map(unit, (tasks.support.x, tasks.query.x))
         x, q = given if name == "matching" else (tasks.support.x, tasks.query.x)
-        peers = heads_speed.theirs(
-            jmeta.Task(tasks.support._replace(x=x), tasks.query._replace(x=q))
-        )
-        if isinstance(peers, str):
-            print(peers)
-            return []
+        given = jmeta.Task(tasks.support._replace(x=x), tasks.query._replace(x=q))
+        peers = heads_speed.theirs(given)
         accuracy = (peers[name]() == np.asarray(tasks.query.y)).mean(1)
         gap = jmeta.paired(jnp.asarray(accuracy, jnp.float32), found[ours])._asdict()
         score = jmeta.estimate(jnp.asarray(accuracy, jnp.float32))._asdict()

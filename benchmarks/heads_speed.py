@@ -1,29 +1,34 @@
-"""Episodes per second of metric heads beside easyfsl's classes, on identical features and episodes.
+"""Episodes per second of metric heads beside easyfsl, on identical features and episodes.
 
     python benchmarks/heads_speed.py [--episodes 1000] [--rounds 5] [--features 640] [--out FILE]
 
 Features of a whole pool are given (random, around a mean a class: speed does not depend on them);
-an episode is 5-way 5-shot with 15 queries a class. Both sides classify the same episodes, drawn
-beforehand, and report each query's class; jmeta takes all of them in one jitted call, easyfsl one
-after another in a loop, as its own evaluation does. Compiling is left out. The predictions of both
-are compared: `same` is the share of queries in which they agree. easyfsl takes the root of the
-Euclidean distance, which moves no prediction; its Matching Networks do not normalise a query, so
-that queries are given with length 1; full-context embeddings are replaced by ones that add nothing
-("matching"), over which easyfsl still attends S times. Systems are timed in turn, round after
-round; the median round counts. Where easyfsl is not installed only jmeta is timed, and the record
-says so.
+an episode is 5-way 5-shot with 15 queries a class. Two figures.
+Evaluation: from the stored features to the mean accuracy of all episodes. jmeta's `head_accuracies`
+draws and judges them in one jitted call; easyfsl's `evaluate` has its `FeaturesDataset`, its own
+collation and a data loader in the same process, which is given the episodes that jmeta draws.
+Heads alone: all episodes lie in memory; jmeta takes them in one jitted call, easyfsl's classes one
+after another, and the predictions are compared: `same` is the share of queries in which they agree.
+easyfsl takes the root of the Euclidean distance, which moves no prediction; its Matching Networks
+do not normalise a query, so that queries are given with length 1; full-context embeddings are
+replaced by ones that add nothing ("matching"), over which easyfsl still attends S times. Compiling
+is left out. Systems are timed in turn, round after round; the median round counts. Where easyfsl is
+not installed only jmeta is timed, and the record says so.
 """
 
 import argparse
+import dataclasses
 import statistics
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import common
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import jmeta
@@ -31,21 +36,23 @@ from jmeta import data
 
 WAYS, SHOTS, QUERIES, CLASSES, EACH = 5, 5, 15, 64, 100
 TARGET = 20  # times easyfsl
-Run = Callable[[], np.ndarray]  # -> predictions [E, Q]
+Run = Callable[[], np.ndarray]  # -> predictions [E, Q], or an accuracy
+KEY = jax.random.key(0)
+sample = partial(data.sample_episode, ways=WAYS, shots=SHOTS, queries=QUERIES)
 
 
-def episodes(count: int, features: int) -> jmeta.Task:
-    """The same episodes for every system: leaves [E, ...]."""
+def features_of_a_pool(features: int) -> data.Pool:
+    """Vectors of length 1."""
     rng = np.random.default_rng(0)
     means = rng.normal(size=(CLASSES, 1, features))
     z = (means + rng.normal(size=(CLASSES, EACH, features))).astype(np.float32)
-    pool = data.pool_from_classes(list(z / np.linalg.norm(z, axis=-1, keepdims=True)))
-    keys = jax.random.split(jax.random.key(0), count)
-    draw = jax.vmap(
-        lambda key, pool: data.sample_episode(key, pool, ways=WAYS, shots=SHOTS, queries=QUERIES),
-        (0, None),
-    )
-    return jax.block_until_ready(jax.jit(draw)(keys, pool))
+    return data.pool_from_classes(list(z / np.linalg.norm(z, axis=-1, keepdims=True)))
+
+
+def episodes(pool: data.Pool, count: int) -> jmeta.Task:
+    """The same episodes for every system, those of `head_accuracies`: leaves [E, ...]."""
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(KEY, jnp.arange(count))
+    return jax.block_until_ready(jax.jit(jax.vmap(sample, (0, None)))(keys, pool))
 
 
 def heads() -> dict[str, jmeta.Head]:
@@ -68,15 +75,28 @@ def ours(head: jmeta.Head, tasks: jmeta.Task) -> Run:
     return lambda: np.asarray(run(tasks))
 
 
-def theirs(tasks: jmeta.Task) -> dict[str, Run] | str:
-    """easyfsl's classes, or why there are none."""
+def our_evaluation(head: jmeta.Head, pool: data.Pool, count: int) -> Run:
+    """Draw and judge all episodes in one call."""
+    run = jax.jit(partial(jmeta.head_accuracies, {"head": head}, sample, episodes=count))
+    return lambda: np.asarray(run(pool, KEY)["head"].mean())
+
+
+def absent() -> str | None:
+    """Why easyfsl cannot be timed here."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            import torch
-            from easyfsl import methods
+            import easyfsl.methods
+            import easyfsl.utils  # noqa: F401
     except (ImportError, RuntimeError) as error:
         return f"easyfsl is not timed: {error}"
+    return None
+
+
+def their_methods(width: int) -> dict[str, Any]:
+    """easyfsl's classes over features of that width."""
+    import torch
+    from easyfsl import methods
 
     class Nothing(torch.nn.Module):
         """Full-context embeddings that add nothing."""
@@ -86,13 +106,18 @@ def theirs(tasks: jmeta.Task) -> dict[str, Run] | str:
                 return (torch.zeros(*z.shape[:-1], 2 * z.shape[-1]),)
             return torch.zeros_like(state[0]), state[1]
 
-    width = tasks.support.x.shape[-1]
     plain = {"support_encoder": Nothing(), "query_encoder": Nothing()}
-    made = {
+    return {
         "prototypical": methods.PrototypicalNetworks(),
         "matching": methods.MatchingNetworks(feature_dimension=width, **plain),
         "simpleshot": methods.SimpleShot(),
     }
+
+
+def theirs(tasks: jmeta.Task) -> dict[str, Run]:
+    """easyfsl's classes, one episode after another."""
+    import torch
+
     leaves = (tasks.support.x, tasks.support.y, tasks.query.x)
     support, labels, queries = (torch.tensor(np.asarray(leaf)) for leaf in leaves)
     labels = labels.long()
@@ -105,12 +130,39 @@ def theirs(tasks: jmeta.Task) -> dict[str, Run] | str:
                 found.append(method(q).argmax(-1))
         return torch.stack(found).numpy()
 
-    return {name: (lambda method=method: loop(method)) for name, method in made.items()}
+    made = their_methods(tasks.support.x.shape[-1])
+    return {name: partial(loop, method) for name, method in made.items()}
 
 
-def timed(runs: dict[tuple[str, str], Run], rounds: int, count: int) -> dict:
+def their_evaluation(pool: data.Pool, count: int) -> dict[str, Run]:
+    """easyfsl's `evaluate` over a data loader that is told which examples each episode has."""
+    import torch
+    from easyfsl import datasets, samplers, utils
+
+    places = dataclasses.replace(pool, examples=np.arange(CLASSES * EACH))
+    tasks = episodes(places, count)
+    each = [np.asarray(x).reshape(count, WAYS, -1) for x in (tasks.support.x, tasks.query.x)]
+    drawn = np.concatenate(each, -1).reshape(count, -1).tolist()
+    labels = np.repeat(np.arange(CLASSES), EACH).tolist()
+    z = torch.tensor(np.asarray(pool.examples))
+    stored = datasets.FeaturesDataset(labels, z, [str(name) for name in range(CLASSES)])
+    collate = samplers.TaskSampler(stored, WAYS, SHOTS, QUERIES, count).episodic_collate_fn
+    loader = torch.utils.data.DataLoader(stored, batch_sampler=drawn, collate_fn=collate)
+
+    def run(method: Any) -> np.ndarray:
+        return np.asarray(utils.evaluate(method, loader, device="cpu", use_tqdm=False))
+
+    return {name: partial(run, each) for name, each in their_methods(z.shape[-1]).items()}
+
+
+def named(runs: dict[str, Run]) -> list[tuple[tuple[str, str], Run]]:
+    """Under (head, "easyfsl")."""
+    return [((name, "easyfsl"), run) for name, run in runs.items()]
+
+
+def timed(runs: dict[tuple[str, str, str], Run], rounds: int, count: int) -> dict:
     """Episodes per second of each, the median of rounds taken in turn."""
-    seconds: dict[tuple[str, str], list[float]] = {name: [] for name in runs}
+    seconds: dict[tuple[str, str, str], list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
             start = time.perf_counter()
@@ -126,27 +178,35 @@ def main() -> None:
     parser.add_argument("--features", type=int, default=640, metavar="D")
     parser.add_argument("--out", type=Path, default=common.RESULTS / "heads_speed.json")
     options = parser.parse_args()
-    tasks = episodes(options.episodes, options.features)
-    peers = theirs(tasks)
-    runs = {(name, "jmeta"): ours(head, tasks) for name, head in heads().items()}
-    if isinstance(peers, str):
-        print(peers)
+    pool, count = features_of_a_pool(options.features), options.episodes
+    tasks, missing = episodes(pool, count), absent()
+    runs: dict[tuple[str, str, str], Run] = {}
+    for name, head in heads().items():
+        runs["evaluation", name, "jmeta"] = our_evaluation(head, pool, count)
+        runs["heads alone", name, "jmeta"] = ours(head, tasks)
+    if missing:
+        print(missing)
     else:
-        runs |= {(name, "easyfsl"): run for name, run in peers.items()}
-    guesses = {name: run() for name, run in runs.items()}  # and compiles
-    speed = timed(runs, options.rounds, options.episodes)
+        runs |= {("evaluation", *n): r for n, r in named(their_evaluation(pool, count))}
+        runs |= {("heads alone", *n): r for n, r in named(theirs(tasks))}
+    found = {name: run() for name, run in runs.items()}  # and compiles
+    speed = timed(runs, options.rounds, count)
     rows = []
-    for name in heads():
-        row: dict[str, Any] = {"head": name, "jmeta": speed[name, "jmeta"]}
-        if not isinstance(peers, str):
-            row["easyfsl"] = speed[name, "easyfsl"]
+    for what, name in [key[:2] for key in runs if key[2] == "jmeta"]:
+        row: dict[str, Any] = {"what": what, "head": name, "jmeta": speed[what, name, "jmeta"]}
+        if not missing:
+            row["easyfsl"] = speed[what, name, "easyfsl"]
             row["ratio"] = row["jmeta"] / row["easyfsl"]
-            row["same"] = float((guesses[name, "jmeta"] == guesses[name, "easyfsl"]).mean())
+            mine, other = found[what, name, "jmeta"], found[what, name, "easyfsl"]
+            if what == "evaluation":
+                row["accuracies"] = [float(mine), float(other)]
+            else:
+                row["same"] = float((mine == other).mean())
         rows.append(row)
         print(row)
     shape = {"ways": WAYS, "shots": SHOTS, "queries": QUERIES, "features": options.features}
     protocol = {**shape, "episodes": options.episodes, "rounds": options.rounds, "target": TARGET}
-    left_out = [peers] if isinstance(peers, str) else []
+    left_out = [missing] if missing else []
     common.write(
         options.out, {"schema": 1, "protocol": protocol, "rows": rows, "left_out": left_out}
     )

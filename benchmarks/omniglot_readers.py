@@ -1,13 +1,15 @@
 """Metric and model-based learners on Omniglot, Vinyals split, beside the published figures.
 
     python benchmarks/omniglot_readers.py [--algorithms matching siamese ...] [--shots 1 5]
+        [--steps N] [--devices 1]
 
 Each is its preset (`omniglot-NAME-1shot`, `omniglot-NAME-5way-1shot`): one model for each number of
 shots, the best checkpoint by validation, 1,000 test episodes with 15 queries a class at 5 ways and,
-where the learner has no output a class, at 20. Rotated characters are classes of their own. Two
-figures: with the batch statistics of the queries (transductive), and with fixed population
-statistics of training images (inductive). Rows of other algorithms stay in the record, so that the
-table can be made in parts; interrupted runs go on where they stopped.
+where the learner has no output a class, at 20. Rotated characters are classes of their own.
+`--steps` cuts the training short, and the cosine schedule with it. Two figures: with the batch
+statistics of the queries (transductive), and with fixed population statistics of training images
+(inductive). Rows of other algorithms stay in the record, so that the table can be made in parts;
+interrupted runs go on where they stopped.
 """
 
 import argparse
@@ -39,12 +41,15 @@ PUBLISHED = {  # percent; (ways, shots)
 NAMES = (*SOURCES, "r2d2", "metaopt-net")
 
 
-def rows_of(algorithm: str, shots: int, seed: int) -> list[dict[str, Any]]:
+def rows_of(algorithm: str, shots: int, options: argparse.Namespace) -> list[dict[str, Any]]:
     """One model, at 5 ways and where it can at 20."""
+    seed = options.seed
     several = f"omniglot-{algorithm}-{shots}shot"
     name = several if several in train.PRESETS else f"omniglot-{algorithm}-5way-{shots}shot"
-    config = dataclasses.replace(train.preset(name), seed=seed)
-    out = common.RUNS / f"{name}-seed{seed}"
+    preset = train.preset(name)
+    steps = options.steps or preset.steps
+    config = dataclasses.replace(preset, seed=seed, steps=steps, devices=options.devices)
+    out = common.RUNS / f"{name}-{steps}-seed{seed}"
     result = train.run(config, out, resume=True, progress=lines)
     rows = []
     for ways in (5, 20) if name == several else (5,):
@@ -77,11 +82,13 @@ def main() -> None:
     parser.add_argument("--algorithms", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--shots", type=int, nargs="+", default=[1, 5])
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, help="updates, where not those of the preset")
+    parser.add_argument("--devices", type=int, help="1 to train two side by side")
     options = parser.parse_args()
     common.use_all_cores()
     for algorithm in options.algorithms:
         for shots in options.shots:
-            keep(rows_of(algorithm, shots, options.seed))
+            keep(rows_of(algorithm, shots, options))
 
 
 if __name__ == "__main__":
