@@ -100,20 +100,24 @@ def speed(rounds: int) -> None:
 
 
 def sinusoid(member: str, tasks: int, seed: int, devices: int | None) -> list[dict[str, Any]]:
-    """Six rows: 5 and 10 points, after 1, 5 and 10 steps."""
+    """Six rows: 5 and 10 points, after 1, 5 and 10 steps; or one that says where it diverged."""
     preset = within(train.preset(f"sinusoid-{member}"), tasks)
     config = dataclasses.replace(preset, seed=seed, devices=devices)
     out = common.RUNS / f"family-sinusoid-{member}-{tasks}-seed{seed}"
-    trained = train.run(config, out, resume=True, progress=lines)
+    shared = {"member": member, "seed": seed, "config": dataclasses.asdict(config)}
+    try:
+        trained = train.run(config, out, resume=True, progress=lines)
+    except train.Diverged as error:
+        print(f"{member}, seed {seed}: {error}")
+        return [{**shared, "diverged": str(error)}]
     rows = []
     for shots in (5, 10):
         for steps in (1, 5, 10):
             found = train.evaluate_run(out, inner_steps=steps, shots=shots)
             mse = found["metrics"]["mse"]
             print(f"{member}, seed {seed}, {shots} points, {steps} steps: {mse['mean']:.3f}")
-            same = {"member": member, "seed": seed, "shots": shots, "steps": steps}
             rate = {name: trained[name] for name in ("throughput", "seconds")}
-            rows.append({**same, "config": dataclasses.asdict(config), **rate, **found})
+            rows.append({**shared, "shots": shots, "steps": steps, **rate, **found})
     return rows
 
 

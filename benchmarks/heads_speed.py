@@ -37,7 +37,7 @@ from jmeta import data
 WAYS, SHOTS, QUERIES, CLASSES, EACH = 5, 5, 15, 64, 100
 TARGET = 20  # times easyfsl
 Run = Callable[[], np.ndarray]  # -> predictions [E, Q], or an accuracy
-KEY = jax.random.key(0)
+SEED = 0
 sample = partial(data.sample_episode, ways=WAYS, shots=SHOTS, queries=QUERIES)
 
 
@@ -51,7 +51,7 @@ def features_of_a_pool(features: int) -> data.Pool:
 
 def episodes(pool: data.Pool, count: int) -> jmeta.Task:
     """The same episodes for every system, those of `head_accuracies`: leaves [E, ...]."""
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(KEY, jnp.arange(count))
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(SEED), jnp.arange(count))
     return jax.block_until_ready(jax.jit(jax.vmap(sample, (0, None)))(keys, pool))
 
 
@@ -78,7 +78,7 @@ def ours(head: jmeta.Head, tasks: jmeta.Task) -> Run:
 def our_evaluation(head: jmeta.Head, pool: data.Pool, count: int) -> Run:
     """Draw and judge all episodes in one call."""
     run = jax.jit(partial(jmeta.head_accuracies, {"head": head}, sample, episodes=count))
-    return lambda: np.asarray(run(pool, KEY)["head"].mean())
+    return lambda: np.asarray(run(pool, jax.random.key(SEED))["head"].mean())
 
 
 def absent() -> str | None:

@@ -116,14 +116,24 @@ def family_sinusoid() -> str:
         cells = []
         for setting in settings:
             values = [
-                row["metrics"]["mse"]["mean"]
+                None if "diverged" in row else row["metrics"]["mse"]["mean"]
                 for row in rows
-                if (row["shots"], row["steps"]) == setting
+                if "diverged" in row or (row["shots"], row["steps"]) == setting
             ]
-            cells.append(f"{sum(values) / len(values):.3g}")
+            cells.append(mean_of(values))
         seeds = len({row["seed"] for row in rows})
         lines.append(f"| {member} ({seeds}) | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def mean_of(values: list[float | None]) -> str:
+    """The mean; where one is not finite, or as good as, there is none.
+
+    >>> mean_of([0.25, 0.75]), mean_of([0.25, None]), mean_of([1e30])
+    ('0.5', 'diverges', 'diverges')
+    """
+    known = [value for value in values if value is not None and value < 1e3]
+    return f"{sum(known) / len(known):.3g}" if len(known) == len(values) else "diverges"
 
 
 def speed() -> str:

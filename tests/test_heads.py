@@ -255,6 +255,40 @@ def test_full_context_learner_ignores_padding_and_reads_the_set():
     np.testing.assert_allclose(exact, (shifted(1e-5) - shifted(-1e-5)) / 2e-5, rtol=1e-6)
 
 
+def _lstm(weights, state, x):
+    """One step by the textbook: input, forget and output gates, new memory."""
+    cell, hidden = state
+
+    def gate(name):
+        before = np.asarray(weights[f"i{name}"]["kernel"]), weights[f"h{name}"]
+        return x @ before[0] + hidden @ np.asarray(before[1]["kernel"]) + before[1]["bias"]
+
+    i, f, o = (1 / (1 + np.exp(-gate(name))) for name in "ifo")
+    cell = f * cell + i * np.tanh(gate("g"))
+    return cell, o * np.tanh(cell)
+
+
+def test_full_context_is_a_loop_over_the_set():
+    x, y, q = _episode(9)
+    model, gamma = _context(jnp.array(x), jnp.array(y) >= 0, jnp.array(q))
+    found = model.apply(gamma, jnp.array(x), jnp.array(y) >= 0, jnp.array(q))
+    weights, g = gamma["params"], np.array(x)
+    for name, order in (("forward", range(len(x))), ("backward", reversed(range(len(x))))):
+        state = np.zeros(D), np.zeros(D)
+        for s in order:
+            state = _lstm(weights[name], state, x[s])
+            g[s] += state[1]
+    np.testing.assert_allclose(found[0], g, rtol=1e-9)
+    for z, wanted in zip(q, found[1], strict=True):
+        cell, hidden = np.zeros(D), z
+        for _ in range(3):
+            attention = np.exp(g @ hidden)
+            read = (attention / attention.sum()) @ g
+            cell, hidden = _lstm(weights["attention"], (cell, hidden), np.append(z, read))
+            hidden = hidden + z
+        np.testing.assert_allclose(hidden, wanted, rtol=1e-9)
+
+
 def test_full_context_refuses_another_width():
     with pytest.raises(ValueError, match="FullContext"):
         nn.FullContext(3).init(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jmeta import learners
-from jmeta.core import Estimate, Learner, Params, Task
+from jmeta.core import Estimate, Learner, Params
 from jmeta.train import build, checkpoint, processes, programs, records
 from jmeta.train.programs import Parts
 from jmeta.train.progress import Progress, quiet
@@ -101,15 +101,15 @@ def _inductive(parts: Parts, learner: Learner, params: Params) -> tuple[Learner,
     """The same learner with predictions that do not depend on the other queries."""
     if parts.config.algorithm in build.GRADIENT_BASED:
         return learners.inductive(learner), params, "the support set and the one query"
-    fixed = build.with_fixed_moments(parts.net, params, _tasks(parts))
-    return learner, fixed, "population statistics of training images"
+    return learner, fixed_moments(parts, params), "population statistics of training images"
 
 
-def _tasks(parts: Parts, count: int = 16) -> Task:
-    """Some training tasks, leaves [T, ...]."""
-    keys = jax.random.split(programs.keys(parts.config.seed).statistics, count)
+def fixed_moments(parts: Parts, params: Params, tasks: int = 16) -> Params:
+    """Parameters whose normalisation layers hold the statistics of some training tasks."""
+    keys = jax.random.split(programs.keys(parts.config.seed).statistics, tasks)
     draw = jax.vmap(parts.built.sample_train, (0, None))
-    return jax.jit(draw)(keys, parts.built.train)
+    drawn = jax.jit(draw)(keys, parts.built.train)
+    return build.with_fixed_moments(parts.net, params, drawn)
 
 
 def protocol(parts: Parts) -> dict[str, Any]:
