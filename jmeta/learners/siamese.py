@@ -111,9 +111,12 @@ def siamese(embed: Apply, *, ways: int, features: int, match: Match = "best") ->
 
 
 def pair_cross_entropy(logits: jax.Array, same: jax.Array, real: jax.Array) -> Scalar:
-    """Binary cross-entropy of pairs, those of one class and the others weighing the same.
+    """Binary cross-entropy, the mean over pairs of an episode.
 
-        −½ mean_same log σ(l) − ½ mean_other log(1 − σ(l))
+        −mean( log σ(l) of pairs of one class,  log(1 − σ(l)) of the others )
+
+    Not balanced: with N classes a pair of one class meets N − 1 others, and it is they who decide
+    which class is nearest.
 
     Args:
         logits, same, real: [N, M]; `same` says that a pair is of one class, `real` that it is
@@ -123,8 +126,7 @@ def pair_cross_entropy(logits: jax.Array, same: jax.Array, real: jax.Array) -> S
     >>> round(float(pair_cross_entropy(jnp.zeros((1, 2)), jnp.array([[True, False]]), one)), 4)
     0.6931
     """
-    positive = masked_mean(jax.nn.softplus(-logits), same & real)
-    return (positive + masked_mean(jax.nn.softplus(logits), ~same & real)) / 2
+    return masked_mean(jax.nn.softplus(jnp.where(same, -logits, logits)), real)
 
 
 def siamese_loss(embed: Apply, *, ways: int, match: Match = "best") -> Loss:
