@@ -91,7 +91,8 @@ class Config:
     strength: float = 2.0
     """How strongly imaml holds the adapted parameters near the meta-parameters (its λ)."""
     linear_solve: str = "cg"
-    """How imaml inverts: cg (conjugate gradients), or neumann (a series with the inner rate)."""
+    """How imaml inverts: cg (conjugate gradients, curvature of at least λ/2), or neumann (a series
+    with the inner rate)."""
     solve_steps: int = 5
     """Steps of that inversion, each a Hessian-vector product."""
     scale: float = 10.0

@@ -139,7 +139,7 @@ _SINUSOID_FAMILY = {
         rate=3e-3,
         schedule="cosine",
     ),
-    # Ten steps as in testing: after fewer, a task in a hundred diverges there.
+    # Ten steps as in testing: trained for fewer, rare tasks diverge there.
     "anil": replace(_MAML_SINUSOID, algorithm="anil", inner_rate=0.0003, inner_steps=10),
     "boil": replace(_MAML_SINUSOID, algorithm="boil"),
     "meta-sgd": replace(_MAML_SINUSOID, algorithm="meta-sgd", eval_inner_steps=1),
