@@ -98,9 +98,9 @@ def _learned(make: Callable[[jax.Array], jmeta.Head]) -> Learner:
 def _relation() -> Learner:
     """A relation network; its embedding and its comparison share the parameters."""
 
-    def compare(params: dict, pairs: jax.Array) -> jax.Array:
-        left, right = jnp.split(pairs, 2, -1)
-        return jnp.tanh(left * params["b1"][None, :WAYS] + right).sum(-1)
+    def compare(params: dict, classes: jax.Array, queries: jax.Array) -> jax.Array:
+        left = classes * params["b1"][None, :WAYS]
+        return jnp.tanh(left[None] + queries[:, None]).sum(-1)
 
     inner = jmeta.relation(apply, compare, ways=WAYS)
     return inner._replace(

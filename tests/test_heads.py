@@ -303,14 +303,19 @@ def test_full_context_refuses_another_width():
 def test_relation_equals_a_loop_and_ignores_padding(combine):
     x, y, q = (jnp.array(a) for a in _episode(9))
     model = nn.RelationMLP((8, 4))
-    gamma = model.init(jax.random.key(0), jnp.ones((1, 2 * D)))
+    gamma = model.init(jax.random.key(0), jnp.ones((1, D)), jnp.ones((1, D)))
     learner = jmeta.relation(lambda w, x: x * w, model.apply, ways=WAYS, combine=combine)
     params = {"embed": jnp.ones(()), "relation": gamma}
     run = jax.jit(lambda x, y: learner.predict(learner.adapt(params, jmeta.Batch(x, y)), q))
     found, reduce = run(x, y), jnp.sum if combine == "sum" else jnp.mean
+    layers = gamma["params"]  # over concatenations, as in the paper
+    both = jnp.concatenate([layers["class_dense"]["kernel"], layers["query_dense"]["kernel"]])
     for n in range(WAYS):
         pairs = jnp.stack([jnp.concatenate([reduce(x[y == n], 0), z]) for z in q])
-        np.testing.assert_allclose(found[:, n], model.apply(gamma, pairs), rtol=1e-9)
+        hidden = jax.nn.relu(pairs @ both + layers["class_dense"]["bias"][None])
+        hidden = jax.nn.relu(hidden @ layers["Dense_0"]["kernel"] + layers["Dense_0"]["bias"][None])
+        wanted = hidden @ layers["Dense_1"]["kernel"] + layers["Dense_1"]["bias"][None]
+        np.testing.assert_allclose(found[:, n], wanted[:, 0], rtol=1e-9)
     padded = run(jnp.insert(x, 2, 5.0, axis=0), jnp.insert(y, 2, -1))
     np.testing.assert_allclose(padded, found, rtol=1e-9)
     labels = jnp.array([0, 1, 2, 3, -1])
@@ -324,7 +329,7 @@ def test_relation_equals_a_loop_and_ignores_padding(combine):
 
 def test_relation_over_feature_maps():
     model, maps = nn.RelationConv(filters=4), jnp.ones((6, 5, 5, 3), jnp.float32)
-    gamma = jax.jit(model.init)(jax.random.key(0), jnp.ones((1, 5, 5, 6), jnp.float32))
+    gamma = jax.jit(model.init)(jax.random.key(0), maps[:1], maps[:1])
     learner = jmeta.relation(lambda w, x: x * w, model.apply, ways=2)
     params = {"embed": jnp.ones((), jnp.float32), "relation": gamma}
     batch = jmeta.Batch(maps, jnp.array([0, 0, 0, 1, 1, 1]))
@@ -332,9 +337,27 @@ def test_relation_over_feature_maps():
     task = jmeta.Task(batch, batch)
     value, grads = jax.jit(jax.value_and_grad(lambda p: loss(p, task)[0]))(params)
     assert jnp.isfinite(value) and all(jnp.isfinite(g).all() for g in jax.tree.leaves(grads))
-    for model, shape in [(nn.RelationConv(), (1, 3, 3, 2)), (nn.RelationMLP(), (1, 3, 3, 2))]:
+    small = jnp.ones((1, 3, 3, 2), jnp.float32)
+    for model in (nn.RelationConv(), nn.RelationMLP()):
         with pytest.raises(ValueError, match="expects"):
-            model.init(jax.random.key(0), jnp.ones(shape, jnp.float32))
+            model.init(jax.random.key(0), small, small)
+
+
+def test_relation_conv_reads_a_class_beside_a_query():
+    model, keys = nn.RelationConv(filters=4, norm=None), jax.random.split(jax.random.key(0))
+    classes, queries = jax.random.normal(keys[0], (2, 5, 5, 3)), jnp.ones((3, 5, 5, 3))
+    gamma = model.init(keys[1], classes, queries)
+    layers = gamma["params"]
+    both = jnp.concatenate([layers["class_conv"]["kernel"], layers["query_conv"]["kernel"]], 2)
+    x = jnp.concatenate([classes[1:], queries[2:]], -1)
+    for kernel, name in ((both, "class_conv"), (layers["Conv_0"]["kernel"], "Conv_0")):
+        x = nn.max_pool(nn.conv2d(x, kernel) + layers[name]["bias"][None, None, None], relu=True)
+    x = jax.nn.relu(
+        x.reshape(1, -1) @ layers["Dense_0"]["kernel"] + layers["Dense_0"]["bias"][None]
+    )
+    wanted = x @ layers["Dense_1"]["kernel"] + layers["Dense_1"]["bias"][None]
+    found = model.apply(gamma, classes, queries)[2, 1]
+    np.testing.assert_allclose(found, wanted[0, 0], rtol=1e-5)
 
 
 def test_siamese_loss_equals_a_loop_over_pairs():

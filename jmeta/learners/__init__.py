@@ -31,7 +31,6 @@ from jmeta.learners.neural_processes import random_context as random_context
 from jmeta.learners.pooled import embed_examples as embed_examples
 from jmeta.learners.pooled import evaluate_heads as evaluate_heads
 from jmeta.learners.pooled import head_accuracies as head_accuracies
-from jmeta.learners.relation import concatenated as concatenated
 from jmeta.learners.relation import relation as relation
 from jmeta.learners.relation import relation_error as relation_error
 from jmeta.learners.sequence import amortised as amortised

@@ -17,12 +17,11 @@ def relation(embed: Apply, compare: Apply, *, ways: int, combine: Combine = "sum
 
         f_n = Σ over s in class n of f(θ, x_s),   score = σ(r)
 
-    The class comes first in the concatenation, along the last axis.
-
     Args:
-        embed: `embed(params["embed"], x [N, ...]) -> features [N, D] or maps [N, H, W, C]`.
-        compare: `compare(params["relation"], pairs [M, ..., 2C]) -> relation logits [M]`, e.g.
-            `jmeta.nn.RelationConv` or `jmeta.nn.RelationMLP`; σ of them is the paper's score.
+        embed: `embed(params["embed"], x [M, ...]) -> features [M, D] or maps [M, H, W, C]`.
+        compare: `compare(params["relation"], classes [N, ...], queries [Q, ...])`, which gives
+            relation logits [Q, N], e.g. `jmeta.nn.RelationConv` or `jmeta.nn.RelationMLP`; σ of
+            them is the paper's score.
         ways: N, static.
         combine: "sum" of a class's examples as in the paper, or their "mean", which does not
             grow with the shots.
@@ -37,7 +36,7 @@ def relation(embed: Apply, compare: Apply, *, ways: int, combine: Combine = "sum
     Learning to Compare: Relation Network for Few-Shot Learning (Sung, Yang, Zhang, Xiang, Torr,
     Hospedales, 2018, arXiv:1711.06025).
 
-    >>> learner = relation(lambda w, x: x * w, lambda c, z: c * z[:, 0] * z[:, 1], ways=2)
+    >>> learner = relation(lambda w, x: x * w, lambda c, left, right: c * right @ left.T, ways=2)
     >>> params = {"embed": jnp.ones(()), "relation": jnp.ones(())}
     >>> adapted = learner.adapt(params, Batch(jnp.array([[1.0], [-2.0]]), jnp.array([0, 1])))
     >>> learner.predict(adapted, jnp.array([[3.0]])).tolist()
@@ -55,22 +54,10 @@ def relation(embed: Apply, compare: Apply, *, ways: int, combine: Combine = "sum
 
     def predict(adapted: Adapted, x: PyTree) -> Outputs:
         params, classes, present = adapted
-        pairs = concatenated(classes, embed(params["embed"], x))
-        logits = compare(params["relation"], pairs.reshape(-1, *pairs.shape[2:]))
-        return only_present(logits.reshape(pairs.shape[:2]), present)
+        logits = compare(params["relation"], classes, embed(params["embed"], x))
+        return only_present(logits, present)
 
     return Learner(adapt, predict)
-
-
-def concatenated(classes: jax.Array, queries: jax.Array) -> jax.Array:
-    """Every query beside every class: [N, ..., C], [Q, ..., C] -> [Q, N, ..., 2C].
-
-    >>> concatenated(jnp.zeros((2, 3)), jnp.ones((1, 3)))[0, 1].tolist()
-    [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
-    """
-    shape = (len(queries), len(classes), *classes.shape[1:])
-    left = jnp.broadcast_to(classes[None], shape)
-    return jnp.concatenate([left, jnp.broadcast_to(queries[:, None], shape)], -1)
 
 
 def relation_error(logits: jax.Array, labels: jax.Array) -> Scalar:

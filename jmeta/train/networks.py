@@ -79,28 +79,26 @@ def _relation(config: Config, task: Task) -> Model:
     maps = config.network == "conv4"
     embed = _backbone(config, None, maps=maps)
     compare = nn.RelationConv(config.filters, norm=_norm(config)) if maps else nn.RelationMLP()
-    x = task.support.x
 
-    def pairs(params: Params, one: Task) -> jax.Array:
+    def compared(params: Params, one: Task) -> tuple[jax.Array, jax.Array]:
         features = embed.apply(params, one.support.x)
         sums = learners.class_sums(features, one.support.y, ways=config.training()[0])
-        both = learners.concatenated(sums, embed.apply(params, one.query.x))
-        return both.reshape(-1, *both.shape[2:])
+        return sums, embed.apply(params, one.query.x)
 
     def init(key: jax.Array) -> Params:
         first, second = jax.random.split(key)
-        params = embed.init(first, x[:1])
-        example = pairs(params, task)[:1]
-        return {"embed": params, "relation": compare.init(second, example)}
+        params = embed.init(first, task.support.x[:1])
+        return {"embed": params, "relation": compare.init(second, *compared(params, task))}
 
     def fix(params: Params, tasks: Task) -> Params:
+        """The comparison's moments are those of a task, averaged over tasks."""
         fixed = nn.population_statistics(embed, params["embed"], _images(tasks))
-        each = jax.lax.map(partial(pairs, fixed), tasks)
-        every = each.reshape(-1, *each.shape[2:])[:4096]
-        return {
-            "embed": fixed,
-            "relation": nn.population_statistics(compare, params["relation"], every),
-        }
+
+        def one(task: Task) -> Params:
+            return nn.population_statistics(compare, params["relation"], *compared(fixed, task))
+
+        averaged = jax.tree.map(lambda leaf: leaf.mean(0), jax.lax.map(one, tasks))
+        return {"embed": fixed, "relation": averaged}
 
     return Model((embed.apply, compare.apply), init, fix if config.norm == "batch" else None)
 
