@@ -1,5 +1,6 @@
 """Relation Networks: a learned comparison of a query with each class."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -10,9 +11,10 @@ from jmeta.core.types import Adapted, Apply, Batch, Learner, Outputs, Params, Py
 from jmeta.learners.heads import check_ways, class_means, class_sums, only_present
 
 Combine = Literal["sum", "mean"]
+Compare = Callable[[Params, jax.Array, jax.Array], jax.Array]  # classes, queries -> logits
 
 
-def relation(embed: Apply, compare: Apply, *, ways: int, combine: Combine = "sum") -> Learner:
+def relation(embed: Apply, compare: Compare, *, ways: int, combine: Combine = "sum") -> Learner:
     """A network judges how alike a query and a class are: r_{q,n} = h(γ, [f_n; f(θ, x_q)]).
 
         f_n = Σ over s in class n of f(θ, x_s),   score = σ(r)
