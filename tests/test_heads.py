@@ -407,6 +407,12 @@ def test_heads_meet_in_identical_episodes():
     with pytest.raises(ValueError, match="episodes"):
         jmeta.evaluate_heads({}, sample, pool, key)
 
+    def changed(key, pool):
+        return jax.tree.map(lambda leaf: 2.0 * leaf, sample(key, pool))
+
+    with pytest.raises(ValueError, match="numbers of examples"):
+        jmeta.evaluate_heads(heads, changed, pool, key)
+
 
 @pytest.mark.parametrize("chunk", [1, 3, 4, 100])
 def test_examples_are_embedded_in_chunks(chunk):

@@ -1,6 +1,8 @@
 """Pool-level evaluation: a pool is embedded once, then heads meet in thousands of episodes."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,7 @@ from jmeta.core.metrics import accuracy
 from jmeta.core.types import Apply, Params, PyTree, Task
 from jmeta.learners.heads import Head
 
-Sample = Callable[[jax.Array, PyTree], Task]  # key, pool of features -> one task
+Sample = Callable[[jax.Array, Any], Task]  # key, pool -> one task
 
 
 def embed_examples(
@@ -47,49 +49,67 @@ def embed_examples(
 def head_accuracies(
     heads: Mapping[str, Head],
     sample: Sample,
-    pool: PyTree,
+    pool: Any,
     key: jax.Array,
     *,
     episodes: int,
-    chunk: int = 16,
+    chunk: int = 4,
 ) -> dict[str, jax.Array]:
     """The accuracy of every head in the same episodes: name -> [E].
 
-    Episode i is `sample(fold_in(key, i), pool)`, as in `jmeta.predictions`. Pure: jit it whole,
-    with the pool among the arguments.
+    Episode i is that of `sample(fold_in(key, i), pool)`, as in `jmeta.predictions`. What is drawn
+    are numbers of examples, all episodes at once; their features are looked up a few episodes at a
+    time and copied once. Pure: jit it whole, with the pool among the arguments.
 
     Args:
         heads: name -> head over the pool's features.
         sample: draws a task from a key and the pool, e.g. `jmeta.data.sample_episode` with its
-            options bound by `functools.partial`.
-        pool: a pool whose examples are features [E, D], see `embed_examples`.
+            options bound by `functools.partial`. It may pick examples, not change them.
+        pool: a `jmeta.data.Pool`, or another dataclass, whose `examples` are features: [E, D], or
+            a pytree of such; see `embed_examples`.
         key: determines all episodes.
         episodes: E.
         chunk: episodes computed together.
-    """
 
-    def one(key: jax.Array) -> dict[str, jax.Array]:
-        task = sample(key, pool)
+    Raises:
+        ValueError: `sample` changes the examples that it draws.
+    """
+    features = pool.examples
+    count = len(jax.tree.leaves(features)[0])
+    numbered = dataclasses.replace(pool, examples=jnp.arange(count))
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(episodes))
+    tasks = jax.vmap(sample, (0, None))(keys, numbered)
+    for x in (tasks.support.x, tasks.query.x):
+        if x.ndim != 2 or not jnp.issubdtype(x.dtype, jnp.integer):
+            raise ValueError(
+                f"head_accuracies lets sample draw numbers of examples, but got {x.dtype} of shape "
+                f"{x.shape[1:]} for a task; give a sampler that picks examples as they are."
+            )
+
+    def looked_up(x: jax.Array) -> PyTree:
+        return jax.tree.map(lambda leaf: leaf.at[x].get(mode="promise_in_bounds"), features)
+
+    def one(task: Task) -> dict[str, jax.Array]:
+        support, queries = looked_up(task.support.x), looked_up(task.query.x)
 
         def judge(head: Head) -> jax.Array:
-            state = head.fit(task.support.x, task.support.y)
-            return accuracy(head.predict(state, task.query.x), task.query.y)
+            state = head.fit(support, task.support.y)
+            return accuracy(head.predict(state, queries), task.query.y)
 
         return {name: judge(head) for name, head in heads.items()}
 
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(episodes))
-    found: dict[str, jax.Array] = lax.map(one, keys, batch_size=chunk)
+    found: dict[str, jax.Array] = lax.map(one, tasks, batch_size=chunk)
     return found
 
 
 def evaluate_heads(
     heads: Mapping[str, Head],
     sample: Sample,
-    pool: PyTree,
+    pool: Any,
     key: jax.Array,
     *,
     episodes: int = 1000,
-    chunk: int = 16,
+    chunk: int = 4,
 ) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
     """Mean accuracy of each head, and how far each is above the first, on identical episodes.
 
@@ -104,12 +124,13 @@ def evaluate_heads(
     Raises:
         ValueError: no head, or `episodes` is less than 1.
 
-    >>> from jmeta.core.types import Batch
+    >>> from functools import partial
+    >>> from jmeta import data
     >>> from jmeta.learners.heads import prototypical
     >>> heads = {"near": prototypical(2), "cosine": prototypical(2, distance="cosine")}
-    >>> def sample(key, pool):
-    ...     return Task(Batch(pool, jnp.arange(2)), Batch(pool, jnp.arange(2)))
-    >>> means, above = evaluate_heads(heads, sample, jnp.eye(2), jax.random.key(0), episodes=4)
+    >>> pool = data.pool_from_classes([jnp.ones((2, 1)) * way for way in jnp.eye(2)])
+    >>> sample = partial(data.sample_episode, ways=2, shots=1, queries=1)
+    >>> means, above = evaluate_heads(heads, sample, pool, jax.random.key(0), episodes=4)
     >>> means["near"].mean, above["cosine"].mean
     (1.0, 0.0)
     """
