@@ -95,7 +95,7 @@ class Config:
     with the inner rate)."""
     solve_steps: int = 5
     """Steps of that inversion, each a Hessian-vector product."""
-    scale: float = 10.0
+    scale: float = 30.0
     """How much matching multiplies a cosine by (an inverse temperature)."""
     remat: bool = False
     """Recompute inner steps in the backward pass: less memory, more time."""
