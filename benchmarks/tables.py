@@ -136,6 +136,104 @@ def mean_of(values: list[float | None]) -> str:
     return f"{sum(known) / len(known):.3g}" if len(known) == len(values) else "diverges"
 
 
+def readers() -> str:
+    """Metric and memory learners on Omniglot, beside the published figures, then on functions."""
+    return "\n".join(part for part in (readers_omniglot(), processes(), heads()) if part)
+
+
+def readers_omniglot() -> str:
+    """A row a learner: both figures and the published one, by ways and shots."""
+    record = load("omniglot_readers") or {"rows": []}
+    plain = (load("omniglot_protonet") or {"rows": []})["rows"]
+    found = [{**row, "algorithm": "protonet", "published": 100 * row["published"]} for row in plain]
+    found += record["rows"]
+    settings = [(ways, shots) for ways in (5, 20) for shots in (1, 5)]
+    lines = [
+        "| Omniglot (Vinyals) | "
+        + " | ".join(f"{ways}-way {shots}-shot" for ways, shots in settings)
+        + " |",
+        "|---|---|---|---|---|",
+    ]
+    for name in dict.fromkeys(row["algorithm"] for row in found):
+        rows = {(row["ways"], row["shots"]): row for row in found if row["algorithm"] == name}
+        cells = [reader(rows[each]) if each in rows else "–" for each in settings]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n" if found else ""
+
+
+def reader(row: dict[str, Any]) -> str:
+    """Transductive / inductive (published); one figure where nothing mixes the queries."""
+    both = [row, row["inductive"]] if "inductive" in row else [row]
+    said = " / ".join(common.percent(each["metrics"]["accuracy"]) for each in both)
+    return f"{said} ({row['published']:.1f})" if row["published"] else said
+
+
+def processes() -> str:
+    """Held-out log likelihood of neural processes beside the exact posterior's."""
+    record = load("neural_processes")
+    if not record:
+        return ""
+    names = list(record["rows"][0]["log_likelihood"])
+    lines = [
+        "| Gaussian process, nats a query | "
+        + " | ".join(f"{row['shots']} points" for row in record["rows"])
+        + " |",
+        "|---|" + "---|" * len(record["rows"]),
+    ]
+    for name in names:
+        cells = [interval(row["log_likelihood"][name]) for row in record["rows"]]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    cells = [interval(row["anp_minus_cnp"]) for row in record["rows"]]
+    lines.append(f"| anp − cnp, paired | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def heads() -> str:
+    """Heads on identical episodes of one network's features; easyfsl's own beside them."""
+    record = load("caltech_heads")
+    if not record:
+        return ""
+    columns = list(dict.fromkeys((row["network"], row["shots"]) for row in record["rows"]))
+    found: dict[str, dict[tuple[str, int], str]] = {}
+    for row in record["rows"]:
+        peer = row.get("easyfsl")
+        name = f"easyfsl: {peer}, above {row['head']}" if peer else row["head"]
+        above = row["above_ours" if peer else "above_first"]
+        cell = f"{common.percent(row['accuracy'])} ({100 * above['mean']:+.2f})"
+        found.setdefault(name, {})[row["network"], row["shots"]] = cell
+    lines = [
+        "| Caltech-101, 5-way | "
+        + " | ".join(f"{network}, {shots}-shot" for network, shots in columns)
+        + " |",
+        "|---|" + "---|" * len(columns),
+    ]
+    for name, cells in found.items():
+        lines.append(f"| {name} | {' | '.join(cells.get(key, '–') for key in columns)} |")
+    return "\n".join(lines) + "\n"
+
+
+def heads_speed() -> str:
+    """Episodes a second of heads beside easyfsl's."""
+    record = load("heads_speed")
+    if not record:
+        return ""
+    lines = ["| episodes per second | jmeta | easyfsl | ratio |", "|---|---|---|---|"]
+    for row in record["rows"]:
+        theirs = [figure(row["easyfsl"]), f"{row['ratio']:.1f}"] if "ratio" in row else ["–", "–"]
+        cells = [f"{row['what']}: {row['head']}", figure(row["jmeta"]), *theirs]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def interval(found: dict[str, float]) -> str:
+    """A mean with its 95% interval.
+
+    >>> interval({"mean": 0.5, "ci95": 0.0125})
+    '0.500 ± 0.013'
+    """
+    return f"{found['mean']:.3f} ± {found['ci95']:.3f}"
+
+
 def speed() -> str:
     """jmeta beside the best of its peers on each workload, as far as they are on record."""
     record = load("throughput") or {"rows": []}
@@ -202,7 +300,9 @@ def main() -> None:
     text = README.read_text()
     found = filled(text, "results", HEAD + "".join(rows()) + sinusoid())
     found = filled(found, "family", family())
+    found = filled(found, "readers", readers())
     found = filled(found, "speed", speed())
+    found = filled(found, "heads-speed", heads_speed())
     if parser.parse_args().check:
         sys.exit(None if found == text else "README.md is not what the records say")
     README.write_text(found)
