@@ -5,8 +5,9 @@
 Features of a whole pool are given (random, around a mean a class: speed does not depend on them);
 an episode is 5-way 5-shot with 15 queries a class. Two figures.
 Evaluation: from the stored features to the mean accuracy of all episodes. jmeta's `head_accuracies`
-draws and judges them in one jitted call; easyfsl's `evaluate` has its `FeaturesDataset`, its own
-collation and a data loader in the same process, which is given the episodes that jmeta draws.
+draws and judges them in one jitted call, shared among one virtual device a core; easyfsl's
+`evaluate` has its `FeaturesDataset`, its own collation and a data loader in the same process, which
+is given the episodes that jmeta draws, and torch's own threads.
 Heads alone: all episodes lie in memory; jmeta takes them in one jitted call, easyfsl's classes one
 after another, and the predictions are compared: `same` is the share of queries in which they agree.
 easyfsl takes the root of the Euclidean distance, which moves no prediction; its Matching Networks
@@ -30,6 +31,8 @@ import common
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 
 import jmeta
 from jmeta import data
@@ -71,13 +74,15 @@ def ours(head: jmeta.Head, tasks: jmeta.Task) -> Run:
         state = head.fit(task.support.x, task.support.y)
         return head.predict(state, task.query.x).argmax(-1)
 
-    run = jax.jit(lambda tasks: jax.lax.map(classify, tasks, batch_size=16))
+    run = jax.jit(lambda tasks: jax.lax.map(classify, tasks, batch_size=4))
     return lambda: np.asarray(run(tasks))
 
 
 def our_evaluation(head: jmeta.Head, pool: data.Pool, count: int) -> Run:
     """Draw and judge all episodes in one call."""
-    run = jax.jit(partial(jmeta.head_accuracies, {"head": head}, sample, episodes=count))
+    mesh = jax.sharding.Mesh(jax.devices(), "episodes")
+    run = jax.jit(partial(jmeta.head_accuracies, {"head": head}, sample, episodes=count, mesh=mesh))
+    pool = jax.device_put(pool, NamedSharding(mesh, P()))  # all features on each device
     return lambda: np.asarray(run(pool, jax.random.key(SEED))["head"].mean())
 
 
@@ -180,6 +185,7 @@ def main() -> None:
     parser.add_argument("--features", type=int, default=640, metavar="D")
     parser.add_argument("--out", type=Path, default=common.RESULTS / "heads_speed.json")
     options = parser.parse_args()
+    common.use_all_cores()
     pool, count = features_of_a_pool(options.features), options.episodes
     tasks, missing = episodes(pool, count), absent()
     runs: dict[tuple[str, str, str], Run] = {}

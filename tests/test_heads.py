@@ -404,6 +404,10 @@ def test_heads_meet_in_identical_episodes():
     one = jmeta.evaluate(learner, {}, lambda key: sample(key, pool), key, episodes=20)
     np.testing.assert_allclose(means["ridge"], one["accuracy"], rtol=1e-6)
     assert 0.5 < means["near"].mean < 1
+    mesh = jax.sharding.Mesh(jax.devices()[:2], "tasks")
+    shared, _ = jmeta.evaluate_heads(heads, sample, pool, key, episodes=19, chunk=4, mesh=mesh)
+    alone, _ = jmeta.evaluate_heads(heads, sample, pool, key, episodes=19)
+    np.testing.assert_allclose(list(shared.values()), list(alone.values()), rtol=1e-12)
     with pytest.raises(ValueError, match="episodes"):
         jmeta.evaluate_heads({}, sample, pool, key)
 

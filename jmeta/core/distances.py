@@ -86,7 +86,13 @@ def cosine(left: PyTree, right: PyTree) -> jax.Array:
     >>> cosine(jnp.array([[2.0, 0.0]]), jnp.eye(2)).tolist()
     [[0.0, 1.0]]
     """
-    return _over_leaves(lambda a, b: 1 - unit(a) @ unit(b).T, left, right)
+
+    def pairwise(a: jax.Array, b: jax.Array) -> jax.Array:
+        # the lengths divide the products: no copy of the embeddings is made
+        lengths = [jnp.sqrt(jnp.sum(z**2, -1) + EPS) for z in (a, b)]
+        return 1 - (a @ b.T) / lengths[0][:, None] / lengths[1][None, :]
+
+    return _over_leaves(pairwise, left, right)
 
 
 def unit(embeddings: PyTree) -> PyTree:

@@ -2,11 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
 
 from jmeta.core.evaluation import Estimate, estimate, paired
 from jmeta.core.metrics import accuracy
@@ -54,6 +57,7 @@ def head_accuracies(
     *,
     episodes: int,
     chunk: int = 4,
+    mesh: Mesh | None = None,
 ) -> dict[str, jax.Array]:
     """The accuracy of every head in the same episodes: name -> [E].
 
@@ -69,7 +73,8 @@ def head_accuracies(
             a pytree of such; see `embed_examples`.
         key: determines all episodes.
         episodes: E.
-        chunk: episodes computed together.
+        chunk: episodes computed together on a device.
+        mesh: share the episodes among its devices; each has all features.
 
     Raises:
         ValueError: `sample` changes the examples that it draws.
@@ -77,7 +82,9 @@ def head_accuracies(
     features = pool.examples
     count = len(jax.tree.leaves(features)[0])
     numbered = dataclasses.replace(pool, examples=jnp.arange(count))
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(episodes))
+    devices = 1 if mesh is None else mesh.size
+    surplus = -episodes % devices  # dropped below
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(episodes + surplus))
     tasks = jax.vmap(sample, (0, None))(keys, numbered)
     for x in (tasks.support.x, tasks.query.x):
         if x.ndim != 2 or not jnp.issubdtype(x.dtype, jnp.integer):
@@ -86,20 +93,28 @@ def head_accuracies(
                 f"{x.shape[1:]} for a task; give a sampler that picks examples as they are."
             )
 
-    def looked_up(x: jax.Array) -> PyTree:
-        return jax.tree.map(lambda leaf: leaf.at[x].get(mode="promise_in_bounds"), features)
+    def many(features: PyTree, tasks: Task) -> dict[str, jax.Array]:
+        def looked_up(x: jax.Array) -> PyTree:
+            return jax.tree.map(lambda leaf: leaf.at[x].get(mode="promise_in_bounds"), features)
 
-    def one(task: Task) -> dict[str, jax.Array]:
-        support, queries = looked_up(task.support.x), looked_up(task.query.x)
+        def one(task: Task) -> dict[str, jax.Array]:
+            support, queries = looked_up(task.support.x), looked_up(task.query.x)
 
-        def judge(head: Head) -> jax.Array:
-            state = head.fit(support, task.support.y)
-            return accuracy(head.predict(state, queries), task.query.y)
+            def judge(head: Head) -> jax.Array:
+                state = head.fit(support, task.support.y)
+                return accuracy(head.predict(state, queries), task.query.y)
 
-        return {name: judge(head) for name, head in heads.items()}
+            return {name: judge(head) for name, head in heads.items()}
 
-    found: dict[str, jax.Array] = lax.map(one, tasks, batch_size=chunk)
-    return found
+        return lax.map(one, tasks, batch_size=chunk)
+
+    if mesh is not None:
+        # nothing is summed over devices, so that what varies over them need not be said
+        split = P(*mesh.axis_names)
+        many = jax.shard_map(
+            many, mesh=mesh, in_specs=(P(), split), out_specs=split, check_vma=False
+        )
+    return jax.tree.map(lambda leaf: leaf[:episodes], many(features, tasks))
 
 
 def evaluate_heads(
@@ -110,12 +125,13 @@ def evaluate_heads(
     *,
     episodes: int = 1000,
     chunk: int = 4,
+    mesh: Mesh | None = None,
 ) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
     """Mean accuracy of each head, and how far each is above the first, on identical episodes.
 
     Args:
-        heads, sample, pool, key, episodes, chunk: see `head_accuracies`. The first head is the
-            one that the others are compared with.
+        heads, sample, pool, key, episodes, chunk, mesh: see `head_accuracies`. The first head is
+            the one that the others are compared with.
 
     Returns:
         name -> accuracy, and name -> accuracy less the first head's with the paired interval,
@@ -139,10 +155,8 @@ def evaluate_heads(
             f"evaluate_heads expects a head or more and episodes >= 1, but got {list(heads)} and "
             f"episodes={episodes}."
         )
-    run = jax.jit(
-        lambda pool, key: head_accuracies(heads, sample, pool, key, episodes=episodes, chunk=chunk)
-    )
-    found = run(pool, key)
+    run = partial(head_accuracies, heads, sample, episodes=episodes, chunk=chunk, mesh=mesh)
+    found = jax.jit(run)(pool, key)
     first, *others = heads
     above = {name: paired(found[name], found[first]) for name in others}
     return {name: estimate(found[name]) for name in heads}, above
