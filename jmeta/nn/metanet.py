@@ -143,7 +143,8 @@ class GradientLSTM(nn.Module):
     """The generator d: the gradients of several examples to one set of fast weights.
 
     An LSTM reads the examples in their order, each entry of the gradient by the same cell, and
-    its last output gives the weight. The steps are computed again in the backward pass.
+    its last output gives the weight. The entries lie along the last axis, where they are many. The
+    steps are computed again in the backward pass.
 
     Args:
         width: LSTM units.
@@ -164,14 +165,21 @@ class GradientLSTM(nn.Module):
     def __call__(self, gradients_and_mask: tuple[jax.Array, jax.Array]) -> jax.Array:
         """Gradients [S, P] and a mask [S] to weights [P]."""
         gradients, mask = gradients_and_mask
-        zeros = jnp.zeros((gradients.shape[1], self.width), gradients.dtype)
+        zeros = jnp.zeros((self.width, gradients.shape[1]), gradients.dtype)
         rest, gradients = align(zeros, gradients)
+        gates, straight = 4 * self.width, nn.initializers.orthogonal()
+        read = self.param("input", nn.initializers.lecun_normal(-1, -2), (gates, 2))
+        recur = self.param("recurrent", straight, (gates, self.width))
+        bias = self.param("bias", nn.initializers.zeros_init(), (gates, 1))
 
-        def read(cell: nn.Module, carry: Any, inputs: Any) -> tuple[Any, None]:
-            gradient, present = inputs
-            after, _ = cell(carry, meta_information(gradient))
+        @jax.checkpoint
+        def step(carry: Any, inputs: Any) -> tuple[Any, None]:
+            (cell, out), (gradient, present) = carry, inputs
+            seen = jnp.moveaxis(meta_information(gradient), -1, 0)  # [2, P]
+            i, f, g, o = jnp.split(read @ seen + recur @ out + bias, 4)
+            new = nn.sigmoid(f) * cell + nn.sigmoid(i) * jnp.tanh(g)
+            after = new, nn.sigmoid(o) * jnp.tanh(new)
             return jax.tree.map(lambda new, old: jnp.where(present, new, old), after, carry), None
 
-        scan = nn.scan(nn.remat(read), variable_broadcast="params", split_rngs={"params": False})
-        (_, out), _ = scan(nn.LSTMCell(self.width), (rest, rest), (gradients, mask))
-        return nn.Dense(1, kernel_init=self.head_init)(out)[..., 0]
+        (_, out), _ = jax.lax.scan(step, (rest, rest), (gradients, mask))
+        return nn.Dense(1, kernel_init=self.head_init)(out.T)[..., 0]

@@ -54,7 +54,9 @@ _LEARNERS: dict[str, Callable[[Config, Model, int], Learner]] = {
     ),
     "snail": lambda config, net, ways: learners.amortised(*net.functions, ways=ways),
     "mann": lambda config, net, ways: learners.amortised(*net.functions, ways=ways),
-    "meta-network": lambda config, net, ways: learners.meta_network(*net.functions),
+    "meta-network": lambda config, net, ways: learners.meta_network(
+        *net.functions, sharpness=config.scale
+    ),
     "cnp": lambda config, net, ways: learners.neural_process(*net.functions),
     "np": lambda config, net, ways: learners.neural_process(*net.functions, samples=_LATENTS),
     "anp": lambda config, net, ways: learners.neural_process(*net.functions, samples=_LATENTS),

@@ -96,7 +96,8 @@ class Config:
     solve_steps: int = 5
     """Steps of that inversion, each a Hessian-vector product."""
     scale: float = 30.0
-    """How much matching multiplies a cosine by (an inverse temperature)."""
+    """How much the attention of matching and meta-network multiplies a cosine by (an inverse
+    temperature)."""
     remat: bool = False
     """Recompute inner steps in the backward pass: less memory, more time."""
 
