@@ -48,7 +48,8 @@ def features_of_a_pool(features: int) -> data.Pool:
     """Vectors of length 1."""
     rng = np.random.default_rng(0)
     means = rng.normal(size=(CLASSES, 1, features))
-    z = (means + rng.normal(size=(CLASSES, EACH, features))).astype(np.float32)
+    noise = 12 * rng.normal(size=(CLASSES, EACH, features))  # so that some queries go wrong
+    z = (means + noise).astype(np.float32)
     return data.pool_from_classes(list(z / np.linalg.norm(z, axis=-1, keepdims=True)))
 
 
