@@ -109,8 +109,8 @@ def head_accuracies(
         return lax.map(one, tasks, batch_size=chunk)
 
     if mesh is not None:
-        # nothing is summed over devices, so that what varies over them need not be said
-        split = P(*mesh.axis_names)
+        (axis,) = mesh.axis_names
+        split = P(axis)  # nothing is summed over devices: what varies over them need not be said
         many = jax.shard_map(
             many, mesh=mesh, in_specs=(P(), split), out_specs=split, check_vma=False
         )
