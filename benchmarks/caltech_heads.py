@@ -8,7 +8,8 @@ and the features of the test classes are computed once. All heads then see the s
 5-way 1-shot and 5-shot with 15 queries a class; hyperparameters of heads (scales, strengths) are
 chosen on the validation classes. Where easyfsl is installed its Prototypical Networks, Matching
 Networks and SimpleShot classify the same features of the same episodes: claim: within 0.3 points.
-The images and the split (61 / 15 / 25 classes) are looked for under $JMETA_DATA.
+The images and the split (61 / 15 / 25 classes) are looked for under $JMETA_DATA. Rows of other
+networks stay in the record, so that it can be made in parts.
 """
 
 import argparse
@@ -117,12 +118,13 @@ def rows_of(network: str, options: argparse.Namespace) -> list[dict[str, Any]]:
             partial(jmeta.head_accuracies, judged, draw(shots), episodes=options.episodes)
         )
         found = run(test, key)
-        shared = {"network": network, "shots": shots, "ways": WAYS, "chosen": chosen}
+        trained = {"filters": config.filters, "steps": config.steps, "validation": result["best"]}
+        shared = {"network": network, **trained, "shots": shots, "ways": WAYS, "chosen": chosen}
         for name, values in found.items():
             gap = jmeta.paired(values, found["prototypical"])
             score = jmeta.estimate(values)
             row = {"head": name, "accuracy": score._asdict(), "above_first": gap._asdict()}
-            rows.append({**shared, **row, "validation": result["best"]})
+            rows.append({**shared, **row})
             print(f"{network}, {shots}-shot, {name}: {common.percent(score._asdict())}")
         rows += [{**shared, **row} for row in beside(test, key, shots, options.episodes, found)]
     return rows
@@ -168,8 +170,13 @@ def main() -> None:
     parser.add_argument("--devices", type=int, help="1 to train beside something else")
     options = parser.parse_args()
     common.use_all_cores()
-    rows = [row for network in options.network for row in rows_of(network, options)]
-    common.write("caltech_heads", {"options": vars(options), "target": TARGET, "rows": rows})
+    path = common.RESULTS / "caltech_heads.json"
+    for network in options.network:
+        new = rows_of(network, options)
+        old = common.read(path)["rows"] if path.exists() else []
+        rows = [row for row in old if row["network"] != network] + new
+        protocol = {"queries": QUERIES, "episodes": options.episodes, "seed": options.seed}
+        common.write("caltech_heads", {"protocol": protocol, "target": TARGET, "rows": rows})
 
 
 if __name__ == "__main__":

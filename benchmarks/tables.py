@@ -193,14 +193,14 @@ def heads() -> str:
     record = load("caltech_heads")
     if not record:
         return ""
-    columns = list(dict.fromkeys((row["network"], row["shots"]) for row in record["rows"]))
+    columns = list(dict.fromkeys((network_of(row), row["shots"]) for row in record["rows"]))
     found: dict[str, dict[tuple[str, int], str]] = {}
     for row in record["rows"]:
         peer = row.get("easyfsl")
         name = f"easyfsl: {peer}, above {row['head']}" if peer else row["head"]
         above = row["above_ours" if peer else "above_first"]
         cell = f"{common.percent(row['accuracy'])} ({100 * above['mean']:+.2f})"
-        found.setdefault(name, {})[row["network"], row["shots"]] = cell
+        found.setdefault(name, {})[network_of(row), row["shots"]] = cell
     lines = [
         "| Caltech-101, 5-way | "
         + " | ".join(f"{network}, {shots}-shot" for network, shots in columns)
@@ -210,6 +210,11 @@ def heads() -> str:
     for name, cells in found.items():
         lines.append(f"| {name} | {' | '.join(cells.get(key, '–') for key in columns)} |")
     return "\n".join(lines) + "\n"
+
+
+def network_of(row: dict[str, Any]) -> str:
+    """Its name and how it was trained."""
+    return f"{row['network']} ({row['filters']} filters, {row['steps']:,} updates)"
 
 
 def heads_speed() -> str:
