@@ -151,12 +151,14 @@ def readers_omniglot() -> str:
     lines = [
         "| Omniglot (Vinyals) | "
         + " | ".join(f"{ways}-way {shots}-shot" for ways, shots in settings)
-        + " |",
-        "|---|---|---|---|---|",
+        + " | updates, 1 / 5 shots |",
+        "|---|---|---|---|---|---|",
     ]
     for name in dict.fromkeys(row["algorithm"] for row in found):
         rows = {(row["ways"], row["shots"]): row for row in found if row["algorithm"] == name}
         cells = [reader(rows[each]) if each in rows else "–" for each in settings]
+        steps = {row["shots"]: row["config"]["steps"] for row in rows.values() if "config" in row}
+        cells.append(" / ".join(f"{steps[k]:,}" if k in steps else "–" for k in (1, 5)))
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n" if found else ""
 
