@@ -34,6 +34,7 @@ CHOICES: dict[str, tuple[float, ...]] = {  # of the one hyperparameter a head ha
     "ridge": (0.01, 0.1, 1.0, 10.0),
     "logistic": (0.01, 0.1, 1.0, 10.0),
     "svm": (0.01, 0.1, 1.0),
+    "matching, scaled": (3.0, 10.0, 30.0, 100.0),
 }
 
 
@@ -51,9 +52,11 @@ def heads(base_mean: jax.Array, chosen: dict[str, float]) -> dict[str, jmeta.Hea
 
 
 def one(name: str, value: float) -> jmeta.Head:
-    """A closed-form head with its hyperparameter."""
+    """A head with its hyperparameter."""
     if name == "svm":
         return jmeta.svm(WAYS, capacity=value)
+    if name == "matching, scaled":
+        return jmeta.matching(WAYS, scale=value)
     return {"ridge": jmeta.ridge, "logistic": jmeta.logistic}[name](WAYS, strength=value)
 
 
@@ -88,7 +91,7 @@ def draw(shots: int) -> Any:
 
 
 def choose(pool: Any, shots: int, seed: int) -> dict[str, float]:
-    """Of each closed-form head the best hyperparameter on the validation classes."""
+    """Of each such head the best hyperparameter on the validation classes."""
     tried = {(name, v): one(name, v) for name, values in CHOICES.items() for v in values}
     run = jax.jit(partial(jmeta.head_accuracies, tried, draw(shots), episodes=300))
     found = {key: float(values.mean()) for key, values in run(pool, jax.random.key(seed)).items()}
@@ -120,7 +123,8 @@ def rows_of(network: str, options: argparse.Namespace) -> list[dict[str, Any]]:
         found = run(test, key)
         trained = {"filters": config.filters, "steps": config.steps, "validation": result["best"]}
         shared = {"network": network, **trained, "shots": shots, "ways": WAYS, "chosen": chosen}
-        for name, values in found.items():
+        for name in judged:  # jit sorts what it returns
+            values = found[name]
             gap = jmeta.paired(values, found["prototypical"])
             score = jmeta.estimate(values)
             row = {"head": name, "accuracy": score._asdict(), "above_first": gap._asdict()}
