@@ -1,7 +1,6 @@
 """What the benchmark scripts share: where records go, and what every record says."""
 
 import json
-import math
 import os
 import shlex
 import sys
@@ -34,21 +33,8 @@ def write(name: str | Path, record: dict[str, Any]) -> None:
         "versions": machine.pop("versions"),
         "machine": machine,
     }
-    write_json(path, finite({**head, **record}))
+    write_json(path, {**head, **record})
     print(f"wrote {os.path.relpath(path)}")
-
-
-def finite(value: Any) -> Any:
-    """Null in the place of what JSON has no number for.
-
-    >>> finite({"mean": float("nan"), "each": (1.0, float("inf"))})
-    {'mean': None, 'each': [1.0, None]}
-    """
-    if isinstance(value, dict):
-        return {key: finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read(path: Path) -> dict[str, Any]:

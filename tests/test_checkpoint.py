@@ -179,7 +179,7 @@ def test_another_structure_is_refused(written, other):
 
 def test_json_is_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "record.json"
-    checkpoint.write_json(path, {"a": 1})
+    checkpoint.write_json(path, {"a": 1, "mean": float("nan")})
     with pytest.raises(TypeError):
         checkpoint.write_json(path, {"a": object()})
-    assert json.loads(path.read_text()) == {"a": 1}
+    assert json.loads(path.read_text()) == {"a": 1, "mean": None}

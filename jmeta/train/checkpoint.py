@@ -7,6 +7,7 @@ file. They are compared before Orbax reads anything, and the digest of the state
 
 import hashlib
 import json
+import math
 import shutil
 import warnings
 from collections.abc import Collection
@@ -208,7 +209,20 @@ def _first_line(error: Exception) -> str:
 
 
 def write_json(path: Path, record: Any) -> None:
-    """Write JSON whole or not at all."""
+    """Write JSON whole or not at all; null in the place of what is not finite."""
     scratch = path.with_name(path.name + ".tmp")
-    scratch.write_text(json.dumps(record, indent=2) + "\n")
+    scratch.write_text(json.dumps(finite(record), indent=2) + "\n")
     scratch.replace(path)
+
+
+def finite(value: Any) -> Any:
+    """Null in the place of what JSON has no number for.
+
+    >>> finite({"mean": float("nan"), "each": (1.0, float("inf"))})
+    {'mean': None, 'each': [1.0, None]}
+    """
+    if isinstance(value, dict):
+        return {key: finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
