@@ -144,7 +144,7 @@ def evaluate_heads(
     >>> from jmeta import data
     >>> from jmeta.learners.heads import prototypical
     >>> heads = {"near": prototypical(2), "cosine": prototypical(2, distance="cosine")}
-    >>> pool = data.pool_from_classes([jnp.ones((2, 1)) * way for way in jnp.eye(2)])
+    >>> pool = data.pool_from_classes([jnp.tile(way, (2, 1)) for way in jnp.eye(2)])
     >>> sample = partial(data.sample_episode, ways=2, shots=1, queries=1)
     >>> means, above = evaluate_heads(heads, sample, pool, jax.random.key(0), episodes=4)
     >>> means["near"].mean, above["cosine"].mean
