@@ -104,13 +104,8 @@ def family_sinusoid() -> str:
     if not record:
         return ""
     settings = [(shots, steps) for shots in (5, 10) for steps in (1, 5, 10)]
-    lines = [
-        "| sinusoid, mean over seeds (seeds) | "
-        + " | ".join(f"K = {shots}, {steps} step{'s'[: steps > 1]}" for shots, steps in settings)
-        + " |",
-        "|---|" + "---|" * len(settings),
-        "| MAML, published | 0.67 | 0.38 | 0.35 | – | – | – |",
-    ]
+    columns = [f"K = {shots}, {steps} step{'s'[: steps > 1]}" for shots, steps in settings]
+    lines = [["MAML, published", "0.67", "0.38", "0.35", "–", "–", "–"]]
     for member in dict.fromkeys(row["member"] for row in record["rows"]):
         rows = [row for row in record["rows"] if row["member"] == member]
         cells = []
@@ -122,8 +117,8 @@ def family_sinusoid() -> str:
             ]
             cells.append(mean_of(values))
         seeds = len({row["seed"] for row in rows})
-        lines.append(f"| {member} ({seeds}) | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        lines.append([f"{member} ({seeds})", *cells])
+    return table(["sinusoid, mean over seeds (seeds)", *columns], lines)
 
 
 def mean_of(values: list[float | None]) -> str:
@@ -148,19 +143,17 @@ def readers_omniglot() -> str:
     found = [{**row, "algorithm": "protonet", "published": 100 * row["published"]} for row in plain]
     found += record["rows"]
     settings = [(ways, shots) for ways in (5, 20) for shots in (1, 5)]
-    lines = [
-        "| Omniglot (Vinyals) | "
-        + " | ".join(f"{ways}-way {shots}-shot" for ways, shots in settings)
-        + " | updates, 1 / 5 shots |",
-        "|---|---|---|---|---|---|",
-    ]
+    columns = [f"{ways}-way {shots}-shot" for ways, shots in settings]
+    lines = []
     for name in dict.fromkeys(row["algorithm"] for row in found):
         rows = {(row["ways"], row["shots"]): row for row in found if row["algorithm"] == name}
         cells = [reader(rows[each]) if each in rows else "–" for each in settings]
         steps = {row["shots"]: row["config"]["steps"] for row in rows.values() if "config" in row}
         cells.append(" / ".join(f"{steps[k]:,}" if k in steps else "–" for k in (1, 5)))
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n" if found else ""
+        lines.append([name, *cells])
+    if not found:
+        return ""
+    return table(["Omniglot (Vinyals)", *columns, "updates, 1 / 5 shots"], lines)
 
 
 def reader(row: dict[str, Any]) -> str:
@@ -175,19 +168,14 @@ def processes() -> str:
     record = load("neural_processes")
     if not record:
         return ""
-    names = list(record["rows"][0]["log_likelihood"])
+    rows = record["rows"]
     lines = [
-        "| Gaussian process, nats a query | "
-        + " | ".join(f"{row['shots']} points" for row in record["rows"])
-        + " |",
-        "|---|" + "---|" * len(record["rows"]),
+        [name, *(interval(row["log_likelihood"][name]) for row in rows)]
+        for name in rows[0]["log_likelihood"]
     ]
-    for name in names:
-        cells = [interval(row["log_likelihood"][name]) for row in record["rows"]]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    cells = [interval(row["anp_minus_cnp"]) for row in record["rows"]]
-    lines.append(f"| anp − cnp, paired | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    lines.append(["anp − cnp, paired", *(interval(row["anp_minus_cnp"]) for row in rows)])
+    columns = [f"{row['shots']} points" for row in rows]
+    return table(["Gaussian process, nats a query", *columns], lines)
 
 
 def heads() -> str:
@@ -203,15 +191,9 @@ def heads() -> str:
         above = row["above_ours" if peer else "above_first"]
         cell = f"{common.percent(row['accuracy'])} ({100 * above['mean']:+.2f})"
         found.setdefault(name, {})[network_of(row), row["shots"]] = cell
-    lines = [
-        "| Caltech-101, 5-way | "
-        + " | ".join(f"{network}, {shots}-shot" for network, shots in columns)
-        + " |",
-        "|---|" + "---|" * len(columns),
-    ]
-    for name, cells in found.items():
-        lines.append(f"| {name} | {' | '.join(cells.get(key, '–') for key in columns)} |")
-    return "\n".join(lines) + "\n"
+    lines = [[name, *(cells.get(key, "–") for key in columns)] for name, cells in found.items()]
+    named = [f"{network}, {shots}-shot" for network, shots in columns]
+    return table(["Caltech-101, 5-way", *named], lines)
 
 
 def network_of(row: dict[str, Any]) -> str:
@@ -224,11 +206,21 @@ def heads_speed() -> str:
     record = load("heads_speed")
     if not record:
         return ""
-    lines = ["| episodes per second | jmeta | easyfsl | ratio |", "|---|---|---|---|"]
+    lines = []
     for row in record["rows"]:
         theirs = [figure(row["easyfsl"]), f"{row['ratio']:.1f}"] if "ratio" in row else ["–", "–"]
-        cells = [f"{row['what']}: {row['head']}", figure(row["jmeta"]), *theirs]
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append([f"{row['what']}: {row['head']}", figure(row["jmeta"]), *theirs])
+    return table(["episodes per second", "jmeta", "easyfsl", "ratio"], lines)
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A table of the README.
+
+    >>> table(["a", "b"], [["1", "2"]])
+    '| a | b |\\n|---|---|\\n| 1 | 2 |\\n'
+    """
+    lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
+    lines.insert(1, "|" + "---|" * len(head))
     return "\n".join(lines) + "\n"
 
 
