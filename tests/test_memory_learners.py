@@ -61,8 +61,10 @@ def _snail_by_loops(params, x):
                 signal, gate = np.split(_dense(layer["gates"], np.append(before, x[t])), 2)
                 new = np.tanh(signal) * _sigmoid(gate)
             else:
-                query, seen = _dense(layer["query"], x[t]), x[: t + 1]
-                scores = np.array([query @ _dense(layer["key"], s) for s in seen])
+                seen = x[: t + 1]
+                pairs = [np.split(_dense(layer["key_and_query"], s), 2) for s in seen]
+                query = pairs[-1][1]
+                scores = np.array([query @ key for key, _ in pairs])
                 weights = _softmax(scores / np.sqrt(len(query)))
                 read = [w * _dense(layer["value"], s) for w, s in zip(weights, seen, strict=True)]
                 new = sum(read)
@@ -82,6 +84,15 @@ def test_snail_is_the_sequence_with_the_query_at_its_end() -> None:
     ]
     found = _predict(_learner(case))(params, one.support, one.query.x)
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_snail_begins_by_comparing() -> None:
+    x = jnp.eye(3) + 0.1
+    block = snail.AttentionBlock(64, 4)
+    weights = block.init(KEY, x, jnp.ones(3, bool))["params"]["key_and_query"]
+    key, query = jnp.split(x @ weights["kernel"], 2, axis=-1)
+    assert (key == query).all()
+    assert ((query @ key.T).argmax(-1) == jnp.arange(3)).all()
 
 
 def test_snail_is_causal_and_its_convolutions_reach_the_start() -> None:

@@ -132,9 +132,14 @@ class DenseBlock(nn.Module):
 class AttentionBlock(nn.Module):
     """One head of causal attention: appends what it read to x.
 
+    Keys and queries begin with the same weights, so that attention begins as a comparison: an
+    element reads what resembles it. Drawn apart, thousands of episodes pass before it is one.
+
     Args:
         keys: width of keys and queries.
         values: channels appended.
+
+    Mimetic Initialization of Self-Attention Layers (Trockman, Kolter, 2023, arXiv:2305.09828).
 
     >>> import jax, jax.numpy as jnp
     >>> x, mask = jnp.ones((4, 3)), jnp.ones(4, bool)
@@ -146,23 +151,33 @@ class AttentionBlock(nn.Module):
     values: int
 
     def setup(self) -> None:
-        """Three affine maps."""
-        self.query = nn.Dense(self.keys)
-        self.key = nn.Dense(self.keys)
+        """Keys and queries as one matrix product, and values."""
+        self.key_and_query = nn.Dense(2 * self.keys, kernel_init=_alike)
         self.value = nn.Dense(self.values)
 
     def __call__(self, x: jax.Array, mask: jax.Array) -> jax.Array:
         """A sequence [S, C] to [S, C + values]; element t sees the present ones up to itself."""
         visible = jnp.tril(jnp.ones((len(x), len(x)), bool)) & mask[None, :]
-        read = attention(self.query(x), self.key(x), self.value(x), visible)
+        key, query = jnp.split(self.key_and_query(x), 2, axis=-1)
+        read = attention(query, key, self.value(x), visible)
         return jnp.concatenate([x, read], -1)
 
     def following(self, past: jax.Array, mask: jax.Array, x: jax.Array) -> jax.Array:
         """The same for elements [Q, C], each of which comes next after `past` [S, C]."""
-        query, keys = self.query(x), self.key(past)
-        own = jnp.sum(query * self.key(x), -1, keepdims=True)
-        logits = jnp.concatenate([query @ keys.T, own], -1) / self.keys**0.5
+        past_key, _ = jnp.split(self.key_and_query(past), 2, axis=-1)
+        key, query = jnp.split(self.key_and_query(x), 2, axis=-1)
+        own = jnp.sum(query * key, -1, keepdims=True)
+        logits = jnp.concatenate([query @ past_key.T, own], -1) / self.keys**0.5
         visible = jnp.broadcast_to(jnp.append(mask, True), logits.shape)
         weights = masked_softmax(logits, visible)
         read = weights[:, :-1] @ self.value(past) + weights[:, -1:] * self.value(x)
         return jnp.concatenate([x, read], -1)
+
+
+def _alike(key: jax.Array, shape: tuple[int, int], dtype: Any) -> jax.Array:
+    """The same kernel twice, side by side: [C, 2 K].
+
+    Twice the usual deviation: what resembles an element then stands out from the rest.
+    """
+    draw = nn.initializers.variance_scaling(4.0, "fan_in", "truncated_normal")
+    return jnp.tile(draw(key, (shape[0], shape[1] // 2), dtype), 2)
