@@ -126,7 +126,7 @@ def _reader_init(model: networks.SNAIL | networks.MANN) -> Callable[[jax.Array],
 
 def _meta_network() -> Learner:
     both = networks.slow_and_fast(UNITS)
-    return jmeta.meta_network(both, both, FAST[0].apply, FAST[1].apply)
+    return jmeta.meta_network(both, both, FAST[0].apply, FAST[1].apply, second_order=True)
 
 
 @jax.jit

@@ -208,11 +208,13 @@ def test_meta_information_keeps_size_and_sign() -> None:
 def test_slow_and_fast_halves_are_added_layer_by_layer() -> None:
     model, x = nn.SlowFast(2, features=(3,)), jax.random.normal(KEY, (4, 5))
     slow, fast = (model.init(jax.random.fold_in(KEY, i), x) for i in range(2))
-    hidden, logits = nn.slow_and_fast(model)(slow, fast, x)
+    representation, logits = nn.slow_and_fast(model)(slow, fast, x)
     one, two = ([params["params"][f"_Layer_{i}"] for params in (slow, fast)] for i in range(2))
-    wanted = sum(np.maximum(_dense(layer, np.asarray(x)), 0) for layer in one)
-    np.testing.assert_allclose(hidden, wanted, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(logits, sum(_dense(v, wanted) for v in two), rtol=1e-5, atol=1e-6)
+    halves = [_dense(layer, np.asarray(x)) for layer in one]
+    hidden = sum(np.maximum(half, 0) for half in halves)
+    wanted = sum(_dense(layer, hidden) for layer in two)
+    np.testing.assert_allclose(representation, sum(halves), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(logits, wanted, rtol=1e-5, atol=1e-6)
 
 
 def _meta_network_by_loops(params, one):

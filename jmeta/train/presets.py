@@ -170,8 +170,13 @@ PRESETS: dict[str, Config] = {
         for shots in (1, 5)
     },
     **{
-        f"omniglot-{name}-5way-{shots}shot": _omniglot(name, shots, 20_000, **_FIVE_WAYS)
-        for name in ("snail", "meta-network")
+        f"omniglot-snail-5way-{shots}shot": _omniglot("snail", shots, 20_000, **_FIVE_WAYS)
+        for shots in (1, 5)
+    },
+    **{
+        f"omniglot-meta-network-5way-{shots}shot": _omniglot(
+            "meta-network", shots, 20_000, **_FIVE_WAYS, filters=16, scale=10.0, rate=3e-3
+        )
         for shots in (1, 5)
     },
     **{
