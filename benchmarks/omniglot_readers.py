@@ -22,6 +22,7 @@ from jmeta import train
 from jmeta.train.progress import lines
 
 SOURCES = {
+    "protonet": "arXiv:1703.05175, Table 1",
     "matching": "arXiv:1703.05175, Table 1",
     "matching-fce": "arXiv:1606.04080, Table 1",
     "siamese": "as reported in arXiv:1703.03400, Table 1",
@@ -31,6 +32,7 @@ SOURCES = {
     "mann": "as reported in arXiv:1703.03400, Table 1",
 }
 PUBLISHED = {  # percent; (ways, shots)
+    "protonet": {(5, 1): 98.8, (5, 5): 99.7, (20, 1): 96.0, (20, 5): 98.9},
     "matching": {(5, 1): 98.1, (5, 5): 98.9, (20, 1): 93.8, (20, 5): 98.5},
     "siamese": {(5, 1): 97.3, (5, 5): 98.4, (20, 1): 88.2, (20, 5): 97.0},
     "relation": {(5, 1): 99.6, (5, 5): 99.8, (20, 1): 97.6, (20, 5): 99.1},
