@@ -107,6 +107,7 @@ from jmeta.learners import metric as metric
 from jmeta.learners import nearest_centroid as nearest_centroid
 from jmeta.learners import neural_process as neural_process
 from jmeta.learners import neural_process_loss as neural_process_loss
+from jmeta.learners import on_features as on_features
 from jmeta.learners import proto_maml as proto_maml
 from jmeta.learners import prototypical as prototypical
 from jmeta.learners import random_context as random_context

@@ -6,6 +6,7 @@ from jmeta.learners.family import meta_sgd as meta_sgd
 from jmeta.learners.family import proto_maml as proto_maml
 from jmeta.learners.fast_weights import MetaNetworkParams as MetaNetworkParams
 from jmeta.learners.fast_weights import meta_network as meta_network
+from jmeta.learners.features import on_features as on_features
 from jmeta.learners.gradient import maml as maml
 from jmeta.learners.heads import Head as Head
 from jmeta.learners.heads import Prototypes as Prototypes

@@ -54,8 +54,8 @@ _LEARNERS: dict[str, Callable[[Config, Model, int], Learner]] = {
     ),
     "snail": lambda config, net, ways: learners.amortised(*net.functions, ways=ways),
     "mann": lambda config, net, ways: learners.amortised(*net.functions, ways=ways),
-    "meta-network": lambda config, net, ways: learners.meta_network(
-        *net.functions, sharpness=config.scale
+    "meta-network": lambda config, net, ways: learners.on_features(
+        net.apply, learners.meta_network(*net.functions[1:], sharpness=config.scale)
     ),
     "cnp": lambda config, net, ways: learners.neural_process(*net.functions),
     "np": lambda config, net, ways: learners.neural_process(*net.functions, samples=_LATENTS),

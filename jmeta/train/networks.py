@@ -61,7 +61,8 @@ def _check(config: Config) -> None:
 def _plain(config: Config, task: Task) -> Model:
     """A classifier, a regressor, or an embedding."""
     outputs = task.support.y.shape[-1] if regresses(config) else config.ways
-    module = _backbone(config, None if config.algorithm in EMBEDDING else outputs)
+    embeds = config.algorithm in (*EMBEDDING, "meta-network")
+    module = _backbone(config, None if embeds else outputs)
     example = task.support.x[:1]
 
     def fix(params: Params, tasks: Task) -> Params:
@@ -146,27 +147,29 @@ def _reader(config: Config, task: Task) -> Model:
 
 
 def _meta_network(config: Config, task: Task) -> Model:
-    """A representation, a base learner on it, and what makes the fast weights of both."""
-    convolves = config.network != "mlp"
-    filters = (config.filters,) * 4 if convolves else ()
-    embed = nn.SlowFast(config.ways, filters, (config.filters,) if convolves else config.hidden)
-    base = nn.SlowFast(config.ways, (), (config.filters if convolves else config.hidden[-1],))
+    """An embedding; on it a representation, a base learner, and what makes their fast weights."""
+    plain = _plain(config, task)
+    width = (config.hidden[-1] if config.network == "mlp" else config.filters,)
+    represent, base = (nn.SlowFast(config.ways, features=width) for _ in range(2))
     makers = nn.GradientLSTM(), nn.GradientMLP()
-    x = task.support.x[:1]
 
     def init(key: jax.Array) -> Params:
-        keys, gradients = jax.random.split(key, 4), jnp.zeros((1, 1))
-        slow = embed.init(keys[0], x)
-        representation: Any = embed.apply(slow, x)
-        return learners.MetaNetworkParams(
-            slow,
-            base.init(keys[1], representation[0]),
-            makers[0].init(keys[2], (gradients, jnp.ones(1, bool))),
-            makers[1].init(keys[3], gradients),
+        keys, gradients = jax.random.split(key, 5), jnp.zeros((1, 1))
+        fast = learners.MetaNetworkParams(
+            represent.init(keys[1], jnp.zeros((1, plain.width))),
+            base.init(keys[2], jnp.zeros((1, *width))),
+            makers[0].init(keys[3], (gradients, jnp.ones(1, bool))),
+            makers[1].init(keys[4], gradients),
         )
+        return {"embed": plain.init(keys[0]), "learner": fast}
 
-    slow_and_fast = nn.slow_and_fast(embed), nn.slow_and_fast(base)
-    return Model((*slow_and_fast, makers[0].apply, makers[1].apply), init, None)
+    def fix(params: Params, tasks: Task) -> Params:
+        assert plain.fix is not None
+        return {**params, "embed": plain.fix(params["embed"], tasks)}
+
+    both = nn.slow_and_fast(represent), nn.slow_and_fast(base)
+    functions = plain.apply, *both, makers[0].apply, makers[1].apply
+    return Model(functions, init, fix if plain.fix else None)
 
 
 def _neural_process(config: Config, task: Task) -> Model:

@@ -175,7 +175,7 @@ PRESETS: dict[str, Config] = {
     },
     **{
         f"omniglot-meta-network-5way-{shots}shot": _omniglot(
-            "meta-network", shots, 20_000, **_FIVE_WAYS, filters=16, scale=10.0, rate=3e-3
+            "meta-network", shots, 20_000, **_FIVE_WAYS, scale=10.0, rate=3e-3
         )
         for shots in (1, 5)
     },
