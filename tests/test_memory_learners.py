@@ -252,6 +252,23 @@ def test_meta_network_is_its_listing() -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
 
 
+def test_on_features_is_the_learner_of_embedded_examples() -> None:
+    case = next(case for case in CASES if case.name == "meta network")
+    params, one, predict = case.init(KEY), task(KEY), _predict(_learner(case))
+    halved = jmeta.Task(*(batch._replace(x=batch.x / 2) for batch in one))
+    twice = jmeta.on_features(lambda w, x: w * x, _learner(case))
+    found = _predict(twice)({"embed": 2.0, "learner": params}, halved.support, halved.query.x)
+    np.testing.assert_allclose(found, predict(params, one.support, one.query.x), rtol=1e-6)
+
+
+def test_on_features_initialises_what_lies_behind() -> None:
+    learner = jmeta.on_features(
+        jnp.multiply, jmeta.meta_sgd(jnp.matmul, jmeta.cross_entropy, 1, rate=0.1)
+    )
+    params = learner.init({"embed": jnp.ones(()), "learner": jnp.zeros((2, 3))})
+    assert params["learner"].hyper.shape == (2, 3) and params["embed"].shape == ()
+
+
 @pytest.mark.parametrize("kind", ["snail", "mann"])
 def test_images_go_through_an_embedding_network(kind: str) -> None:
     embed = nn.Conv4(None, filters=4, norm=None)
