@@ -286,6 +286,8 @@ def test_options_that_cannot_be_are_refused() -> None:
         jmeta.amortised(*nn.encode_decode(MANN), ways=0)
     with pytest.raises(ValueError, match="length=1"):
         nn.SNAIL(3, length=1).init(KEY, support, jnp.ones((1, 2)))
+    with pytest.raises(ValueError, match="features="):
+        nn.SlowFast(3, features=()).init(KEY, jnp.ones((1, 2)))
     with pytest.raises(ValueError, match="heads=9"):
         nn.MANN(3, slots=8, heads=9).init(KEY, support, jnp.ones((1, 2)))
 

@@ -34,6 +34,9 @@ class SlowFast(nn.Module):
         filters: 3x3 convolutions with 2x2 max-pooling, first.
         features: widths of the linear layers after them, at least one.
 
+    Raises:
+        ValueError: no features.
+
     Meta Networks (Munkhdalai, Yu, 2017, arXiv:1703.00837), section 3.3.
 
     >>> import jax, jax.numpy as jnp
@@ -50,6 +53,8 @@ class SlowFast(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Inputs [N, ...] to representations [N, D] and logits [N, outputs]."""
+        if not self.features:
+            raise ValueError("SlowFast got features=(); the last of them is the representation.")
         for width in self.filters:
             x = _standardised(max_pool(_relu_both(_Layer(width, window=3)(x))))
         x = x.reshape(len(x), -1)
