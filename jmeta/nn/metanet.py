@@ -56,7 +56,8 @@ class SlowFast(nn.Module):
         if not self.features:
             raise ValueError("SlowFast got features=(); the last of them is the representation.")
         for width in self.filters:
-            x = _standardised(max_pool(_relu_both(_Layer(width, window=3)(x))))
+            x = max_pool(_relu_both(_Layer(width, window=3)(x)))
+            x = jax.nn.standardize(x, axis=(1, 2, 3))
         x = x.reshape(len(x), -1)
         for width in self.features:
             halves = _Layer(width)(x)
@@ -87,13 +88,6 @@ class _Layer(nn.Module):
 
 def _relu_both(halves: list[jax.Array]) -> jax.Array:
     return reduce(add, [nn.relu(half) for half in halves])
-
-
-def _standardised(x: jax.Array) -> jax.Array:
-    """Each example [H, W, C] to mean 0 and variance 1."""
-    axes = tuple(range(1, x.ndim))
-    centred = x - x.mean(axes, keepdims=True)
-    return centred * jax.lax.rsqrt((centred**2).mean(axes, keepdims=True) + 1e-5)
 
 
 def slow_and_fast(model: nn.Module) -> SlowFastApply:
