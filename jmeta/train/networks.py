@@ -12,13 +12,15 @@ from jmeta.core import Apply, Params, Task
 from jmeta.train.config import CONDITIONAL, EMBEDDING, Config
 from jmeta.train.problems import Problem, regresses
 
+Fix = Callable[[Params, Task], Params] | None  # batch moments of some tasks [T, ...]; None: none
+
 
 class Model(NamedTuple):
     """A network as pure functions."""
 
     functions: tuple[Any, ...]  # what a learner takes: (apply,), (embed, compare), ...
     init: Callable[[jax.Array], Params]  # key -> parameters
-    fix: Callable[[Params, Task], Params] | None  # batch moments of some tasks [T, ...]; None: none
+    fix: Fix
     width: int = 0  # of what `apply` makes of an input, where a learner asks
 
     @property
@@ -115,12 +117,8 @@ def _contextual(config: Config, task: Task) -> Model:
         z = jnp.zeros((len(x), plain.width))
         return {"embed": plain.init(first), "context": context.init(second, z, valid, z)}
 
-    def fix(params: Params, tasks: Task) -> Params:
-        assert plain.fix is not None
-        return {**params, "embed": plain.fix(params["embed"], tasks)}
-
     contexts = [partial(context.apply, method=name) for name in ("support", "query")]
-    return Model((plain.apply, *contexts), init, fix if plain.fix else None)
+    return Model((plain.apply, *contexts), init, _of_embedding(plain.fix))
 
 
 def _reader(config: Config, task: Task) -> Model:
@@ -163,13 +161,9 @@ def _meta_network(config: Config, task: Task) -> Model:
         )
         return {"embed": plain.init(keys[0]), "learner": fast}
 
-    def fix(params: Params, tasks: Task) -> Params:
-        assert plain.fix is not None
-        return {**params, "embed": plain.fix(params["embed"], tasks)}
-
     both = nn.slow_and_fast(represent), nn.slow_and_fast(base)
     functions = plain.apply, *both, makers[0].apply, makers[1].apply
-    return Model(functions, init, fix if plain.fix else None)
+    return Model(functions, init, _of_embedding(plain.fix))
 
 
 def _neural_process(config: Config, task: Task) -> Model:
@@ -183,6 +177,13 @@ def _neural_process(config: Config, task: Task) -> Model:
     inputs, y = task.support.x, task.support.y
     points = inputs.x, y, inputs.mask
     return Model(nn.encode_decode(module), lambda key: module.init(key, points, task.query.x), None)
+
+
+def _of_embedding(fix: Fix) -> Fix:
+    """The same on the embedding among other parameters, which stay as they are."""
+    if fix is None:
+        return None
+    return lambda params, tasks: {**params, "embed": fix(params["embed"], tasks)}
 
 
 def _images(tasks: Task, most: int = 4096) -> jax.Array:
