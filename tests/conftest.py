@@ -10,6 +10,8 @@ os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -23,3 +25,28 @@ def pytest_unconfigure() -> None:
     """Leave nothing behind: data prepared by the tests goes with them."""
     if _scratch is not None:
         shutil.rmtree(_scratch, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def compiled_once(tmp_path_factory):
+    """Compile equal programs once a module: runs here repeat each other's."""
+    names = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in names}
+    for name, value in names.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Runs that draw nothing, for they are quicker."""
+    for name in ("curves", "episode"):
+        monkeypatch.setattr(f"jmeta.train.plots.{name}", lambda *args, **options: None)

@@ -1,4 +1,4 @@
-"""SNAIL, MANN and Meta Networks against loops, and what must hold for them."""
+"""SNAIL and MANN against loops; what must hold for all that read a sequence; that they learn."""
 
 import functools
 
@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from learners import CASES, FAST, INPUTS, MANN, SNAIL, UNITS, WAYS, Case, task
+from arrays import dense
+from learners import CASES, INPUTS, MANN, SNAIL, WAYS, Case, task
 
 import jmeta
 from jmeta import nn
-from jmeta.nn import mann, metanet, snail
+from jmeta.nn import mann, snail
 
 KEY = jax.random.key(2)
 READERS = [case for case in CASES if case.ordered]
@@ -28,10 +29,6 @@ def _softmax(x):
 
 def _sigmoid(x):
     return 1 / (1 + np.exp(-x))
-
-
-def _dense(params, x):
-    return x @ np.asarray(params["kernel"]) + np.asarray(params.get("bias", 0))
 
 
 def test_attention_is_a_loop() -> None:
@@ -58,19 +55,19 @@ def _snail_by_loops(params, x):
         for t in range(len(x)):
             if "gates" in layer:
                 before = x[t - dilation] if t >= dilation else np.zeros_like(x[0])
-                signal, gate = np.split(_dense(layer["gates"], np.append(before, x[t])), 2)
+                signal, gate = np.split(dense(layer["gates"], np.append(before, x[t])), 2)
                 new = np.tanh(signal) * _sigmoid(gate)
             else:
                 seen = x[: t + 1]
-                pairs = [np.split(_dense(layer["key_and_query"], s), 2) for s in seen]
+                pairs = [np.split(dense(layer["key_and_query"], s), 2) for s in seen]
                 query = pairs[-1][1]
                 scores = np.array([query @ key for key, _ in pairs])
                 weights = _softmax(scores / np.sqrt(len(query)))
-                read = [w * _dense(layer["value"], s) for w, s in zip(weights, seen, strict=True)]
+                read = [w * dense(layer["value"], s) for w, s in zip(weights, seen, strict=True)]
                 new = sum(read)
             out.append(np.append(x[t], new))
         x = np.stack(out)
-    return _dense(params["head"], x)
+    return dense(params["head"], x)
 
 
 def test_snail_is_the_sequence_with_the_query_at_its_end() -> None:
@@ -196,79 +193,6 @@ def test_queries_do_not_see_each_other_and_order_matters(case: Case) -> None:
     assert np.abs(predict(params, turned, one.query.x) - logits).max() > 1e-7
 
 
-def test_meta_information_keeps_size_and_sign() -> None:
-    gradient = np.array([0.0, 1e-5, -1e-5, 1.0, -0.3], np.float32)
-    p, found = 7.0, np.asarray(metanet.meta_information(jnp.asarray(gradient)))
-    for g, (size, sign) in zip(gradient, found, strict=True):
-        big = abs(g) >= np.exp(-p)
-        wanted = (np.log(abs(g)) / p, np.sign(g)) if big else (-1, np.exp(p) * g)
-        np.testing.assert_allclose((size, sign), wanted, rtol=1e-5, atol=1e-7)
-
-
-def test_slow_and_fast_halves_are_added_layer_by_layer() -> None:
-    model, x = nn.SlowFast(2, features=(3,)), jax.random.normal(KEY, (4, 5))
-    slow, fast = (model.init(jax.random.fold_in(KEY, i), x) for i in range(2))
-    representation, logits = nn.slow_and_fast(model)(slow, fast, x)
-    one, two = ([params["params"][f"_Layer_{i}"] for params in (slow, fast)] for i in range(2))
-    halves = [_dense(layer, np.asarray(x)) for layer in one]
-    hidden = sum(np.maximum(half, 0) for half in halves)
-    wanted = sum(_dense(layer, hidden) for layer in two)
-    np.testing.assert_allclose(representation, sum(halves), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(logits, wanted, rtol=1e-5, atol=1e-6)
-
-
-def _meta_network_by_loops(params, one):
-    """The algorithm's listing, one example after another."""
-    apply, flat = nn.slow_and_fast(UNITS), jax.flatten_util.ravel_pytree
-    rows = list(zip(one.support.x[:, None], one.support.y[:, None], strict=True))
-
-    def gradient(slow, x, y):
-        return jax.grad(lambda w: jmeta.cross_entropy(apply(w, None, x)[1], y))(slow)
-
-    collected = jnp.stack([flat(gradient(params.embed, x, y))[0] for x, y in rows])
-    present = jnp.ones(len(rows), bool)
-    task_level = FAST[0].apply(params.embed_weights, (collected, present))
-    task_level = flat(params.embed)[1](task_level)
-    keys = [apply(params.embed, task_level, x)[0] for x, _ in rows]
-    weights = [
-        FAST[1].apply(params.base_weights, flat(gradient(params.base, r, y))[0])
-        for r, (_, y) in zip(keys, rows, strict=True)
-    ]
-    logits = []
-    for x in one.query.x[:, None]:
-        r = apply(params.embed, task_level, x)[0]
-        norm = lambda v: jnp.sqrt((v**2).sum() + 1e-6)  # noqa: E731
-        scores = jnp.array([(r * k).sum() / (norm(r) * norm(k)) for k in keys])
-        fast = sum(a * w for a, w in zip(jax.nn.softmax(scores), weights, strict=True))
-        logits.append(apply(params.base, flat(params.base)[1](fast), r)[1][0])
-    return jnp.stack(logits)
-
-
-def test_meta_network_is_its_listing() -> None:
-    case = next(case for case in CASES if case.name == "meta network")
-    params, one = case.init(KEY), task(KEY)
-    found = _predict(_learner(case))(params, one.support, one.query.x)
-    wanted = jax.jit(_meta_network_by_loops)(params, one)
-    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
-
-
-def test_on_features_is_the_learner_of_embedded_examples() -> None:
-    case = next(case for case in CASES if case.name == "meta network")
-    params, one, predict = case.init(KEY), task(KEY), _predict(_learner(case))
-    halved = jmeta.Task(*(batch._replace(x=batch.x / 2) for batch in one))
-    twice = jmeta.on_features(lambda w, x: w * x, _learner(case))
-    found = _predict(twice)({"embed": 2.0, "learner": params}, halved.support, halved.query.x)
-    np.testing.assert_allclose(found, predict(params, one.support, one.query.x), rtol=1e-6)
-
-
-def test_on_features_initialises_what_lies_behind() -> None:
-    learner = jmeta.on_features(
-        jnp.multiply, jmeta.meta_sgd(jnp.matmul, jmeta.cross_entropy, 1, rate=0.1)
-    )
-    params = learner.init({"embed": jnp.ones(()), "learner": jnp.zeros((2, 3))})
-    assert params["learner"].hyper.shape == (2, 3) and params["embed"].shape == ()
-
-
 @pytest.mark.parametrize("kind", ["snail", "mann"])
 def test_images_go_through_an_embedding_network(kind: str) -> None:
     embed = nn.Conv4(None, filters=4, norm=None)
@@ -286,8 +210,6 @@ def test_options_that_cannot_be_are_refused() -> None:
         jmeta.amortised(*nn.encode_decode(MANN), ways=0)
     with pytest.raises(ValueError, match="length=1"):
         nn.SNAIL(3, length=1).init(KEY, support, jnp.ones((1, 2)))
-    with pytest.raises(ValueError, match="features="):
-        nn.SlowFast(3, features=()).init(KEY, jnp.ones((1, 2)))
     with pytest.raises(ValueError, match="heads=9"):
         nn.MANN(3, slots=8, heads=9).init(KEY, support, jnp.ones((1, 2)))
 
