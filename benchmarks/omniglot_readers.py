@@ -1,12 +1,14 @@
 """Metric and model-based learners on Omniglot, Vinyals split, beside the published figures.
 
     python benchmarks/omniglot_readers.py [--algorithms matching siamese ...] [--shots 1 5]
-        [--steps N] [--devices 1]
+        [--steps N] [--devices 1] [--train-on-val]
 
 Each is its preset (`omniglot-NAME-1shot`, `omniglot-NAME-5way-1shot`): one model for each number of
 shots, the best checkpoint by validation, 1,000 test episodes with 15 queries a class at 5 ways and,
 where the learner has no output a class, at 20. Rotated characters are classes of their own.
-`--steps` cuts the training short, and the cosine schedule with it. Two figures: with the batch
+`--steps` makes the training shorter or longer, and the cosine schedule with it; `--train-on-val`
+trains on the validation classes too, as the prototypical networks of the paper were in the end, and
+takes the last checkpoint. Two figures: with the batch
 statistics of the queries (transductive), and with fixed population statistics of training images
 (inductive). Rows of other algorithms stay in the record, so that the table can be made in parts;
 interrupted runs go on where they stopped.
@@ -50,8 +52,9 @@ def rows_of(algorithm: str, shots: int, options: argparse.Namespace) -> list[dic
     name = several if several in train.PRESETS else f"omniglot-{algorithm}-5way-{shots}shot"
     preset = train.preset(name)
     steps = options.steps or preset.steps
-    config = dataclasses.replace(preset, seed=seed, steps=steps, devices=options.devices)
-    out = common.RUNS / f"{name}-{steps}-seed{seed}"
+    asked = {"seed": seed, "steps": steps, "devices": options.devices}
+    config = dataclasses.replace(preset, **asked, train_on_val=options.train_on_val)
+    out = common.RUNS / f"{name}-{steps}-seed{seed}{'-on-val' * options.train_on_val}"
     result = train.run(config, out, resume=True, progress=lines)
     rows = []
     for ways in (5, 20) if name == several else (5,):
@@ -66,16 +69,16 @@ def rows_of(algorithm: str, shots: int, options: argparse.Namespace) -> list[dic
 
 
 def keep(rows: list[dict[str, Any]]) -> None:
-    """Put rows in the place of those of the same algorithm, shots and seed."""
+    """Put rows in the place of those of the same algorithm, training classes, shots and seed."""
     path = common.RESULTS / "omniglot_readers.json"
     old = common.read(path)["rows"] if path.exists() else []
 
     def which(row: dict[str, Any]) -> tuple:
-        return row["algorithm"], row["shots"], row["seed"]
+        return row["algorithm"], row["config"].get("train_on_val", False), row["shots"], row["seed"]
 
     new = {which(row) for row in rows}
     kept = [row for row in old if which(row) not in new] + rows
-    kept.sort(key=lambda row: (NAMES.index(row["algorithm"]), row["seed"], row["shots"]))
+    kept.sort(key=lambda row: (NAMES.index(row["algorithm"]), *which(row)[1:]))
     common.write("omniglot_readers", {"published": SOURCES, "rows": kept})
 
 
@@ -86,6 +89,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, help="updates, where not those of the preset")
     parser.add_argument("--devices", type=int, help="1 to train two side by side")
+    parser.add_argument("--train-on-val", action="store_true", help="and keep the last checkpoint")
     options = parser.parse_args()
     common.use_all_cores()
     for algorithm in options.algorithms:

@@ -40,10 +40,6 @@ def rows() -> Iterator[str]:
         for found in record["rows"]:
             name = f"Omniglot (random), 5-way 1-shot, MAML, seed {found['seed']}"
             yield row(name, "98.7 ± 0.4", found, "omniglot_maml")
-    if record := load("omniglot_protonet"):
-        for found in record["rows"]:
-            name = f"Omniglot (Vinyals), {found['ways']}-way {found['shots']}-shot, prototypical"
-            yield row(name, f"{100 * found['published']:.1f}", found, "omniglot_protonet")
 
 
 def sinusoid() -> str:
@@ -138,22 +134,25 @@ def readers() -> str:
 
 def readers_omniglot() -> str:
     """A row a learner: both figures and the published one, by ways and shots."""
-    record = load("omniglot_readers") or {"rows": []}
-    plain = (load("omniglot_protonet") or {"rows": []})["rows"]
-    found = [{**row, "algorithm": "protonet", "published": 100 * row["published"]} for row in plain]
-    found += record["rows"]
+    found = (load("omniglot_readers") or {"rows": []})["rows"]
     settings = [(ways, shots) for ways in (5, 20) for shots in (1, 5)]
     columns = [f"{ways}-way {shots}-shot" for ways, shots in settings]
     lines = []
-    for name in dict.fromkeys(row["algorithm"] for row in found):
-        rows = {(row["ways"], row["shots"]): row for row in found if row["algorithm"] == name}
+    for name in dict.fromkeys(map(learner_of, found)):
+        rows = {(row["ways"], row["shots"]): row for row in found if learner_of(row) == name}
         cells = [reader(rows[each]) if each in rows else "–" for each in settings]
-        steps = {row["shots"]: row["config"]["steps"] for row in rows.values() if "config" in row}
+        steps = {row["shots"]: row["config"]["steps"] for row in rows.values()}
         cells.append(" / ".join(f"{steps[k]:,}" if k in steps else "–" for k in (1, 5)))
         lines.append([name, *cells])
     if not found:
         return ""
     return table(["Omniglot (Vinyals)", *columns, "updates, 1 / 5 shots"], lines)
+
+
+def learner_of(row: dict[str, Any]) -> str:
+    """Its algorithm, and whether the validation classes were trained on too."""
+    on_val = row["config"].get("train_on_val", False)
+    return row["algorithm"] + ", trained on validation classes too" * on_val
 
 
 def reader(row: dict[str, Any]) -> str:

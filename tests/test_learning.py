@@ -118,6 +118,14 @@ def test_a_run_is_evaluated_on_other_episodes(images, tmp_path):
         evaluate_run(out, ways=400)
 
 
+def test_a_run_on_validation_classes_too_keeps_its_last_checkpoint(images, tmp_path):
+    plain = dataclasses.replace(images, norm="layer", network="mlp", hidden=(8,))
+    trained = run(dataclasses.replace(plain, train_on_val=True), tmp_path / "run")
+    assert trained["best"] == {"step": plain.steps, "value": None}
+    assert trained["protocol"]["trained_on"] == "train and val"
+    assert evaluate_run(tmp_path / "run")["metrics"] == trained["metrics"]
+
+
 def test_a_learner_with_an_output_a_class_refuses_other_ways(images, tmp_path):
     wide = dataclasses.replace(images, algorithm="maml", train_ways=4)
     with pytest.raises(ValueError, match="train_ways must equal ways"):

@@ -13,7 +13,14 @@ from jmeta.data.paths import (
     save_arrays,
     save_prepared,
 )
-from jmeta.data.pool import Dataset, make_pool, pool_from_arrays, pool_from_classes, split_hash
+from jmeta.data.pool import (
+    Dataset,
+    join_pools,
+    make_pool,
+    pool_from_arrays,
+    pool_from_classes,
+    split_hash,
+)
 
 
 def _classes(counts):
@@ -74,6 +81,10 @@ def test_pool_from_arrays_sorts_by_group_then_label():
         (lambda: pool_from_classes(_classes([1, 1]), ["a"]), "1 group labels for 2 classes"),
         (lambda: pool_from_arrays(np.zeros((3, 2)), np.zeros(2, int)), "one label per example"),
         (lambda: pool_from_arrays(np.zeros(2), np.array([0, 1]), {0: "g"}), "no group"),
+        (
+            lambda: join_pools(*(pool_from_arrays(np.zeros(1, t), [0]) for t in ("u1", "f4"))),
+            "same dtype and shape",
+        ),
         (lambda: make_pool(np.zeros(3), [1, 1], [2]), "sum to 2 for 3 examples"),
         (lambda: make_pool(np.zeros(2), [1, 1], [1]), "sum to 1 for 2 classes"),
     ],

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jmeta.core import cross_entropy, mean_squared_error
@@ -48,3 +49,19 @@ def test_a_table_without_validation_tasks(tmp_path):
     assert task.query.x.dtype == jnp.float32
     with pytest.raises(ValueError, match="test tasks: asked for 3 shots and 6 queries"):
         build.problem(Config(**{**config.__dict__, "queries": 6}))
+
+
+def test_training_on_validation_classes_too(tmp_path):
+    """All of them are drawn, none is left to validate on, and the test classes are as before."""
+    x = np.repeat(np.arange(8, dtype=np.uint8), 4)
+    np.savez(tmp_path / "a.npz", x=np.tile(x[:, None, None], (1, 8, 8)), y=x)
+    options = {"dataset": f"arrays:{tmp_path}/a.npz", "ways": 2, "queries": 1, "train_queries": 1}
+    apart = build.problem(Config(split="0.5,0.25,0.25", **options))
+    one = build.problem(Config(split="0.5,0.25,0.25", train_on_val=True, **options))
+    seen = [set(np.unique(pool.examples).tolist()) for pool in (apart.train, apart.val, one.train)]
+    assert seen[0] | seen[1] == seen[2] and len(seen[2]) == 6
+    assert one.val is None and (one.test.examples == apart.test.examples).all()
+    with pytest.raises(ValueError, match="no validation classes to train on"):
+        build.problem(Config(split="0.5,0,0.5", train_on_val=True, **options))
+    with pytest.raises(ValueError, match="sinusoid has none"):
+        build.problem(Config("maml", "sinusoid", train_on_val=True, **OPTIONS))

@@ -25,6 +25,7 @@ from jmeta.data.paths import cache_dir as cache_dir
 from jmeta.data.paths import data_root as data_root
 from jmeta.data.pool import Dataset as Dataset
 from jmeta.data.pool import Pool as Pool
+from jmeta.data.pool import join_pools as join_pools
 from jmeta.data.pool import pool_from_arrays as pool_from_arrays
 from jmeta.data.pool import pool_from_classes as pool_from_classes
 from jmeta.data.pool import split_hash as split_hash

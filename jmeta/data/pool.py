@@ -146,6 +146,29 @@ def pool_from_arrays(
     return pool_from_classes(members, [of[c] for c in order])
 
 
+def join_pools(first: Pool, second: Pool) -> Pool:
+    """One pool of the classes of two, the second's after the first's; their groups stay apart.
+
+    Papers train once more on training and validation classes when all is chosen.
+
+    Raises:
+      ValueError: when their examples differ in shape or dtype.
+
+    >>> one = pool_from_arrays(np.zeros((3, 2)), np.array([0, 0, 1]))
+    >>> both = join_pools(one, pool_from_arrays(np.ones((2, 2)), np.array([7, 7])))
+    >>> both.examples[:, 0].tolist(), both.counts.tolist(), both.group_sizes
+    ([0.0, 0.0, 0.0, 1.0, 1.0], [2, 1, 2], (2, 1))
+    """
+    a, b = (np.asarray(pool.examples) for pool in (first, second))
+    if (a.shape[1:], a.dtype) != (b.shape[1:], b.dtype):
+        raise ValueError(
+            f"got pools of {a.dtype}{list(a.shape[1:])} and {b.dtype}{list(b.shape[1:])}; examples "
+            "must have the same dtype and shape."
+        )
+    counts = [*first.counts.tolist(), *second.counts.tolist()]
+    return make_pool(np.concatenate([a, b]), counts, first.group_sizes + second.group_sizes)
+
+
 def split_hash(parts: Mapping[str, Sequence[str]]) -> str:
     """Name a split by its content: sha256 of canonical JSON of each part's sorted class names.
 

@@ -39,6 +39,8 @@ class Config:
     """glyphs, omniglot, tfds:NAME, folder:PATH, arrays:NPZ, table:CSV, sinusoid, harmonic, ..."""
     split: str | None = None
     """How classes are divided; omniglot has vinyals, lake and random. None: the set's own."""
+    train_on_val: bool = False
+    """Train on the validation classes too, and keep the last checkpoint: for when all is chosen."""
     size: int | None = None
     """Side of the square images in pixels. None: the set's own."""
 
@@ -180,7 +182,7 @@ GROUPS: dict[str, tuple[str, ...]] = {  # the boxes of `jmeta train --help`
         ),
         *("linear_solve", "solve_steps", "scale", "remat"),
     ),
-    "data": ("dataset", "split", "size"),
+    "data": ("dataset", "split", "train_on_val", "size"),
     "episode": (
         *("ways", "shots", "queries", "train_ways", "train_shots", "train_queries"),
         *("rotations", "eval_rotations", "within_group"),

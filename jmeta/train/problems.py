@@ -70,6 +70,8 @@ def problem(config: Config, root: str | None = None) -> Problem:
             f"{config.algorithm} predicts numbers, but {config.dataset} has classes; choose one of "
             f"{', '.join(data.FAMILIES)}, or a table."
         )
+    if regresses(config) and config.train_on_val:
+        raise ValueError(f"train_on_val is for sets of classes, but {config.dataset} has none.")
     if config.dataset in data.FAMILIES:
         return _family(config)
     found = data.load(
@@ -94,14 +96,21 @@ def _classes(config: Config, found: data.Dataset) -> Problem:
         queries=config.queries,
         rotations=config.eval_rotations,
     )
+    train, val = _without_val(config, found) if config.train_on_val else (found.train, found.val)
     return Problem(
-        *(found.train, found.val, found.test, sample_train, sample_eval),
+        *(train, val, found.test, sample_train, sample_eval),
         report=core.classification_report,
         metric="accuracy",
         score=core.accuracy,
         higher_is_better=True,
         info=found.info,
     )
+
+
+def _without_val(config: Config, found: data.Dataset) -> tuple[data.Pool, None]:
+    if found.val is None:
+        raise ValueError(f"train_on_val: {config.dataset} has no validation classes to train on.")
+    return data.join_pools(found.train, found.val), None
 
 
 def _table(config: Config, found: data.Dataset) -> Problem:

@@ -121,6 +121,7 @@ def protocol(parts: Parts) -> dict[str, Any]:
         "dataset": config.dataset,
         "split": info.get("split"),
         "split_hash": info.get("hash"),
+        "trained_on": "train and val" if config.train_on_val else "train",
         "part": "test",
         "ways": config.ways if parts.built.metric == "accuracy" else None,
         "shots": config.shots,
