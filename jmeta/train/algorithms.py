@@ -38,7 +38,9 @@ _LEARNERS: dict[str, Callable[[Config, Model, int], Learner]] = {
         net.apply, learners.matching(ways, scale=config.scale)
     ),
     "matching-fce": lambda config, net, ways: _full_context(config, *net.functions, ways=ways),
-    "siamese": lambda config, net, ways: learners.siamese(net.apply, ways=ways, features=net.width),
+    "siamese": lambda config, net, ways: learners.siamese(
+        net.apply, ways=ways, features=net.width, match="mean"
+    ),
     "relation": lambda config, net, ways: learners.relation(*net.functions, ways=ways),
     "r2d2": lambda config, net, ways: _learned_head(
         *(net, jnp.log(jnp.array([1.0, 10.0]))),
@@ -107,7 +109,7 @@ def train_loss(config: Config, net: Model, step: int | jax.Array = 0) -> Loss:
     if config.algorithm in CONDITIONAL:
         return learners.neural_process_loss(*net.functions)
     if config.algorithm == "siamese":
-        return learners.siamese_loss(net.apply, ways=ways)
+        return learners.siamese_loss(net.apply, ways=ways, match="mean")
     error = learners.relation_error if config.algorithm == "relation" else objective(config)
     return core.episodic(learner(config, net, ways=ways), error)
 
