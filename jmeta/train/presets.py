@@ -158,7 +158,9 @@ _SINUSOID_FAMILY = {
 PRESETS: dict[str, Config] = {
     "glyphs": Config(),
     **{
-        f"omniglot-{name}-{shots}shot": _omniglot(name, shots, 4000 if shots == 1 else 2500)
+        f"omniglot-{name}-{shots}shot": _omniglot(
+            name, shots, 4000 if shots == 1 else 2500, rate=3e-3
+        )
         for name in ("protonet", "matching", "matching-fce", "siamese")
         for shots in (1, 5)
     },
