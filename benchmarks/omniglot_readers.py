@@ -1,17 +1,17 @@
 """Metric and model-based learners on Omniglot, Vinyals split, beside the published figures.
 
     python benchmarks/omniglot_readers.py [--algorithms matching siamese ...] [--shots 1 5]
-        [--steps N] [--devices 1] [--train-on-val]
+        [--steps N] [--rate R] [--devices 1] [--train-on-val]
 
 Each is its preset (`omniglot-NAME-1shot`, `omniglot-NAME-5way-1shot`): one model for each number of
 shots, the best checkpoint by validation, 1,000 test episodes with 15 queries a class at 5 ways and,
 where the learner has no output a class, at 20. Rotated characters are classes of their own.
 `--steps` makes the training shorter or longer, and the cosine schedule with it; `--train-on-val`
 trains on the validation classes too, as the prototypical networks of the paper were in the end, and
-takes the last checkpoint. Two figures: with the batch
-statistics of the queries (transductive), and with fixed population statistics of training images
-(inductive). Rows of other algorithms stay in the record, so that the table can be made in parts;
-interrupted runs go on where they stopped.
+takes the last checkpoint. What a row was trained with is in its `config`. Two figures: with the
+batch statistics of the queries (transductive), and with fixed population statistics of training
+images (inductive). Rows of other algorithms stay in the record, so that the table can be made in
+parts; interrupted runs go on where they stopped.
 """
 
 import argparse
@@ -51,10 +51,10 @@ def rows_of(algorithm: str, shots: int, options: argparse.Namespace) -> list[dic
     several = f"omniglot-{algorithm}-{shots}shot"
     name = several if several in train.PRESETS else f"omniglot-{algorithm}-5way-{shots}shot"
     preset = train.preset(name)
-    steps = options.steps or preset.steps
-    asked = {"seed": seed, "steps": steps, "devices": options.devices}
+    steps, rate = options.steps or preset.steps, options.rate or preset.rate
+    asked = {"seed": seed, "steps": steps, "rate": rate, "devices": options.devices}
     config = dataclasses.replace(preset, **asked, train_on_val=options.train_on_val)
-    out = common.RUNS / f"{name}-{steps}-seed{seed}{'-on-val' * options.train_on_val}"
+    out = common.RUNS / f"{name}-{steps}-{rate}-seed{seed}{'-on-val' * options.train_on_val}"
     result = train.run(config, out, resume=True, progress=lines)
     rows = []
     for ways in (5, 20) if name == several else (5,):
@@ -88,6 +88,7 @@ def main() -> None:
     parser.add_argument("--shots", type=int, nargs="+", default=[1, 5])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, help="updates, where not those of the preset")
+    parser.add_argument("--rate", type=float, help="of learning, where not that of the preset")
     parser.add_argument("--devices", type=int, help="1 to train two side by side")
     parser.add_argument("--train-on-val", action="store_true", help="and keep the last checkpoint")
     options = parser.parse_args()

@@ -1,5 +1,6 @@
 """Every learner, a small factory each: what the contract and gradient tests run over."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -30,6 +31,12 @@ class Case(NamedTuple):
 
     def init(self, key: jax.Array) -> jmeta.Params:
         return (self.params or init)(key)
+
+
+@functools.cache
+def predictor(learner: Learner) -> Callable[[Any, Batch, Any], Any]:
+    """Adapt and predict, compiled once a learner: (params, support, query inputs) -> outputs."""
+    return jax.jit(lambda params, support, x: learner.predict(learner.adapt(params, support), x))
 
 
 def apply(params: dict, x: jax.Array) -> jax.Array:

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 from arrays import dense
-from learners import CASES, INPUTS, MANN, SNAIL, WAYS, Case, task
+from learners import CASES, INPUTS, MANN, SNAIL, WAYS, Case, predictor, task
 
 import jmeta
 from jmeta import nn
@@ -79,7 +79,7 @@ def test_snail_is_the_sequence_with_the_query_at_its_end() -> None:
         _snail_by_loops(params["params"], np.vstack([sequence, np.append(x, np.zeros(WAYS))]))[-1]
         for x in np.asarray(one.query.x)
     ]
-    found = _predict(_learner(case))(params, one.support, one.query.x)
+    found = predictor(_learner(case))(params, one.support, one.query.x)
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
 
 
@@ -161,14 +161,9 @@ def test_memory_is_a_loop_over_slots() -> None:
     assert np.argmax(free, -1).tolist() == np.argsort(np.asarray(found.usage)).tolist()
 
 
-@functools.cache
-def _predict(learner):
-    return jax.jit(lambda p, s, x: learner.predict(learner.adapt(p, s), x))
-
-
 @readers
 def test_padding_counts_for_nothing_wherever_it_stands(case: Case) -> None:
-    params, one, predict = case.init(KEY), task(KEY), _predict(_learner(case))
+    params, one, predict = case.init(KEY), task(KEY), predictor(_learner(case))
     places = jnp.array([0, 2, 3, 4, 6, 7])
     padded = jmeta.Batch(
         jnp.full((9, INPUTS), 7.0).at[places].set(one.support.x),
@@ -184,7 +179,7 @@ def test_padding_counts_for_nothing_wherever_it_stands(case: Case) -> None:
 
 @readers
 def test_queries_do_not_see_each_other_and_order_matters(case: Case) -> None:
-    params, one, predict = case.init(KEY), task(KEY), _predict(_learner(case))
+    params, one, predict = case.init(KEY), task(KEY), predictor(_learner(case))
     logits = predict(params, one.support, one.query.x)
     moved = predict(params, one.support, one.query.x.at[1:].add(3.0))
     np.testing.assert_allclose(moved[0], logits[0], rtol=1e-5, atol=1e-6)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from arrays import dense
-from learners import CASES, FAST, UNITS, task
+from learners import CASES, FAST, UNITS, predictor, task
 
 import jmeta
 from jmeta import nn
@@ -12,10 +12,6 @@ from jmeta.nn import metanet
 
 KEY = jax.random.key(2)
 CASE = next(case for case in CASES if case.name == "meta network")
-
-
-def _predict(learner):
-    return jax.jit(lambda p, s, x: learner.predict(learner.adapt(p, s), x))
 
 
 def test_meta_information_keeps_size_and_sign() -> None:
@@ -68,16 +64,16 @@ def _meta_network_by_loops(params, one):
 
 def test_meta_network_is_its_listing() -> None:
     params, one = CASE.init(KEY), task(KEY)
-    found = _predict(CASE.learner())(params, one.support, one.query.x)
+    found = predictor(CASE.learner())(params, one.support, one.query.x)
     wanted = jax.jit(_meta_network_by_loops)(params, one)
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_on_features_is_the_learner_of_embedded_examples() -> None:
-    params, one, predict = CASE.init(KEY), task(KEY), _predict(CASE.learner())
+    params, one, predict = CASE.init(KEY), task(KEY), predictor(CASE.learner())
     halved = jmeta.Task(*(batch._replace(x=batch.x / 2) for batch in one))
     twice = jmeta.on_features(lambda w, x: w * x, CASE.learner())
-    found = _predict(twice)({"embed": 2.0, "learner": params}, halved.support, halved.query.x)
+    found = predictor(twice)({"embed": 2.0, "learner": params}, halved.support, halved.query.x)
     np.testing.assert_allclose(found, predict(params, one.support, one.query.x), rtol=1e-6)
 
 

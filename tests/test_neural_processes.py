@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 from jax.flatten_util import ravel_pytree
+from learners import predictor
 from test_gradients import _double, finite_differences
 
 import jmeta
@@ -54,11 +55,6 @@ def _parts(name: str):
     )
 
 
-@functools.cache
-def _predict(learner):
-    return jax.jit(lambda p, support, x: learner.predict(learner.adapt(p, support), x))
-
-
 def test_gaussian_likelihood_is_the_textbook_density() -> None:
     means, scales, y = (jax.random.normal(k, (5, 3, 2)) for k in jax.random.split(KEY, 3))
     scales, y = 0.3 + scales**2, y[:, 0]
@@ -87,7 +83,7 @@ def test_divergence_is_the_integral() -> None:
 @models
 def test_order_does_not_matter_and_padding_counts_for_nothing(name: str) -> None:
     params, learner, _ = _parts(name)
-    one, predict = _task(KEY), _predict(learner)
+    one, predict = _task(KEY), predictor(learner)
     wanted = predict(params, one.support, one.query.x)
     turned = jax.tree.map(lambda v: v[::-1], one.support)
     places, mask = jnp.array([0, 2, 3, 4, 6, 7]), jnp.zeros(9, bool)
@@ -104,7 +100,7 @@ def test_order_does_not_matter_and_padding_counts_for_nothing(name: str) -> None
 @models
 def test_jit_and_vmap_are_a_loop_and_an_empty_context_is_finite(name: str) -> None:
     params, learner, _ = _parts(name)
-    predict = _predict(learner)
+    predict = predictor(learner)
     tasks = jax.vmap(_masked)(jax.random.split(KEY, 3))
     found = jax.jit(jax.vmap(lambda t: predict(params, t.support, t.query.x)))(tasks)
     for index in range(3):
@@ -181,7 +177,7 @@ def test_samples_come_from_the_key_in_the_support() -> None:
         _init(MODELS["anp"]),
         _masked(KEY),
     )
-    predict = _predict(learner)
+    predict = predictor(learner)
     found = predict(params, one.support, one.query.x)
     assert found.mean.shape == found.scale.shape == (QUERIES, 5, 1)
     np.testing.assert_array_equal(found.mean, predict(params, one.support, one.query.x).mean)

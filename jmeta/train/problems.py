@@ -51,12 +51,14 @@ def problem(config: Config, root: str | None = None) -> Problem:
     """Load the data a config names.
 
     Args:
-        config: `dataset`, `split`, `size`, `seed` and the numbers of an episode are read.
+        config: `dataset`, `split`, `train_on_val`, `size`, `seed` and the numbers of an episode
+            are read.
         root: where sets are looked for; None for `$JMETA_DATA`.
 
     Raises:
-        ValueError: an unknown or missing set, an algorithm that cannot learn it, or episodes that
-            its classes or tasks cannot fill.
+        ValueError: an unknown or missing set, an algorithm that cannot learn it, no validation
+            classes where they shall be trained on, or episodes that its classes or tasks cannot
+            fill.
     """
     if regresses(config) and config.algorithm in CLASSIFIERS:
         able = [name for name in ALGORITHMS if name not in CLASSIFIERS]
