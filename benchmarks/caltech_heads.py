@@ -25,9 +25,10 @@ import numpy as np
 
 import jmeta
 from jmeta import data, train
-from jmeta.train import Config, report
-from jmeta.train.evaluate import load_run
-from jmeta.train.progress import lines
+from jmeta.train import Config
+from jmeta.runs import _report as report
+from jmeta.runs._evaluate import load_run
+from jmeta.runs._progress import lines
 
 WAYS, QUERIES, TARGET = 5, 15, 0.003
 CHOICES: dict[str, tuple[float, ...]] = {  # of the one hyperparameter a head has

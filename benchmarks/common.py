@@ -9,8 +9,8 @@ from typing import Any
 
 import jax
 
-from jmeta.bench.machine import describe
-from jmeta.train.checkpoint import write_json
+from jmeta.bench._machine import describe
+from jmeta.runs._checkpoint import write_json
 
 RESULTS = Path(__file__).parent / "results"
 RUNS = Path("runs")

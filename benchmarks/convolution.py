@@ -6,7 +6,7 @@ On JAX's default backend, CPU or accelerator; rows of other backends and version
 results/convolution.json are kept, so that one table grows from several machines. The
 implementations are those of `jmeta.nn.conv2d`. Layers: the forward pass, the gradient by image and
 kernel, and the second order (the gradient of the squared length of that gradient), alone and under
-`vmap` with a kernel for each task. Roles: the paths among which `jmeta.nn.roles.compute` chooses;
+`vmap` with a kernel for each task. Roles: the paths among which `jmeta.nn._roles.compute` chooses;
 its constants come from these. Whole updates: workloads A, B, C, D and F for each implementation
 and number of tasks at once; the default choice comes from these. On a CPU there is no bfloat16 and
 no native convolution in whole updates: they take minutes, and lose.
@@ -25,9 +25,10 @@ import jax.numpy as jnp
 
 import jmeta
 from jmeta import nn
-from jmeta.bench import recipes, roofline, timing
+from jmeta.bench import recipes, roofline
+from jmeta.bench import _timing as timing
 from jmeta.bench.workloads import WORKLOADS, Workload
-from jmeta.nn.conv import Impl
+from jmeta.nn._conv import Impl
 
 IMPLEMENTATIONS: tuple[Impl, ...] = get_args(Impl)
 PARTS = ("steps", "layers", "roles")

@@ -1,4 +1,4 @@
-"""The paths that a role of the convolution chooses among (see `jmeta.nn.roles`), layer by layer.
+"""The paths that a role of the convolution chooses among (see `jmeta.nn._roles`), layer by layer.
 
 A part of benchmarks/convolution.py. A path is what `roles.compute` traces with other constants, so
 that nothing here repeats how it builds patches or tiles.
@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jmeta.bench import timing
-from jmeta.nn import roles
+from jmeta.bench import _timing as timing
+from jmeta.nn import _roles as roles
 
 SHAPES = ((28, 1, 64), (84, 3, 32), (42, 32, 32), (21, 32, 32), (14, 64, 64), (7, 64, 64))  # side
 IMAGES = (5, 25)

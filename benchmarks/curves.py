@@ -22,7 +22,8 @@ import curves_plot
 import jax
 
 import jmeta
-from jmeta.bench import fits, recipes, roofline, timing
+from jmeta.bench import fits, recipes, roofline
+from jmeta.bench import _timing as timing
 from jmeta.bench.workloads import WORKLOADS, Workload
 
 BASE = WORKLOADS["A"]._replace(tasks=4)

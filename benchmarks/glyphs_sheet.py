@@ -8,8 +8,8 @@ import argparse
 import numpy as np
 from PIL import Image
 
-from jmeta.data.glyphs import load_glyphs
-from jmeta.data.pool import Pool
+from jmeta.data._glyphs import load_glyphs
+from jmeta.data._pool import Pool
 
 
 def sheet(pool: Pool, *, classes: int, columns: int, scale: int) -> Image.Image:

@@ -26,9 +26,10 @@ import common
 import jax
 
 from jmeta import train
-from jmeta.train import Config, programs
-from jmeta.train import memory as fits
-from jmeta.train.progress import lines
+from jmeta.train import Config
+from jmeta.runs import _programs as programs
+from jmeta.runs import _memory as fits
+from jmeta.runs._progress import lines
 
 MEMBERS = (
     *("maml", "fomaml", "reptile", "anil", "boil", "meta-sgd", "maml++", "cavia", "imaml"),

@@ -15,7 +15,7 @@ import dataclasses
 import common
 
 from jmeta import train
-from jmeta.train.progress import lines
+from jmeta.runs._progress import lines
 
 PRESET = "omniglot-maml-5way-1shot"
 

@@ -21,7 +21,7 @@ from typing import Any
 import common
 
 from jmeta import train
-from jmeta.train.progress import lines
+from jmeta.runs._progress import lines
 
 SOURCES = {
     "protonet": "arXiv:1703.05175, Table 1",

@@ -22,7 +22,10 @@ from typing import Any
 
 import common
 
-from jmeta.train import checkpoint, load_run, programs, records
+from jmeta.train import load_run
+from jmeta.runs import _checkpoint as checkpoint
+from jmeta.runs import _programs as programs
+from jmeta.runs import _records as records
 
 OPTIONS = (
     *("--dataset", "glyphs", "--filters", "16", "--queries", "5", "--tasks", "2"),

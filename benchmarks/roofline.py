@@ -14,7 +14,8 @@ from typing import Any
 import common
 import jax
 
-from jmeta.bench import machine, roofline
+from jmeta.bench import roofline
+from jmeta.bench import _machine as machine
 from jmeta.bench.workloads import WORKLOADS
 
 

@@ -16,7 +16,7 @@ import statistics
 import common
 
 from jmeta import train
-from jmeta.train.progress import lines
+from jmeta.runs._progress import lines
 
 PUBLISHED = {1: 0.67, 5: 0.38, 10: 0.35}
 

@@ -1,123 +1,121 @@
 """jmeta: meta-learning in JAX, learners as pure functions.
 
-The names below are the composing vocabulary; models are in `jmeta.nn`, tasks in `jmeta.data`,
-whole runs in `jmeta.train`.
+The names below are the vocabulary that learners are composed in. More lies in the namespaces:
+`jmeta.losses`, `jmeta.metrics`, `jmeta.distances`, `jmeta.learners` (every learner and head),
+`jmeta.nn` (networks), `jmeta.data` (tasks), `jmeta.train` (whole runs) and `jmeta.testing`.
 """
 
-from jmeta.core import Adapted as Adapted
-from jmeta.core import Apply as Apply
-from jmeta.core import Aux as Aux
-from jmeta.core import Batch as Batch
-from jmeta.core import Distance as Distance
-from jmeta.core import Estimate as Estimate
-from jmeta.core import Gaussian as Gaussian
-from jmeta.core import Learner as Learner
-from jmeta.core import Loss as Loss
-from jmeta.core import Objective as Objective
-from jmeta.core import Outputs as Outputs
-from jmeta.core import Params as Params
-from jmeta.core import Scores as Scores
-from jmeta.core import Selection as Selection
-from jmeta.core import Solver as Solver
-from jmeta.core import Targets as Targets
-from jmeta.core import Task as Task
-from jmeta.core import TrainState as TrainState
-from jmeta.core import accuracy as accuracy
-from jmeta.core import all_but as all_but
-from jmeta.core import all_pairs as all_pairs
-from jmeta.core import all_triplets as all_triplets
-from jmeta.core import avg_non_zero_reducer as avg_non_zero_reducer
-from jmeta.core import calibration_error as calibration_error
-from jmeta.core import class_scores as class_scores
-from jmeta.core import classification_report as classification_report
-from jmeta.core import clip_by_global_norm as clip_by_global_norm
-from jmeta.core import confusion as confusion
-from jmeta.core import conjugate_gradient as conjugate_gradient
-from jmeta.core import context as context
-from jmeta.core import contrastive_loss as contrastive_loss
-from jmeta.core import cosine as cosine
-from jmeta.core import cross_entropy as cross_entropy
-from jmeta.core import data_parallel as data_parallel
-from jmeta.core import dot as dot
-from jmeta.core import episodic as episodic
-from jmeta.core import estimate as estimate
-from jmeta.core import euclidean as euclidean
-from jmeta.core import evaluate as evaluate
-from jmeta.core import everything as everything
-from jmeta.core import first_order as first_order
-from jmeta.core import gaussian_kl as gaussian_kl
-from jmeta.core import gaussian_nll as gaussian_nll
-from jmeta.core import gaussian_report as gaussian_report
-from jmeta.core import hard_pairs as hard_pairs
-from jmeta.core import hard_triplets as hard_triplets
-from jmeta.core import hoist as hoist
-from jmeta.core import implicit as implicit
-from jmeta.core import macro as macro
-from jmeta.core import mean_reducer as mean_reducer
-from jmeta.core import mean_squared_error as mean_squared_error
-from jmeta.core import meta_gradient as meta_gradient
-from jmeta.core import multi_step as multi_step
-from jmeta.core import multi_step_weights as multi_step_weights
-from jmeta.core import n_pairs_loss as n_pairs_loss
-from jmeta.core import negative_log_likelihood as negative_log_likelihood
-from jmeta.core import neumann as neumann
-from jmeta.core import normalized as normalized
-from jmeta.core import nothing as nothing
-from jmeta.core import ntxent_loss as ntxent_loss
-from jmeta.core import paired as paired
-from jmeta.core import part as part
-from jmeta.core import per_step as per_step
-from jmeta.core import predictions as predictions
-from jmeta.core import pull_to_start as pull_to_start
-from jmeta.core import regression_report as regression_report
-from jmeta.core import reptile as reptile
-from jmeta.core import scale_by_rates as scale_by_rates
-from jmeta.core import semihard_triplets as semihard_triplets
-from jmeta.core import squared_euclidean as squared_euclidean
-from jmeta.core import step as step
-from jmeta.core import sum_reducer as sum_reducer
-from jmeta.core import sup_con_loss as sup_con_loss
-from jmeta.core import switch as switch
-from jmeta.core import task_mesh as task_mesh
-from jmeta.core import train_state as train_state
-from jmeta.core import trajectory as trajectory
-from jmeta.core import triplet_margin_loss as triplet_margin_loss
-from jmeta.core import unrolled as unrolled
-from jmeta.learners import Context as Context
-from jmeta.learners import Head as Head
-from jmeta.learners import Meta as Meta
-from jmeta.learners import MetaNetworkParams as MetaNetworkParams
-from jmeta.learners import Prototypes as Prototypes
-from jmeta.learners import amortised as amortised
-from jmeta.learners import class_means as class_means
-from jmeta.learners import contextual as contextual
-from jmeta.learners import embed_examples as embed_examples
-from jmeta.learners import embedding_loss as embedding_loss
-from jmeta.learners import evaluate_heads as evaluate_heads
-from jmeta.learners import head_accuracies as head_accuracies
-from jmeta.learners import inductive as inductive
-from jmeta.learners import learned as learned
-from jmeta.learners import logistic as logistic
-from jmeta.learners import maml as maml
-from jmeta.learners import maml_plus_plus as maml_plus_plus
-from jmeta.learners import matching as matching
-from jmeta.learners import meta_network as meta_network
-from jmeta.learners import meta_sgd as meta_sgd
-from jmeta.learners import metric as metric
-from jmeta.learners import nearest_centroid as nearest_centroid
-from jmeta.learners import neural_process as neural_process
-from jmeta.learners import neural_process_loss as neural_process_loss
-from jmeta.learners import on_features as on_features
-from jmeta.learners import proto_maml as proto_maml
-from jmeta.learners import prototypical as prototypical
-from jmeta.learners import random_context as random_context
-from jmeta.learners import rates_like as rates_like
-from jmeta.learners import rates_per_layer as rates_per_layer
-from jmeta.learners import relation as relation
-from jmeta.learners import relation_error as relation_error
-from jmeta.learners import ridge as ridge
-from jmeta.learners import siamese as siamese
-from jmeta.learners import siamese_loss as siamese_loss
-from jmeta.learners import svm as svm
-from jmeta.learners import transformed as transformed
-from jmeta.learners import weighted_l1 as weighted_l1
+from jmeta import core, distances, learners, losses, metrics
+from jmeta._evaluation import evaluate, predictions
+from jmeta._version import __version__
+from jmeta.core import (
+    Batch,
+    Learner,
+    Loss,
+    Net,
+    Selection,
+    Solution,
+    Solver,
+    Task,
+    TrainState,
+    all_but,
+    conjugate_gradient,
+    context,
+    data_parallel,
+    episodic,
+    everything,
+    first_order,
+    implicit,
+    meta_gradient,
+    multi_step,
+    neumann,
+    own_per_step,
+    part,
+    per_step,
+    predict_path,
+    reptile,
+    scored,
+    step,
+    switch,
+    task_mesh,
+    train_state,
+    unrolled,
+)
+from jmeta.learners import (
+    Head,
+    amortised,
+    inductive,
+    learned,
+    maml,
+    maml_plus_plus,
+    matching,
+    meta_network,
+    meta_sgd,
+    metric,
+    neural_process,
+    on_features,
+    proto_maml,
+    prototypical,
+    relation,
+    ridge,
+    siamese,
+)
+
+__all__ = [
+    "Batch",
+    "Head",
+    "Learner",
+    "Loss",
+    "Net",
+    "Selection",
+    "Solution",
+    "Solver",
+    "Task",
+    "TrainState",
+    "__version__",
+    "all_but",
+    "amortised",
+    "conjugate_gradient",
+    "context",
+    "core",
+    "data_parallel",
+    "distances",
+    "episodic",
+    "evaluate",
+    "everything",
+    "first_order",
+    "implicit",
+    "inductive",
+    "learned",
+    "learners",
+    "losses",
+    "maml",
+    "maml_plus_plus",
+    "matching",
+    "meta_gradient",
+    "meta_network",
+    "meta_sgd",
+    "metric",
+    "metrics",
+    "multi_step",
+    "neumann",
+    "neural_process",
+    "on_features",
+    "own_per_step",
+    "part",
+    "per_step",
+    "predict_path",
+    "predictions",
+    "proto_maml",
+    "prototypical",
+    "relation",
+    "reptile",
+    "ridge",
+    "scored",
+    "siamese",
+    "step",
+    "switch",
+    "task_mesh",
+    "train_state",
+    "unrolled",
+]

@@ -49,4 +49,4 @@ def compiled_once(tmp_path_factory):
 def no_pictures(monkeypatch):
     """Runs that draw nothing, for they are quicker."""
     for name in ("curves", "episode"):
-        monkeypatch.setattr(f"jmeta.train.plots.{name}", lambda *args, **options: None)
+        monkeypatch.setattr(f"jmeta.runs._plots.{name}", lambda *args, **options: None)

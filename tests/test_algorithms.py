@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from jmeta.cli import main
-from jmeta.train import PRESETS, Config, build, programs, run
-from jmeta.train.adaptation import adaptation_curve
+from jmeta.train import PRESETS, Config, build, run
+from jmeta.runs import _programs as programs
+from jmeta.runs._adaptation import adaptation_curve
 from jmeta.train.config import GRADIENT_BASED
 
 FAMILY = [name for name, config in PRESETS.items() if config.algorithm in GRADIENT_BASED]

@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from jmeta import train_state
-from jmeta.train import checkpoint
+from jmeta.runs import _checkpoint as checkpoint
 
 PARAMS = {"w": jnp.arange(6.0).reshape(2, 3), "b": jnp.zeros(3)}
 RECORD = {"best": {"step": 1, "value": 0.5}, "seconds": 1.5}

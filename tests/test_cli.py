@@ -12,7 +12,7 @@ import pytest
 
 from jmeta import cli, data
 from jmeta.train import Config, evaluate_run, run
-from jmeta.train.records import write_json
+from jmeta.runs._records import write_json
 
 TINY = (
     *("--algorithm", "maml", "--dataset", "sinusoid", "--network", "mlp", "--norm", "none"),

@@ -13,7 +13,7 @@ from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
 from jmeta import nn
-from jmeta.nn import roles
+from jmeta.nn import _roles as roles
 
 
 def _lax(x, kernel, *, stride=1, padding="SAME"):

@@ -14,7 +14,8 @@ import jax
 import numpy as np
 import pytest
 
-from jmeta.train import load_run, records
+from jmeta.train import load_run
+from jmeta.runs import _records as records
 
 SINUSOID = (
     *("--algorithm", "maml", "--dataset", "sinusoid", "--network", "mlp", "--norm", "none"),

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jmeta.data.episodes import draw_distinct, sample_episode, sample_varied_episode
-from jmeta.data.pool import make_pool, pool_from_classes
+from jmeta.data._episodes import draw_distinct, sample_episode, sample_varied_episode
+from jmeta.data._pool import make_pool, pool_from_classes
 
 FEW = settings(max_examples=15, deadline=None, derandomize=True)
 COUNTS = st.permutations([4, 5, 7, 9])  # one shape and one set of bounds: compiled once

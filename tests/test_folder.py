@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from realdata import require
 
-from jmeta.data.archives import (
+from jmeta.data._archives import (
     MAX_PIXELS,
     check_member,
     decode_image,
@@ -18,8 +18,8 @@ from jmeta.data.archives import (
     read_member,
     resize_image,
 )
-from jmeta.data.division import divide_classes, read_split_lists
-from jmeta.data.folder import find_classes, folder_digest, load_folder
+from jmeta.data._division import divide_classes, read_split_lists
+from jmeta.data._folder import find_classes, folder_digest, load_folder
 
 
 def _encode(pixels: np.ndarray, kind: str = "PNG") -> bytes:
@@ -248,11 +248,11 @@ def test_damaged_zips_are_named(tmp_path):
 
 def test_bombs_are_refused(tmp_path, monkeypatch):
     path = _zip(tmp_path / "bomb.zip", {"a/1.png": bytes(1000)})
-    monkeypatch.setattr("jmeta.data.archives.MAX_MEMBER_BYTES", 999)
+    monkeypatch.setattr("jmeta.data._archives.MAX_MEMBER_BYTES", 999)
     with pytest.raises(ValueError, match=r"unpacks 'a/1\.png' to 1000 bytes"):
         open_zip(path)
     wide = _encode(np.zeros((1, MAX_PIXELS // 1000), np.uint8))
-    monkeypatch.setattr("jmeta.data.archives.MAX_PIXELS", 49_999)
+    monkeypatch.setattr("jmeta.data._archives.MAX_PIXELS", 49_999)
     with pytest.raises(ValueError, match="wide is 50000x1 pixels"):
         decode_image(wide, name="wide")
 

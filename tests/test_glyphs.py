@@ -5,9 +5,9 @@ import sys
 import numpy as np
 import pytest
 
-from jmeta.data import glyphs as module
-from jmeta.data.glyphs import load_glyphs
-from jmeta.data.pool import Dataset, Pool, split_hash
+from jmeta.data import _glyphs as module
+from jmeta.data._glyphs import load_glyphs
+from jmeta.data._pool import Dataset, Pool, split_hash
 
 HASH = "addca98b69ae2afd496d969c9830a34a47ab3e7046bfb4a64502468b99fe9811"
 

@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
 import jmeta
-from jmeta.learners.heads import Head
+from jmeta.learners.metric._heads import Head
 
 MEAN = np.linspace(-0.3, 0.4, D)
 HEADS = {

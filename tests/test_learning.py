@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 from quick import SINUSOID
 
-from jmeta.train import Config, evaluate_run, loop, programs, records, report, run
+from jmeta.train import Config, evaluate_run, run
+from jmeta.runs import _loop as loop
+from jmeta.runs import _programs as programs
+from jmeta.runs import _records as records
+from jmeta.runs import _report as report
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 

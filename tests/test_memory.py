@@ -6,7 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from jmeta.train import Config, loop, memory, programs, run
+from jmeta.train import Config, run
+from jmeta.runs import _loop as loop
+from jmeta.runs import _memory as memory
+from jmeta.runs import _programs as programs
 
 IMAGES = Config(
     algorithm="protonet",

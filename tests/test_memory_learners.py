@@ -12,7 +12,8 @@ from learners import CASES, INPUTS, MANN, SNAIL, WAYS, Case, predictor, task
 
 import jmeta
 from jmeta import nn
-from jmeta.nn import mann, snail
+from jmeta.nn import _mann as mann
+from jmeta.nn import _snail as snail
 
 KEY = jax.random.key(2)
 READERS = [case for case in CASES if case.ordered]

@@ -8,7 +8,7 @@ from learners import CASES, FAST, UNITS, predictor, task
 
 import jmeta
 from jmeta import nn
-from jmeta.nn import metanet
+from jmeta.nn import _metanet as metanet
 
 KEY = jax.random.key(2)
 CASE = next(case for case in CASES if case.name == "meta network")

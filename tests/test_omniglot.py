@@ -9,14 +9,14 @@ import pytest
 from PIL import Image
 from realdata import require
 
-from jmeta.data.omniglot import (
+from jmeta.data._omniglot import (
     LAKE_VALIDATION,
     _rows,
     load_omniglot,
     omniglot_dataset,
     omniglot_images,
 )
-from jmeta.data.pool import split_hash
+from jmeta.data._pool import split_hash
 
 HASHES = {
     "vinyals": "c2152a515822906e6aa5bc4dc60a56bd57792ee5ca59e8daa1b7ca8c14df8466",
@@ -130,7 +130,7 @@ def test_load_reads_zips_once_and_rebuilds_a_damaged_cache(zipped, tmp_path, mon
     assert first.train.examples.dtype == np.uint8
     (kept,) = (tmp_path / "cache" / "prepared").iterdir()
     with monkeypatch.context() as patch:
-        patch.setattr("jmeta.data.omniglot.omniglot_images", None)  # not called again
+        patch.setattr("jmeta.data._omniglot.omniglot_images", None)  # not called again
         again = load_omniglot(zipped / "omniglot", split="lake", size=4)
     np.testing.assert_array_equal(first.test.examples, again.test.examples)
     kept.write_bytes(kept.read_bytes()[:1000])

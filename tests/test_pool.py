@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from jmeta.data.paths import (
+from jmeta.data._paths import (
     cache_dir,
     data_root,
     load_arrays,
@@ -13,7 +13,7 @@ from jmeta.data.paths import (
     save_arrays,
     save_prepared,
 )
-from jmeta.data.pool import (
+from jmeta.data._pool import (
     Dataset,
     join_pools,
     make_pool,

@@ -12,10 +12,10 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from realdata import require
 
-import jmeta.data.registry as module
-from jmeta.data.pool import pool_from_classes
-from jmeta.data.registry import available, describe, load, prepare
-from jmeta.data.tfds import writable_root
+import jmeta.data._registry as module
+from jmeta.data._pool import pool_from_classes
+from jmeta.data._registry import available, describe, load, prepare
+from jmeta.data._tfds import writable_root
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +167,7 @@ def test_glyphs_have_one_split(monkeypatch):
     pool = pool_from_classes([np.zeros((2, 5, 5, 1), np.uint8)])
     facts = {"split": "scripts", "hash": "h", "classes": {"train": ["a"], "val": [], "test": ["b"]}}
     made = module.Dataset("glyphs", pool, None, pool, facts)
-    monkeypatch.setattr("jmeta.data.glyphs.load_glyphs", lambda *, size: made)
+    monkeypatch.setattr("jmeta.data._glyphs.load_glyphs", lambda *, size: made)
     assert load("glyphs", size=5) is made
     assert set(describe("glyphs")["parts"]) == {"train", "test"}
     with pytest.raises(ValueError, match="it has one split"):

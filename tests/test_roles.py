@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from jmeta import nn
-from jmeta.nn import roles
+from jmeta.nn import _roles as roles
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 

@@ -8,7 +8,9 @@ import pytest
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from jax.interpreters import partial_eval
 
-from jmeta.bench import fits, machine, recipes, roofline, timing
+from jmeta.bench import fits, recipes, roofline
+from jmeta.bench import _machine as machine
+from jmeta.bench import _timing as timing
 from jmeta.bench.workloads import WORKLOADS, Workload
 
 CASES = {

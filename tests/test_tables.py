@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jmeta.data import describe, load, load_table, sample_table_task
-from jmeta.data.pool import make_pool
-from jmeta.data.tables import parse_table_name
+from jmeta.data._pool import make_pool
+from jmeta.data._tables import parse_table_name
 
 FEW = settings(max_examples=20, deadline=None, derandomize=True)
 HEAD = "school,hours,sex,score"

@@ -11,11 +11,11 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from realdata import require
 
-import jmeta.data.tfds as module
-from jmeta.data.omniglot import load_omniglot, omniglot_images
-from jmeta.data.pool import split_hash
-from jmeta.data.tfds import load_tfds, prepare_tfds
-from jmeta.data.tfds_omniglot import recover_drawings
+import jmeta.data._tfds as module
+from jmeta.data._omniglot import load_omniglot, omniglot_images
+from jmeta.data._pool import split_hash
+from jmeta.data._tfds import load_tfds, prepare_tfds
+from jmeta.data._tfds_omniglot import recover_drawings
 
 
 def _by_label(name: str, examples: int) -> dict[str, list[np.ndarray]]:

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from jmeta import nn
-from jmeta.train import Config, build, programs, report, run
+from jmeta.train import Config, build, run
+from jmeta.runs import _programs as programs
+from jmeta.runs import _report as report
 from jmeta.train.config import ALGORITHMS, CLOSED_FORM, CONDITIONAL, GRADIENT_BASED, MEMORY, METRIC
 
 CLASSIFIERS = (*METRIC, *CLOSED_FORM, *MEMORY)

@@ -11,7 +11,7 @@ from jmeta.bench import workloads
 from jmeta.bench.system import RESNET_LAYERS, Weights, initial, shapes, widths
 from jmeta.bench.workloads import Workload
 from jmeta.core import Batch, Learner, Loss, Objective, Params, Task
-from jmeta.nn.conv import Impl
+from jmeta.nn._conv import Impl
 
 Network = nn.Conv4 | nn.ResNet12 | nn.MLP
 

@@ -1,83 +1,101 @@
-"""Types, solvers, losses, the step and evaluation. Imports only jax, optax and numpy."""
+"""Types, solvers, the losses of tasks, and the step. Imports only jax, optax and numpy."""
 
-from jmeta.core.distances import Distance as Distance
-from jmeta.core.distances import cosine as cosine
-from jmeta.core.distances import dot as dot
-from jmeta.core.distances import euclidean as euclidean
-from jmeta.core.distances import normalized as normalized
-from jmeta.core.distances import squared_euclidean as squared_euclidean
-from jmeta.core.embedding_losses import contrastive_loss as contrastive_loss
-from jmeta.core.embedding_losses import n_pairs_loss as n_pairs_loss
-from jmeta.core.embedding_losses import ntxent_loss as ntxent_loss
-from jmeta.core.embedding_losses import sup_con_loss as sup_con_loss
-from jmeta.core.embedding_losses import triplet_margin_loss as triplet_margin_loss
-from jmeta.core.evaluation import Estimate as Estimate
-from jmeta.core.evaluation import classification_report as classification_report
-from jmeta.core.evaluation import estimate as estimate
-from jmeta.core.evaluation import evaluate as evaluate
-from jmeta.core.evaluation import paired as paired
-from jmeta.core.evaluation import predictions as predictions
-from jmeta.core.evaluation import regression_report as regression_report
-from jmeta.core.gaussian import Gaussian as Gaussian
-from jmeta.core.gaussian import gaussian_kl as gaussian_kl
-from jmeta.core.gaussian import gaussian_nll as gaussian_nll
-from jmeta.core.gaussian import gaussian_report as gaussian_report
-from jmeta.core.hoist import hoist as hoist
-from jmeta.core.implicit import LinearSolve as LinearSolve
-from jmeta.core.implicit import conjugate_gradient as conjugate_gradient
-from jmeta.core.implicit import implicit as implicit
-from jmeta.core.implicit import neumann as neumann
-from jmeta.core.inner import trajectory as trajectory
-from jmeta.core.inner import unrolled as unrolled
-from jmeta.core.losses import episodic as episodic
-from jmeta.core.losses import multi_step as multi_step
-from jmeta.core.losses import multi_step_weights as multi_step_weights
-from jmeta.core.losses import reptile as reptile
-from jmeta.core.losses import switch as switch
-from jmeta.core.metrics import Scores as Scores
-from jmeta.core.metrics import accuracy as accuracy
-from jmeta.core.metrics import calibration_error as calibration_error
-from jmeta.core.metrics import class_scores as class_scores
-from jmeta.core.metrics import confusion as confusion
-from jmeta.core.metrics import macro as macro
-from jmeta.core.metrics import negative_log_likelihood as negative_log_likelihood
-from jmeta.core.mining import all_pairs as all_pairs
-from jmeta.core.mining import all_triplets as all_triplets
-from jmeta.core.mining import avg_non_zero_reducer as avg_non_zero_reducer
-from jmeta.core.mining import hard_pairs as hard_pairs
-from jmeta.core.mining import hard_triplets as hard_triplets
-from jmeta.core.mining import mean_reducer as mean_reducer
-from jmeta.core.mining import semihard_triplets as semihard_triplets
-from jmeta.core.mining import sum_reducer as sum_reducer
-from jmeta.core.objectives import cross_entropy as cross_entropy
-from jmeta.core.objectives import mean_squared_error as mean_squared_error
-from jmeta.core.outer import Aux as Aux
-from jmeta.core.outer import TrainState as TrainState
-from jmeta.core.outer import data_parallel as data_parallel
-from jmeta.core.outer import meta_gradient as meta_gradient
-from jmeta.core.outer import step as step
-from jmeta.core.outer import task_mesh as task_mesh
-from jmeta.core.outer import train_state as train_state
-from jmeta.core.selection import Selection as Selection
-from jmeta.core.selection import all_but as all_but
-from jmeta.core.selection import context as context
-from jmeta.core.selection import everything as everything
-from jmeta.core.selection import nothing as nothing
-from jmeta.core.selection import part as part
-from jmeta.core.transforms import clip_by_global_norm as clip_by_global_norm
-from jmeta.core.transforms import first_order as first_order
-from jmeta.core.transforms import per_step as per_step
-from jmeta.core.transforms import pull_to_start as pull_to_start
-from jmeta.core.transforms import scale_by_rates as scale_by_rates
-from jmeta.core.types import Adapted as Adapted
-from jmeta.core.types import Apply as Apply
-from jmeta.core.types import Batch as Batch
-from jmeta.core.types import Learner as Learner
-from jmeta.core.types import Loss as Loss
-from jmeta.core.types import Objective as Objective
-from jmeta.core.types import Outputs as Outputs
-from jmeta.core.types import Params as Params
-from jmeta.core.types import PyTree as PyTree
-from jmeta.core.types import Solver as Solver
-from jmeta.core.types import Targets as Targets
-from jmeta.core.types import Task as Task
+from jmeta.core._hoist import hoist
+from jmeta.core._implicit import LinearSolve, conjugate_gradient, implicit, neumann
+from jmeta.core._losses import (
+    episodic,
+    multi_step,
+    multi_step_weights,
+    predict_path,
+    reptile,
+    scored,
+    switch,
+)
+from jmeta.core._selection import Selection, all_but, context, everything, own_per_step, part
+from jmeta.core._solvers import unrolled
+from jmeta.core._step import (
+    Aux,
+    TrainState,
+    data_parallel,
+    meta_gradient,
+    step,
+    task_mesh,
+    train_state,
+)
+from jmeta.core._transforms import (
+    clip_by_global_norm,
+    first_order,
+    per_step,
+    pull_to_start,
+    scale_by_rates,
+)
+from jmeta.core._types import (
+    Adapted,
+    Batch,
+    Key,
+    Learner,
+    Loss,
+    MethodNet,
+    Net,
+    Objective,
+    Outputs,
+    Params,
+    PyTree,
+    Sample,
+    Scalar,
+    Solution,
+    Solver,
+    Targets,
+    Task,
+)
+
+__all__ = [
+    "Adapted",
+    "Aux",
+    "Batch",
+    "Key",
+    "Learner",
+    "LinearSolve",
+    "Loss",
+    "MethodNet",
+    "Net",
+    "Objective",
+    "Outputs",
+    "Params",
+    "PyTree",
+    "Sample",
+    "Scalar",
+    "Selection",
+    "Solution",
+    "Solver",
+    "Targets",
+    "Task",
+    "TrainState",
+    "all_but",
+    "clip_by_global_norm",
+    "conjugate_gradient",
+    "context",
+    "data_parallel",
+    "episodic",
+    "everything",
+    "first_order",
+    "hoist",
+    "implicit",
+    "meta_gradient",
+    "multi_step",
+    "multi_step_weights",
+    "neumann",
+    "own_per_step",
+    "part",
+    "per_step",
+    "predict_path",
+    "pull_to_start",
+    "reptile",
+    "scale_by_rates",
+    "scored",
+    "step",
+    "switch",
+    "task_mesh",
+    "train_state",
+    "unrolled",
+]

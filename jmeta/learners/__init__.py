@@ -1,41 +1,80 @@
-"""Learners: compositions of the core."""
+"""Learners: a shelf a family, and combinators that wrap any of them."""
 
-from jmeta.learners.closed_form import logistic as logistic
-from jmeta.learners.closed_form import ridge as ridge
-from jmeta.learners.family import meta_sgd as meta_sgd
-from jmeta.learners.family import proto_maml as proto_maml
-from jmeta.learners.fast_weights import MetaNetworkParams as MetaNetworkParams
-from jmeta.learners.fast_weights import meta_network as meta_network
-from jmeta.learners.features import on_features as on_features
-from jmeta.learners.gradient import maml as maml
-from jmeta.learners.heads import Head as Head
-from jmeta.learners.heads import Prototypes as Prototypes
-from jmeta.learners.heads import class_means as class_means
-from jmeta.learners.heads import class_sums as class_sums
-from jmeta.learners.heads import nearest_centroid as nearest_centroid
-from jmeta.learners.heads import prototypical as prototypical
-from jmeta.learners.heads import transformed as transformed
-from jmeta.learners.inductive import inductive as inductive
-from jmeta.learners.learned import Meta as Meta
-from jmeta.learners.learned import learned as learned
-from jmeta.learners.learned import rates_like as rates_like
-from jmeta.learners.learned import rates_per_layer as rates_per_layer
-from jmeta.learners.maml_plus_plus import maml_plus_plus as maml_plus_plus
-from jmeta.learners.matching import contextual as contextual
-from jmeta.learners.matching import matching as matching
-from jmeta.learners.metric import embedding_loss as embedding_loss
-from jmeta.learners.metric import metric as metric
-from jmeta.learners.neural_processes import Context as Context
-from jmeta.learners.neural_processes import neural_process as neural_process
-from jmeta.learners.neural_processes import neural_process_loss as neural_process_loss
-from jmeta.learners.neural_processes import random_context as random_context
-from jmeta.learners.pooled import embed_examples as embed_examples
-from jmeta.learners.pooled import evaluate_heads as evaluate_heads
-from jmeta.learners.pooled import head_accuracies as head_accuracies
-from jmeta.learners.relation import relation as relation
-from jmeta.learners.relation import relation_error as relation_error
-from jmeta.learners.sequence import amortised as amortised
-from jmeta.learners.siamese import siamese as siamese
-from jmeta.learners.siamese import siamese_loss as siamese_loss
-from jmeta.learners.siamese import weighted_l1 as weighted_l1
-from jmeta.learners.svm import svm as svm
+from jmeta.learners._features import on_features
+from jmeta.learners._inductive import inductive
+from jmeta.learners._learned import Meta, learned, rates_like, rates_per_layer
+from jmeta.learners.gradient import Tuned, maml, maml_plus_plus, meta_sgd, proto_maml
+from jmeta.learners.memory import (
+    MetaNetworkParams,
+    Points,
+    amortised,
+    meta_network,
+    neural_process,
+    neural_process_loss,
+    random_size,
+)
+from jmeta.learners.metric import (
+    Head,
+    Prototypes,
+    class_means,
+    class_sums,
+    embed_examples,
+    embedding_loss,
+    evaluate_heads,
+    full_context,
+    head_accuracies,
+    logistic,
+    matching,
+    metric,
+    nearest_centroid,
+    prototypical,
+    relation,
+    ridge,
+    siamese,
+    siamese_loss,
+    svm,
+    transformed,
+    weighted_l1,
+)
+
+__all__ = [
+    "Head",
+    "Meta",
+    "MetaNetworkParams",
+    "Points",
+    "Prototypes",
+    "Tuned",
+    "amortised",
+    "class_means",
+    "class_sums",
+    "embed_examples",
+    "embedding_loss",
+    "evaluate_heads",
+    "full_context",
+    "head_accuracies",
+    "inductive",
+    "learned",
+    "logistic",
+    "maml",
+    "maml_plus_plus",
+    "matching",
+    "meta_network",
+    "meta_sgd",
+    "metric",
+    "nearest_centroid",
+    "neural_process",
+    "neural_process_loss",
+    "on_features",
+    "proto_maml",
+    "prototypical",
+    "random_size",
+    "rates_like",
+    "rates_per_layer",
+    "relation",
+    "ridge",
+    "siamese",
+    "siamese_loss",
+    "svm",
+    "transformed",
+    "weighted_l1",
+]

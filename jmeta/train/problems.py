@@ -8,7 +8,7 @@ import jax
 
 from jmeta import core, data, learners
 from jmeta.core import Objective, Task
-from jmeta.core.evaluation import Report
+from jmeta._evaluation import Report
 from jmeta.train.config import ALGORITHMS, CLASSIFIERS, CONDITIONAL, Config
 
 Sampler = Callable[[jax.Array, Any], Task]  # (key, pool) -> task

@@ -1,0 +1,235 @@
+"""What meta-training descends on one task: (θ, task) -> (scalar, query outputs)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jmeta.core._tree import squared_distance
+from jmeta.core._types import (
+    Adapted,
+    Learner,
+    Loss,
+    Objective,
+    Outputs,
+    Params,
+    PyTree,
+    Scalar,
+    Solution,
+    Task,
+)
+
+
+def require_learner(learner: Any, *, of: str) -> None:
+    """Refuse what is not a learner.
+
+    Raises:
+        ValueError: `learner` has no `init`, `adapt` and `predict`.
+    """
+    if not all(callable(getattr(learner, name, None)) for name in ("init", "adapt", "predict")):
+        raise ValueError(
+            f"{of} expects a Learner as its first argument, but got {type(learner).__name__}; make "
+            "one with jmeta.maml, jmeta.metric or another constructor."
+        )
+
+
+def require_objective(objective: Any, *, of: str) -> None:
+    """Refuse an objective that cannot be called with outputs and targets.
+
+    Raises:
+        ValueError: `objective` is a learner, a network, or something else that is not a function.
+    """
+    if not callable(objective) or hasattr(objective, "apply"):
+        raise ValueError(
+            f"{of} expects an objective, a function of outputs and targets such as "
+            f"jmeta.losses.cross_entropy, but got {type(objective).__name__}; check the order of "
+            "the arguments."
+        )
+
+
+def episodic(learner: Learner, objective: Objective) -> Loss:
+    """Judge the adapted learner by its query set: L(θ) = objective(predict(adapt(θ, S), Q)).
+
+    Returns:
+        `loss(params, task) -> (scalar, query outputs [Q, ...])`, differentiable in `params`
+        through the adaptation.
+
+    Raises:
+        ValueError: the arguments are not a learner and an objective.
+
+    Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks (Finn, Abbeel, Levine,
+    2017, arXiv:1703.03400).
+    """
+    require_learner(learner, of="episodic")
+    require_objective(objective, of="episodic")
+
+    def loss(params: Params, task: Task) -> tuple[Scalar, Outputs]:
+        adapted = learner.adapt(params, task.support)
+        outputs = learner.predict(adapted, task.query.x)
+        return objective(outputs, task.query.y), outputs
+
+    return loss
+
+
+def reptile(learner: Learner, objective: Objective) -> Loss:
+    """Move towards the adapted parameters: L(θ) = ½ |θ − stop(φ)|², with ∇L = θ − φ.
+
+    It takes `objective` so that it can stand wherever `episodic` does; what Reptile descends
+    is in the learner already, so the argument is not used.
+
+    Args:
+        learner: `maml` with everything adapting, whose solution has the structure of θ.
+
+    Raises:
+        ValueError: the learner does not adapt parameters of the structure of θ.
+
+    On First-Order Meta-Learning Algorithms (Nichol, Achiam, Schulman, 2018, arXiv:1803.02999).
+    """
+    require_learner(learner, of="reptile")
+    del objective
+
+    def loss(params: Params, task: Task) -> tuple[Scalar, Outputs]:
+        adapted = lax.stop_gradient(learner.adapt(params, task.support))
+        final = getattr(adapted, "params", None)
+        if jax.tree.structure(final) != jax.tree.structure(params):
+            raise ValueError(
+                "reptile needs a learner that adapts parameters of the structure of its own "
+                "meta-parameters, such as jmeta.maml(net, objective, solver)."
+            )
+        outputs = learner.predict(adapted, task.query.x)
+        return squared_distance(params, final) / 2, outputs
+
+    return loss
+
+
+def predict_path(learner: Learner, adapted: Adapted, x: PyTree) -> Outputs:
+    """Predictions after each inner step: outputs with leading axes [K + 1, Q].
+
+    Args:
+        learner: a gradient-based learner, or one that wraps such a learner.
+        adapted: what its `adapt` returned; the solver kept the path (`unrolled(..., path=True)`).
+        x: query inputs [Q, ...].
+
+    Raises:
+        ValueError: no path was kept.
+    """
+    is_solution = lambda node: isinstance(node, Solution)  # noqa: E731
+    nodes = jax.tree.leaves(adapted, is_leaf=is_solution)
+    found = [node for node in nodes if is_solution(node)]
+    if not found or any(node.path is None for node in found):
+        raise ValueError(
+            "predictions after each inner step need a learner whose solver keeps its path: "
+            "jmeta.unrolled(tx, steps, path=True)."
+        )
+
+    def at(iterates: list[PyTree]) -> Outputs:
+        rest = iter(iterates)
+        replaced = jax.tree.map(
+            lambda node: Solution(next(rest)) if is_solution(node) else node,
+            adapted,
+            is_leaf=is_solution,
+        )
+        return learner.predict(replaced, x)
+
+    return lax.map(at, [node.path for node in found])
+
+
+def multi_step(learner: Learner, objective: Objective, weights: jax.Array) -> Loss:
+    """Judge the learner after every inner step: L(θ) = Σ_k w_k objective(f(φ_k, x_Q), y_Q).
+
+    Args:
+        learner: one whose solver keeps its path, `unrolled(tx, K, path=True)`.
+        objective: of one step's query outputs.
+        weights: [K], of the iterates after 1 to K steps; `multi_step_weights` anneals them.
+
+    Raises:
+        ValueError: the learner keeps no path, or its number of steps is not K.
+
+    How to Train Your MAML (Antoniou, Edwards, Storkey, 2019, arXiv:1810.09502), section 4.
+    """
+    require_learner(learner, of="multi_step")
+    require_objective(objective, of="multi_step")
+
+    def loss(params: Params, task: Task) -> tuple[Scalar, Outputs]:
+        adapted = learner.adapt(params, task.support)
+        path = predict_path(learner, adapted, task.query.x)
+        after = jax.tree.map(lambda leaf: leaf[1:], path)
+        losses = jax.vmap(objective, in_axes=(0, None))(after, task.query.y)
+        if losses.shape != jnp.shape(weights):
+            raise ValueError(
+                f"multi_step got weights of shape {jnp.shape(weights)} for {len(losses)} inner "
+                "steps; give one weight a step."
+            )
+        return jnp.dot(weights, losses), jax.tree.map(lambda leaf: leaf[-1], path)
+
+    return loss
+
+
+def multi_step_weights(step: int | jax.Array, steps: int, *, until: int) -> jax.Array:
+    """Weights [K] that start equal and move to the last inner step over `until` outer updates.
+
+        w_k = max(1/K − e/K, 0.03/K) for k < K,   w_K = 1 − Σ_{k<K} w_k,   e = step / until
+
+    How to Train Your MAML (Antoniou, Edwards, Storkey, 2019, arXiv:1810.09502), section 4, with
+    the published code's floor of 0.03/K.
+
+    Args:
+        step: outer updates made so far; it may be traced.
+        steps: K, inner steps.
+        until: outer updates over which the weights move.
+
+    Raises:
+        ValueError: `steps` or `until` is less than 1.
+
+    >>> multi_step_weights(0, 4, until=100).tolist()
+    [0.25, 0.25, 0.25, 0.25]
+    """
+    if min(steps, until) < 1:
+        raise ValueError(f"expected steps and until of at least 1, but got {steps} and {until}.")
+    early = jnp.maximum(1 - step / until, 0.03) / steps
+    return jnp.full(steps, early).at[-1].set(1 - (steps - 1) * early)
+
+
+def switch(when: bool | jax.Array, chosen: Loss, other: Loss) -> Loss:
+    """One loss while a condition holds, and another else; only one of them is computed.
+
+    Derivative-order annealing is `switch(state.step < n, first_order_loss, second_order_loss)`.
+
+    Args:
+        when: [] bool; it may be traced, such as a comparison with the number of updates.
+        chosen, other: losses whose outputs have the same shapes.
+
+    >>> loss = switch(True, lambda w, task: (w, task), lambda w, task: (-w, task))
+    >>> float(loss(jnp.array(2.0), jnp.array(0.0))[0])
+    2.0
+    """
+
+    def loss(params: Params, task: Task) -> tuple[Scalar, Outputs]:
+        return lax.cond(when, chosen, other, params, task)
+
+    return loss
+
+
+def scored(loss: Loss, metric: Callable[[Outputs, PyTree], Scalar]) -> Loss:
+    """The same loss, with a metric of the query outputs in the place of the outputs.
+
+    A run over many tasks then keeps one number a task instead of all its outputs.
+
+    Args:
+        loss: the loss of one task.
+        metric: (query outputs, query targets) -> a number, such as `jmeta.metrics.accuracy`.
+
+    >>> from jmeta.core._types import Batch
+    >>> loss = scored(lambda w, task: (w, task.query.x), lambda out, y: jnp.mean(out - y))
+    >>> batch = Batch(jnp.ones(3), jnp.zeros(3))
+    >>> [float(value) for value in loss(jnp.array(2.0), Task(batch, batch))]
+    [2.0, 1.0]
+    """
+
+    def one(params: Params, task: Task) -> tuple[Scalar, Outputs]:
+        value, outputs = loss(params, task)
+        return value, metric(outputs, task.query.y)
+
+    return one

@@ -1,0 +1,107 @@
+"""How learners call a network: its first example, its key, and what is refused."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jmeta.core._types import Key, Net, Outputs, Params, PyTree, StepIndex
+
+Apply = Callable[[Params, PyTree], Outputs]  # a network with its key bound
+
+
+def require_net(net: Any, *, of: str, methods: tuple[str, ...] = ("init", "apply")) -> None:
+    """Refuse what is not a network.
+
+    Args:
+        net: what was given for it.
+        of: the function that was called, for the message.
+        methods: the functions that it must have.
+
+    Raises:
+        ValueError: `net` lacks one of them.
+
+    >>> from jmeta.nn import MLP
+    >>> require_net(MLP(), of="maml")
+    """
+    if any(not callable(getattr(net, name, None)) for name in methods) or isinstance(net, type):
+        found = getattr(net, "__name__", type(net).__name__)
+        raise ValueError(
+            f"{of} expects a network with the functions {' and '.join(methods)}, but got {found}; "
+            "give a Flax Linen module as it is, or make one with jmeta.nn.from_functions, "
+            "from_nnx or from_equinox."
+        )
+
+
+def first_example(x: PyTree) -> PyTree:
+    """The first example of inputs [N, ...], as inputs [1, ...]; keys stay as they are.
+
+    >>> first_example(jnp.ones((3, 2))).shape
+    (1, 2)
+    """
+    return jax.tree.map(lambda leaf: leaf if is_key(leaf) else leaf[:1], x)
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether a leaf holds typed PRNG keys.
+
+    >>> is_key(jax.random.key(0)), is_key(jnp.ones(2))
+    (True, False)
+    """
+    return jnp.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key)
+
+
+def init_net(net: Net, key: Key, *inputs: PyTree) -> Params:
+    """Parameters of a network, which may be stochastic, for inputs of these shapes.
+
+    >>> from jmeta.nn import MLP
+    >>> sorted(init_net(MLP((3,), 2), jax.random.key(0), jnp.ones((1, 4)))["params"])
+    ['Dense_0', 'head']
+    """
+    return net.init(key, *inputs, *([key] if is_stochastic(net) else []))
+
+
+def is_stochastic(net: Net) -> bool:
+    """Whether a network takes a key as its last input.
+
+    >>> from jmeta.nn import MLP
+    >>> is_stochastic(MLP())
+    False
+    """
+    return bool(getattr(net, "stochastic", False))
+
+
+def key_of(net: Net, key: Key | None, *, of: str) -> Key | None:
+    """The key that a stochastic network will be called with; None for any other network.
+
+    Raises:
+        ValueError: the network is stochastic and there is no key.
+    """
+    if not is_stochastic(net):
+        return None
+    if key is None:
+        raise ValueError(
+            f"the network of {of} is stochastic, but the support set has no key; give it one, "
+            "Batch(x, y, key), as the samplers of jmeta.data do."
+        )
+    return key
+
+
+def bound(net: Net, key: Key | None, step: StepIndex = 0) -> Apply:
+    """A network as `(params, x) -> outputs`, its randomness that of a key and a step.
+
+    Args:
+        net: a network.
+        key: from `key_of`; None for a network that is not stochastic.
+        step: the number that is folded into the key.
+
+    >>> from jmeta.nn import from_functions
+    >>> net = from_functions(lambda key, x: jnp.ones(()), lambda w, x: w * x)
+    >>> bound(net, None)(2.0, 3.0)
+    6.0
+    """
+    if key is None:
+        return net.apply
+    folded = jax.random.fold_in(key, step)
+    return lambda params, x: net.apply(params, x, folded)

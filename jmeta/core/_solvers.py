@@ -1,0 +1,97 @@
+"""Solvers: how a learner descends its support loss. The only inner loops in the library."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from jmeta.core._smooth import require_smooth
+from jmeta.core._tree import require_inexact
+from jmeta.core._types import InnerLoss, PyTree, Solution, Solver, StepIndex
+
+
+def unrolled(
+    tx: optax.GradientTransformation,
+    steps: int,
+    *,
+    path: bool = False,
+    remat: bool = False,
+    unroll: int | bool = 1,
+) -> Solver:
+    """K steps of any Optax transformation, differentiable through every step.
+
+        φ_0 = start,   φ_{k+1} = φ_k + tx(∇L(φ_k, k)),   returns φ_K
+
+    Args:
+        tx: the inner optimizer; its state is made anew for each task. Transformations with a
+            singular derivative need their ε inside the root: `optax.adam(α, eps_root=1e-8)`.
+        steps: K ≥ 0. With K = 0 the start is returned, and meta-training is plain training.
+        path: keep every iterate, for adaptation curves and for the loss `multi_step`.
+        remat: recompute each step in the backward pass: memory of one step, more time.
+        unroll: inner steps a loop iteration, as in `jax.lax.scan`; True for no loop at all.
+
+    Returns:
+        `solve(loss, start) -> Solution(final, path, steps)`. The loss is `loss(φ, k)`, where k is the
+        traced number of the step. `path` has leaves [K + 1, ...], the start first, or is None.
+
+    Raises:
+        ValueError: `steps` is negative, a leaf of `start` is not a floating-point array, or `tx`
+            cannot be differentiated at a zero gradient.
+
+    Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks (Finn, Abbeel, Levine,
+    2017, arXiv:1703.03400).
+
+    >>> solve = unrolled(optax.sgd(0.25), 2, path=True)
+    >>> found = solve(lambda w, k: w**2, jnp.array(4.0))
+    >>> float(found.final), found.path.tolist()
+    (1.0, [4.0, 2.0, 1.0])
+    """
+    check_steps("unrolled", steps)
+
+    def solve(loss: InnerLoss, start: PyTree) -> Solution:
+        require_smooth(tx, start)
+        descend = descent(tx, loss, start, remat=remat)
+
+        def advance(carry: tuple, k: jax.Array) -> tuple[tuple, PyTree]:
+            carry = descend(carry, k)
+            return carry, carry[0] if path else None
+
+        carry = (start, tx.init(start))
+        (final, _), after = lax.scan(advance, carry, jnp.arange(steps), unroll=unroll)
+        if not path:
+            return Solution(final, steps=steps)
+        iterates = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), start, after)
+        return Solution(final, iterates, steps)
+
+    return solve
+
+
+def check_steps(name: str, steps: int, *, least: int = 0) -> None:
+    """Refuse an impossible number of steps with a ValueError."""
+    if steps < least:
+        raise ValueError(f"{name} expects steps >= {least}, but got {steps}.")
+
+
+def descent(
+    tx: optax.GradientTransformation, loss: InnerLoss, start: PyTree, *, remat: bool
+) -> Callable[[tuple, StepIndex], tuple]:
+    """One step: (φ, optimizer state), k -> (φ, optimizer state)."""
+    require_inexact(start, what="the inner loop's start")
+    update = optax.with_extra_args_support(tx).update  # some transformations ask for the value
+
+    def descend(carry: tuple, k: StepIndex) -> tuple:
+        params, state = carry
+        at_step = partial(_swapped, loss, k)
+        value, grads = jax.value_and_grad(at_step)(params)
+        extra = {"value": value, "grad": grads, "value_fn": at_step}
+        updates, state = update(grads, state, params, **extra)
+        return optax.apply_updates(params, updates), state
+
+    return jax.checkpoint(descend) if remat else descend
+
+
+def _swapped(loss: InnerLoss, k: StepIndex, params: PyTree) -> jax.Array:
+    return loss(params, k)

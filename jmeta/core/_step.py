@@ -1,0 +1,247 @@
+"""Meta-training: the gradient of a loss over a batch of tasks, and the step."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+from jmeta.core._tree import leading_axis, learned_part, require_inexact, with_learned
+from jmeta.core._types import Key, Loss, Outputs, Params, PyTree, Sample, Scalar
+
+
+class Aux(NamedTuple):
+    """What a step reports beside the new state."""
+
+    loss: Scalar  # [] mean over tasks
+    outputs: Outputs  # [T, Q, ...] query outputs, or what the loss gives in their place
+
+
+class TrainState(NamedTuple):
+    """All that meta-training carries from step to step."""
+
+    params: Params
+    opt_state: optax.OptState
+    step: jax.Array  # [] int32
+
+
+MetaGradient = Callable[[Params, PyTree], tuple[Params, Aux]]  # (params, tasks [T]) -> ...
+Step = Callable[[TrainState, PyTree], tuple[TrainState, Aux]]
+
+
+def train_state(params: Params, tx: optax.GradientTransformation) -> TrainState:
+    """The state before the first step.
+
+    Collections that are not learned, such as the "batch_stats" of Flax's BatchNorm, stay in the
+    parameters and are not given to the optimizer.
+
+    Args:
+        params: meta-parameters, from `learner.init(key, task)`.
+        tx: the outer optimizer.
+
+    Raises:
+        ValueError: a leaf of `params` is no floating-point array.
+
+    >>> int(train_state({"w": jnp.ones(2)}, optax.adam(1e-3)).step)
+    0
+    """
+    require_inexact(params)
+    return TrainState(params, tx.init(learned_part(params)), jnp.zeros((), jnp.int32))
+
+
+def meta_gradient(
+    loss: Loss | Callable[[Params, Any], tuple[Scalar, Outputs]], *, chunk: int | None = None
+) -> MetaGradient:
+    """Gradient of the mean loss over a batch of tasks: (1/T) Σ_t ∇L(θ, task_t).
+
+    Args:
+        loss: the loss of one task.
+        chunk: tasks differentiated at once. None takes all T under one `vmap`; a smaller number
+            scans over T/chunk groups and adds their gradients up, with the memory of one
+            group. On a CPU 1 is fastest for convolutional learners.
+
+    Returns:
+        `gradient(params, tasks) -> (gradient, Aux)`; `tasks` has a leading axis [T].
+
+    Raises:
+        ValueError: T is no multiple of `chunk`.
+    """
+
+    def whole(params: Params, tasks: PyTree) -> tuple[Scalar, Outputs]:
+        losses, outputs = jax.vmap(loss, in_axes=(None, 0))(params, tasks)
+        return jnp.mean(losses), outputs
+
+    def single(params: Params, tasks: PyTree) -> tuple[Scalar, Outputs]:
+        value, outputs = loss(params, jax.tree.map(lambda leaf: leaf[0], tasks))
+        return value, jax.tree.map(lambda leaf: leaf[None], outputs)
+
+    def gradient(params: Params, tasks: PyTree) -> tuple[Params, Aux]:
+        count = leading_axis(tasks)
+        size = count if chunk is None else chunk
+        if size < 1 or count % size:
+            raise ValueError(
+                f"a batch of {count} tasks cannot be taken {size} at a time; "
+                "choose a chunk that divides the number of tasks."
+            )
+        differentiate = jax.value_and_grad(single if size == 1 else whole, has_aux=True)
+        if size == count:
+            (value, outputs), grads = differentiate(params, tasks)
+            return grads, Aux(value, outputs)
+        return _accumulate(differentiate, params, tasks, count // size)
+
+    return gradient
+
+
+def _accumulate(
+    differentiate: Callable, params: Params, tasks: PyTree, groups: int
+) -> tuple[Params, Aux]:
+    """Sum gradients over `groups` equal groups of tasks in one scan."""
+
+    def add(total: PyTree, group: PyTree) -> tuple[PyTree, tuple[Scalar, Outputs]]:
+        (value, outputs), grads = differentiate(params, group)
+        return jax.tree.map(jnp.add, total, grads), (value, outputs)
+
+    grouped = jax.tree.map(lambda leaf: leaf.reshape(groups, -1, *leaf.shape[1:]), tasks)
+    zeros = jax.tree.map(lambda leaf: leaf * 0, params)  # keeps the varying axes of `params`
+    total, (values, outputs) = lax.scan(add, zeros, grouped)
+    grads = jax.tree.map(lambda leaf: leaf / groups, total)
+    return grads, Aux(
+        jnp.mean(values), jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), outputs)
+    )
+
+
+def data_parallel(gradient: MetaGradient, mesh: Mesh) -> MetaGradient:
+    """Share the tasks of a batch among all devices of a mesh; one all-reduce a call.
+
+    Parameters are replicated; each device differentiates its own T/devices tasks, and the
+    gradients are averaged. The result equals that of a single device.
+
+    Args:
+        gradient: from `meta_gradient`.
+        mesh: one axis of any name and any number of devices.
+
+    Raises:
+        ValueError: the mesh has several axes, or T is no multiple of its size.
+    """
+    axis = only_axis(mesh, of="data_parallel")
+
+    def local(params: Params, tasks: PyTree) -> tuple[Params, Aux]:
+        # Without this cast the inner gradients, too, would be summed over the devices.
+        params = lax.pcast(params, axis, to="varying")
+        grads, aux = gradient(params, tasks)
+        grads, value = lax.pmean((grads, aux.loss), axis)
+        return grads, Aux(value, aux.outputs)
+
+    specs: PyTree = (P(), Aux(P(), P(axis)))  # type: ignore[arg-type]
+    sharded = jax.shard_map(local, mesh=mesh, in_specs=(P(), P(axis)), out_specs=specs)
+
+    def parallel(params: Params, tasks: PyTree) -> tuple[Params, Aux]:
+        count = leading_axis(tasks)
+        if count % mesh.size:
+            raise ValueError(
+                f"a batch of {count} tasks cannot be shared among {mesh.size} devices; "
+                "choose a number of tasks that is a multiple of the number of devices."
+            )
+        return sharded(params, tasks)
+
+    return parallel
+
+
+def only_axis(mesh: Mesh, *, of: str) -> str:
+    """The name of the one axis of a mesh.
+
+    Raises:
+        ValueError: the mesh has several axes.
+
+    >>> only_axis(task_mesh(1), of="predictions")
+    'tasks'
+    """
+    if len(mesh.axis_names) != 1:
+        raise ValueError(
+            f"{of} expects a mesh with one axis, but got {mesh.axis_names}; "
+            "make one with jmeta.task_mesh()."
+        )
+    return str(mesh.axis_names[0])
+
+
+def task_mesh(devices: int | None = None) -> Mesh:
+    """A mesh of the first `devices` devices (all by default) with the one axis "tasks".
+
+    With several processes, of the first few devices of each.
+
+    Raises:
+        ValueError: there are fewer, or they cannot be divided among the processes.
+
+    >>> task_mesh(1).axis_names
+    ('tasks',)
+    """
+    found = jax.devices()
+    if devices is not None and not 1 <= devices <= len(found):
+        raise ValueError(f"asked for {devices} devices, but JAX sees {len(found)}.")
+    if (devices or 0) % jax.process_count():
+        raise ValueError(
+            f"{devices} devices cannot be divided among {jax.process_count()} processes; "
+            "ask for a multiple of them, as every process takes part."
+        )
+    each = None if devices is None else devices // jax.process_count()
+    numbers = range(jax.process_count())
+    chosen = [d for n in numbers for d in [d for d in found if d.process_index == n][:each]]
+    auto = (jax.sharding.AxisType.Auto,)  # explicit axes break vmapped convolutions
+    return jax.make_mesh((len(chosen),), ("tasks",), axis_types=auto, devices=chosen)
+
+
+def step(
+    loss: Loss,
+    tx: optax.GradientTransformation,
+    *,
+    sample: Sample | None = None,
+    chunk: int | None = None,
+    mesh: Mesh | None = None,
+) -> Step:
+    """One outer update: a `jax.lax.scan` body over batches of tasks, or of keys.
+
+        θ ← θ + tx((1/T) Σ_t ∇L(θ, task_t)),   task_t = sample(key_t)
+
+    Args:
+        loss: the loss of one task, from `episodic`, `reptile`, or your own.
+        tx: the outer optimizer.
+        sample: draws one task from a key. With it the update takes keys [T], and each device
+            draws its own tasks, `chunk` at a time. Without it the update takes a batch of tasks.
+        chunk: tasks differentiated at once, see `meta_gradient`.
+        mesh: share the tasks among its devices, see `data_parallel`.
+
+    Returns:
+        `update(state, keys or tasks [T]) -> (state, Aux)`. Not jitted: `jax.jit(update)` is yours.
+
+    Raises:
+        ValueError: a batch that cannot be divided by `chunk` or among the devices, or a single
+            task in the place of a batch.
+
+    >>> loss = lambda params, task: (jnp.sum((params - task) ** 2), params)
+    >>> tx = optax.sgd(0.5)
+    >>> state, aux = step(loss, tx)(train_state(jnp.zeros(()), tx), jnp.array([1.0, 3.0]))
+    >>> float(state.params), float(aux.loss)
+    (2.0, 5.0)
+    """
+    gradient = meta_gradient(loss if sample is None else _sampled(loss, sample), chunk=chunk)
+    if mesh is not None:
+        gradient = data_parallel(gradient, mesh)
+    change = optax.with_extra_args_support(tx).update  # some transformations ask for the value
+
+    def update(state: TrainState, tasks: PyTree) -> tuple[TrainState, Aux]:
+        grads, aux = gradient(state.params, tasks)
+        grads, params = learned_part(grads), learned_part(state.params)
+        updates, opt_state = change(grads, state.opt_state, params, value=aux.loss)
+        params = with_learned(state.params, optax.apply_updates(params, updates))
+        return TrainState(params, opt_state, state.step + 1), aux
+
+    return update
+
+
+def _sampled(loss: Loss, sample: Sample) -> Callable[[Params, Key], tuple[Scalar, Outputs]]:
+    """The loss of the task that a key draws."""
+    return lambda params, key: loss(params, sample(key))

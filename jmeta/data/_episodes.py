@@ -1,0 +1,246 @@
+"""Episode samplers: pure functions of a key and a pool, drawn by index inside `jit`.
+
+A batch of T tasks is `jax.vmap(lambda k: sample_episode(k, pool, ...))(jax.random.split(key, T))`.
+Give the pool to the jitted function as an argument; closed over, it would become a constant of the
+compiled program, a second copy of the data.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jmeta.core._types import Batch, Task
+from jmeta.data._pool import Pool
+
+
+def draw_distinct(key: Array, n: int | Array, *, k: int) -> Array:
+    """Draw k distinct integers of 0..n-1, every ordered choice being equally likely.
+
+    A uniform Lehmer code c_i in 0..n-i-1 is decoded from the back: p_j <- p_j + [p_j >= p_i] for
+    all j > i. That is k steps whatever n is; nothing of size n is sorted or stored.
+
+    Args:
+      n: how many integers there are, [] or [...] for independent draws; may be traced.
+      k: how many to draw. Where n < k only the first n are distinct, the others repeat n-1.
+
+    Returns:
+      int32 [..., k].
+
+    >>> sorted(draw_distinct(jax.random.key(0), 4, k=4).tolist())
+    [0, 1, 2, 3]
+    """
+    shape = (*jnp.shape(n), k)
+    total = jnp.broadcast_to(jnp.asarray(n, jnp.int32)[..., None], shape)
+    place = jax.lax.broadcasted_iota(jnp.int32, shape, len(shape) - 1)
+    code = jax.random.randint(key, shape, 0, jnp.maximum(total - place, 1), dtype=jnp.int32)
+
+    def decode(step: int, p: Array) -> Array:
+        i = k - 1 - step
+        pivot = jax.lax.dynamic_slice_in_dim(p, i, 1, axis=-1)
+        return p + ((place > i) & (p >= pivot)).astype(jnp.int32)
+
+    return jnp.minimum(jax.lax.fori_loop(0, k, decode, code), total - 1)
+
+
+def sample_episode(
+    key: Array,
+    pool: Pool,
+    *,
+    ways: int,
+    shots: int,
+    queries: int,
+    rotations: int = 1,
+    within_group: bool = False,
+) -> Task:
+    """Draw one task: `ways` classes, `shots` support and `queries` query examples of each.
+
+    Classes are drawn without replacement and in uniformly random order, so label c is any class
+    with equal probability; examples are drawn without replacement within a class, so support and
+    query share none. Examples are laid out class after class: labels 0, ..., 0, 1, ..., 1, ...
+    uint8 examples become float32 in [0, 1]; other dtypes stay as they are.
+
+    Args:
+      key: a JAX random key.
+      pool: the classes. Make it an argument of the function that you jit, not a closed-over value.
+      ways, shots, queries: classes per task, support and query examples per class.
+      rotations: 4 makes each class turned by 0, 90, 180 and 270 degrees four classes of their
+        own (virtual: nothing is stored); needs square images [E, H, W, C]. 1 turns nothing.
+      within_group: draw all classes from one group (alphabet, ...), uniform among the groups
+        that have enough classes.
+
+    Returns:
+      Task(Batch(x [ways * shots, ...], y int32 [ways * shots]), the same with queries).
+
+    Raises:
+      ValueError: while tracing, when the pool cannot give such a task.
+
+    >>> from jmeta.data._pool import pool_from_classes
+    >>> import numpy as np
+    >>> pool = pool_from_classes([np.full((4, 2, 2, 1), c, np.uint8) for c in range(6)])
+    >>> task = sample_episode(jax.random.key(0), pool, ways=3, shots=1, queries=2)
+    >>> task.support.x.shape, task.query.y.tolist()
+    ((3, 2, 2, 1), [0, 0, 1, 1, 2, 2])
+
+    Oriol Vinyals, Charles Blundell, Timothy Lillicrap, Koray Kavukcuoglu, Daan Wierstra.
+    "Matching Networks for One Shot Learning", 2016, arXiv:1606.04080.
+    """
+    _positive({"ways": ways, "shots": shots, "queries": queries})
+    _check_rotations(pool, rotations)
+    _check_ways(pool, ways, rotations, within_group)
+    _check_examples(pool, shots + queries, shots + queries)
+    class_key, example_key = jax.random.split(key)
+    chosen, _ = _draw_classes(class_key, pool, ways, ways, rotations, within_group)
+    x = _draw_examples(example_key, pool, chosen, shots + queries, rotations)
+    y = jax.lax.broadcasted_iota(jnp.int32, (ways, shots + queries), 0)
+    return Task(_flat(x[:, :shots], y[:, :shots]), _flat(x[:, shots:], y[:, shots:]))
+
+
+def sample_varied_episode(
+    key: Array,
+    pool: Pool,
+    *,
+    max_ways: int,
+    max_shots: int,
+    queries: int,
+    min_ways: int = 2,
+    min_shots: int = 1,
+    rotations: int = 1,
+    within_group: bool = False,
+) -> Task:
+    """Draw one task with a random number of classes and of shots per class, padded.
+
+    ways ~ U{min_ways..max_ways} and, for each class, shots_c ~ U{min_shots..max_shots}, each
+    capped by what the group and the class hold. Shapes are static: a padded example has label -1
+    and x = 0. That is the convention of the whole library: every head and objective ignores
+    examples whose label is -1.
+
+    Args:
+      key, pool, rotations, within_group: as for `sample_episode`.
+      max_ways, min_ways: bounds on the classes per task, both included.
+      max_shots, min_shots: bounds on the support examples of each class, both included.
+      queries: query examples per class; the same for every class.
+
+    Returns:
+      Task(Batch(x [max_ways * max_shots, ...], y int32 [max_ways * max_shots]),
+      Batch(x [max_ways * queries, ...], y)). Real labels are 0..ways-1.
+
+    Raises:
+      ValueError: while tracing, when a bound can never be met.
+
+    >>> from jmeta.data._pool import pool_from_classes
+    >>> import numpy as np
+    >>> pool = pool_from_classes([np.full((4, 2), c, np.float32) for c in range(6)])
+    >>> task = sample_varied_episode(jax.random.key(0), pool, max_ways=5, max_shots=3, queries=1)
+    >>> task.support.x.shape, task.query.y.shape, int(task.query.y.max()) >= 1
+    ((15, 2), (5,), True)
+
+    Eleni Triantafillou et al. "Meta-Dataset: A Dataset of Datasets for Learning to Learn from
+    Few Examples", 2019, arXiv:1903.03096 (its rule for imbalance is simplified here).
+    """
+    _positive({"min_ways": min_ways, "min_shots": min_shots, "queries": queries})
+    _check_bounds(min_ways, max_ways, "ways")
+    _check_bounds(min_shots, max_shots, "shots")
+    _check_rotations(pool, rotations)
+    _check_ways(pool, max_ways, rotations, within_group)
+    _check_examples(pool, min_shots + queries, max_shots + queries)
+    class_key, example_key, way_key, shot_key = jax.random.split(key, 4)
+    chosen, number = _draw_classes(class_key, pool, max_ways, min_ways, rotations, within_group)
+    ways = jax.random.randint(way_key, (), min_ways, jnp.minimum(max_ways, number) + 1)
+    room = pool.counts[chosen // rotations] - queries
+    shots = jax.random.randint(shot_key, (max_ways,), min_shots, jnp.minimum(max_shots, room) + 1)
+    x = _draw_examples(example_key, pool, chosen, queries + max_shots, rotations)
+    y = _padded_labels(ways, shots, queries, max_shots)
+    x = jnp.where(y.reshape(y.shape + (1,) * (x.ndim - 2)) >= 0, x, jnp.zeros((), x.dtype))
+    return Task(_flat(x[:, queries:], y[:, queries:]), _flat(x[:, :queries], y[:, :queries]))
+
+
+def _draw_classes(
+    key: Array, pool: Pool, k: int, least: int, rotations: int, within_group: bool
+) -> tuple[Array, Array]:
+    """Draw [k] distinct virtual classes, and say how many there were to draw from.
+
+    Class c turned r times is number c * rotations + r. Groups with fewer than `least` are out.
+    """
+    if not within_group:
+        number = jnp.int32(pool.starts.shape[0] * rotations)
+        return draw_distinct(key, number, k=k), number
+    group_key, class_key = jax.random.split(key)
+    large = [g for g, size in enumerate(pool.group_sizes) if size * rotations >= least]
+    group = jnp.asarray(large, jnp.int32)[jax.random.randint(group_key, (), 0, len(large))]
+    first, end = pool.groups[group] * rotations, pool.groups[group + 1] * rotations
+    return first + draw_distinct(class_key, end - first, k=k), end - first
+
+
+def _draw_examples(key: Array, pool: Pool, classes: Array, k: int, rotations: int) -> Array:
+    """Draw [W, k, ...] distinct examples of each virtual class [W]."""
+    member = classes // rotations
+    picks = draw_distinct(key, pool.counts[member], k=k)
+    x = pool.examples.at[pool.starts[member][:, None] + picks].get(mode="promise_in_bounds")
+    if rotations > 1:
+        turns = (classes % rotations).reshape(-1, *(1,) * (x.ndim - 1))
+        x = jnp.where(turns >= 2, x[:, :, ::-1, ::-1], x)
+        x = jnp.where(turns % 2 == 1, jnp.rot90(x, axes=(2, 3)), x)
+    return x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else x
+
+
+def _padded_labels(ways: Array, shots: Array, queries: int, max_shots: int) -> Array:
+    """Labels [W, queries + max_shots], -1 for absent classes and for shots beyond a class's."""
+    shape = (shots.shape[0], queries + max_shots)
+    label = jax.lax.broadcasted_iota(jnp.int32, shape, 0)
+    place = jax.lax.broadcasted_iota(jnp.int32, shape, 1)
+    return jnp.where((label < ways) & (place < queries + shots[:, None]), label, -1)
+
+
+def _flat(x: Array, y: Array) -> Batch:
+    """Merge the class and example axes: [W, N, ...] -> [W * N, ...]."""
+    return Batch(x.reshape(-1, *x.shape[2:]), y.reshape(-1))
+
+
+def _positive(numbers: dict[str, int]) -> None:
+    for name, value in numbers.items():
+        if value < 1:
+            raise ValueError(f"got {name}={value}, expected at least 1; raise {name}.")
+
+
+def _check_bounds(low: int, high: int, what: str) -> None:
+    if low > high:
+        raise ValueError(
+            f"got min_{what}={low} above max_{what}={high}; raise max_{what} or lower min_{what}."
+        )
+
+
+def _check_rotations(pool: Pool, rotations: int) -> None:
+    shape = pool.examples.shape
+    if rotations not in (1, 4):
+        raise ValueError(
+            f"got rotations={rotations}, expected 1 (none) or 4 (quarter turns); pass one of them."
+        )
+    if rotations == 4 and (len(shape) != 4 or shape[1] != shape[2]):
+        raise ValueError(
+            f"got rotations=4 with examples of shape {list(shape[1:])}, expected square images "
+            "[H, W, C] with H = W; use rotations=1 or resize the images."
+        )
+
+
+def _check_ways(pool: Pool, ways: int, rotations: int, within_group: bool) -> None:
+    where = "the largest group" if within_group else "the pool"
+    most = rotations * (max(pool.group_sizes) if within_group else pool.starts.shape[0])
+    turned = f" (counting {rotations} rotations of each)" if rotations > 1 else ""
+    if ways > most:
+        raise ValueError(
+            f"asked for {ways} ways but {where} has {most} classes{turned}; lower the ways, "
+            + ("or pass within_group=False." if within_group else "or bring more classes.")
+        )
+
+
+def _check_examples(pool: Pool, least: int, most: int) -> None:
+    if least > pool.smallest:
+        raise ValueError(
+            f"asked for {least} examples per class (shots + queries) but the smallest class has "
+            f"{pool.smallest}; lower shots or queries, or leave small classes out of the pool."
+        )
+    if most > pool.largest:
+        raise ValueError(
+            f"asked for up to {most} examples per class (max_shots + queries) but the largest "
+            f"class has {pool.largest}; lower max_shots or queries."
+        )

@@ -1,0 +1,300 @@
+"""The built-in set `glyphs`: characters of many writing systems, drawn from matplotlib's fonts.
+
+A class is a character, a group is its script, and a drawing is one font face with one seeded
+affine and elastic jitter. Nothing is downloaded. Scripts, never single characters, are dealt to
+the train, val and test parts, and characters that look alike are one class across all parts.
+"""
+
+import unicodedata
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter, ImageFont, features
+
+from jmeta.data._paths import file_digest, load_prepared, prepared_name, save_prepared
+from jmeta.data._pool import Dataset, pool_from_classes, split_hash
+
+_ALIKE = 0.86  # correlation of blurred renders from which two characters are one class
+_FOREIGN = 0.35  # correlation below which two faces hold different forms under one code point
+_FEWEST_FACES = 4
+_HARMONICS = 4  # the elastic field has this many cosines along each axis
+_REFERENCES = ("DejaVuSans", "DejaVuSerif", "DejaVuSansMono", "STIXGeneral")
+_FACES = (  # neighbours differ, so the first few drawings of a class are of different families
+    "DejaVuSans",
+    "DejaVuSerif-Italic",
+    "DejaVuSansMono-Bold",
+    "STIXGeneral",
+    "DejaVuSans-Oblique",
+    "DejaVuSerif-Bold",
+    "DejaVuSansMono",
+    "STIXGeneralBolIta",
+    "DejaVuSans-Bold",
+    "DejaVuSerif",
+    "DejaVuSansMono-BoldOblique",
+    "STIXGeneralItalic",
+    "DejaVuSans-BoldOblique",
+    "DejaVuSerif-BoldItalic",
+    "DejaVuSansMono-Oblique",
+    "STIXGeneralBol",
+)
+
+
+class _Script(NamedTuple):
+    name: str
+    part: str
+    ranges: tuple[tuple[int, int], ...]  # code points, both ends included
+
+
+# The held-out scripts come first: a shape that two scripts share belongs to the earlier one.
+_SCRIPTS = (
+    _Script("georgian", "test", ((0x10A0, 0x10FF), (0x2D00, 0x2D2F))),
+    _Script("hebrew", "test", ((0x5D0, 0x5F2), (0xFB1D, 0xFB4F))),
+    _Script("lao", "test", ((0xE80, 0xEFF),)),
+    _Script("armenian", "val", ((0x531, 0x58F), (0xFB13, 0xFB17))),
+    _Script("old-italic", "val", ((0x10300, 0x1032F),)),
+    _Script(
+        "latin", "train", ((0x41, 0x2AF), (0x1E00, 0x1EFF), (0x2C60, 0x2C7F), (0xA720, 0xA7FF))
+    ),
+    _Script("greek", "train", ((0x370, 0x3FF), (0x1F00, 0x1FFF))),
+    _Script("cyrillic", "train", ((0x400, 0x52F), (0xA640, 0xA69F))),
+    _Script("arabic", "train", ((0x620, 0x6FF), (0xFB50, 0xFDFF), (0xFE70, 0xFEFF))),
+    _Script("canadian", "train", ((0x1400, 0x167F),)),
+    _Script("mathematical", "train", ((0x2100, 0x214F), (0x1D400, 0x1D7FF))),
+    _Script("numbers", "train", ((0x30, 0x39), (0x2150, 0x218F), (0x2460, 0x24FF))),
+    _Script("arrows", "train", ((0x2190, 0x21FF), (0x27F0, 0x27FF), (0x2900, 0x297F))),
+    _Script("operators", "train", ((0x2200, 0x22FF), (0x27C0, 0x27EF), (0x2980, 0x2AFF))),
+    _Script("technical", "train", ((0x2300, 0x23FF),)),
+    _Script("shapes", "train", ((0x25A0, 0x25FF), (0x2B00, 0x2BFF))),
+    _Script("symbols", "train", ((0x2600, 0x26FF),)),
+    _Script("dingbats", "train", ((0x2701, 0x27BF),)),
+)
+
+
+class _Glyph(NamedTuple):
+    code: int
+    script: _Script
+    faces: tuple[str, ...]  # those of `_FACES` that hold it
+
+
+def load_glyphs(*, size: int = 28, drawings: int = 20) -> Dataset:
+    """Load the built-in set of characters: rendered at the first call (seconds), then cached.
+
+    Drawing d of a character is face d (cycling over the faces that hold it) seen through
+    u -> A u + t + sum_jk a_jk cos(pi j x) cos(pi k y) / (j + k), with A, t and a drawn from a
+    generator seeded with the code point; the first n drawings do not depend on `drawings`.
+
+    Args:
+      size: height and width of an image in pixels, 16 to 128.
+      drawings: examples per class, 2 to 1000.
+
+    Returns:
+      A data set of uint8 images [size, size, 1], ink 255 on 0, with groups by script. The parts
+      share no script. `info["groups"]` names the scripts of each part in the pools' order.
+
+    Raises:
+      ValueError: for a size or number of drawings out of range, or missing font files.
+      ImportError: when matplotlib, which ships the fonts, is not installed.
+
+    >>> glyphs = load_glyphs()
+    >>> glyphs.test.examples.shape[1:], glyphs.test.smallest, glyphs.info["groups"]["test"]
+    ((28, 28, 1), 20, ['georgian', 'hebrew', 'lao'])
+    """
+    _check("size", size, 16, 128)
+    _check("drawings", drawings, 2, 1000)
+    fonts = _font_files()
+    key = {
+        "fonts": {face: file_digest(path) for face, path in fonts.items()},
+        "renderer": features.version("freetype2"),
+        "code": file_digest(__file__),
+        "size": size,
+        "drawings": drawings,
+    }
+    name = prepared_name("glyphs", key)
+    if (ready := load_prepared(name)) is not None:
+        return ready
+    dataset = _render(fonts, size=size, drawings=drawings)
+    save_prepared(name, dataset)
+    return dataset
+
+
+def _check(name: str, value: int, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(
+            f"got {name}={value!r}, expected a whole number from {low} to {high}; "
+            f"pass a {name} in that range."
+        )
+
+
+def _font_files() -> dict[str, Path]:
+    """Where the faces lie: matplotlib ships them."""
+    try:
+        from matplotlib import get_data_path
+    except ImportError as error:
+        raise ImportError(
+            "the set 'glyphs' is drawn from the fonts that matplotlib ships, and matplotlib is "
+            "not installed; install it (pip install matplotlib)."
+        ) from error
+    folder = Path(get_data_path(), "fonts", "ttf")
+    fonts = {face: folder / f"{face}.ttf" for face in _FACES}
+    if missing := [path.name for path in fonts.values() if not path.is_file()]:
+        raise ValueError(
+            f"{len(missing)} of {len(fonts)} font files are missing from {folder}, the first is "
+            f"{missing[0]}; expected matplotlib's own fonts there: reinstall matplotlib."
+        )
+    return fonts
+
+
+def _render(fonts: dict[str, Path], *, size: int, drawings: int) -> Dataset:
+    """Choose the characters, draw them, and describe the result."""
+    kept = _distinct(_candidates(fonts), fonts)
+    pools, names, groups = {}, {}, {}
+    for part in ("train", "val", "test"):
+        glyphs = [g for g in kept if g.script.part == part]
+        scripts = [g.script.name for g in glyphs]
+        images = [_draw(g, fonts, size=size, drawings=drawings) for g in glyphs]
+        pools[part] = pool_from_classes(images, scripts)
+        names[part] = [f"U+{g.code:04X} {unicodedata.name(chr(g.code))}" for g in glyphs]
+        groups[part] = list(dict.fromkeys(scripts))
+    info: dict[str, Any] = {
+        "split": "scripts",
+        "hash": split_hash(names),
+        "classes": names,
+        "groups": groups,
+        "source": "rendered from the DejaVu and STIX fonts that ship with matplotlib",
+        "licence": "DejaVu: Bitstream Vera and Arev licences; STIX: STIX Font licence",
+        "image": [size, size, 1],
+    }
+    return Dataset("glyphs", pools["train"], pools["val"], pools["test"], info)
+
+
+def _candidates(fonts: dict[str, Path]) -> Iterator[_Glyph]:
+    """Letters, numbers and symbols that enough faces truly hold, script after script."""
+    from fontTools.ttLib import TTFont
+
+    held = {}
+    for face, path in fonts.items():
+        with TTFont(path, lazy=True) as font:
+            held[face] = frozenset(font.getBestCmap())
+    for script in _SCRIPTS:
+        for code in (c for first, last in script.ranges for c in range(first, last + 1)):
+            faces = tuple(face for face in _FACES if code in held[face])
+            if len(faces) >= _FEWEST_FACES and unicodedata.category(chr(code))[0] in "LNS":
+                yield _Glyph(code, script, faces)
+
+
+def _distinct(glyphs: Iterator[_Glyph], fonts: dict[str, Path]) -> list[_Glyph]:
+    """Keep a character unless it looks like one kept before, in any reference face."""
+    seen = [(g, looks) for g in glyphs if (looks := _looks(g, fonts)) is not None]
+    alike = np.zeros((len(seen), len(seen)), bool)
+    for r in range(len(_REFERENCES)):
+        x = np.stack([looks[r] for _, looks in seen])
+        alike |= x @ x.T > _ALIKE
+    kept: list[int] = []
+    for i in range(len(seen)):
+        if not alike[i, kept].any():
+            kept.append(i)
+    return [seen[i][0] for i in kept]
+
+
+def _looks(glyph: _Glyph, fonts: dict[str, Path]) -> list[np.ndarray] | None:
+    """Unit vectors of its look in each reference face, or the first that holds it.
+
+    None for a character without ink, or one that different faces draw as different forms.
+    """
+    own, stretched = {}, []
+    for face in (f for f in _REFERENCES if f in glyph.faces):
+        if (ink := _ink(glyph.code, fonts[face], box=48, canvas=64)) is None:
+            return None
+        own[face] = _look(ink)
+        stretched.append(_look(ink.crop(ink.getbbox()).resize(ink.size)))
+    if not own:
+        return None
+    plain, wide = np.stack(list(own.values())), np.stack(stretched)
+    if np.maximum(plain @ plain.T, wide @ wide.T).min() < _FOREIGN:
+        return None
+    return [own.get(face, plain[0]) for face in _REFERENCES]
+
+
+def _look(ink: Image.Image) -> np.ndarray:
+    """A blurred, centred unit vector: the product of two is their correlation."""
+    blurred = ink.filter(ImageFilter.GaussianBlur(1.5))
+    x = np.asarray(blurred.resize((24, 24), Image.Resampling.BOX), np.float32).ravel()
+    return (x - x.mean()) / (np.linalg.norm(x - x.mean()) + np.float32(1e-6))
+
+
+@lru_cache(maxsize=64)
+def _font(path: Path, pixels: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(str(path), pixels, layout_engine=ImageFont.Layout.BASIC)
+
+
+def _ink(code: int, path: Path, *, box: int, canvas: int) -> Image.Image | None:
+    """A character scaled so that its ink just fits a centred box; None when it has no ink."""
+    font, text = _font(path, 2 * canvas), chr(code)
+    left, top, right, bottom = (round(v) for v in font.getbbox(text))
+    page = Image.new("L", (max(1, right - left) + 4, max(1, bottom - top) + 4))
+    ImageDraw.Draw(page).text((2 - left, 2 - top), text, fill=255, font=font)
+    if (bounds := page.getbbox()) is None:
+        return None
+    ink = page.crop(bounds)
+    width, height = (max(1, round(v * box / max(ink.size))) for v in ink.size)
+    out = Image.new("L", (canvas, canvas))
+    ink = ink.resize((width, height), Image.Resampling.HAMMING)
+    out.paste(ink, ((canvas - width) // 2, (canvas - height) // 2))
+    return out
+
+
+def _draw(glyph: _Glyph, fonts: dict[str, Path], *, size: int, drawings: int) -> np.ndarray:
+    """All drawings of one character: uint8 [drawings, size, size, 1]."""
+    masters = []
+    for face in glyph.faces[:drawings]:
+        if (ink := _ink(glyph.code, fonts[face], box=38 * size // 28, canvas=2 * size)) is not None:
+            masters.append(np.asarray(ink.filter(ImageFilter.GaussianBlur(size / 28))))
+    random = np.random.default_rng(glyph.code)
+    noise = random.standard_normal((drawings, 7 + 2 * _HARMONICS**2)).astype(np.float32)
+    which = np.arange(drawings) % len(masters)
+    field = _sample(np.stack(masters), which, _bend(np.clip(noise, -2, 2), size))
+    threshold = 0.3 + 0.06 * np.clip(noise[:, :1], -2, 2)  # a thin pen or a broad one
+    ink = np.clip((field - threshold) / 0.3 + 0.5, 0, 1)
+    return np.round(255 * ink).astype(np.uint8).reshape(drawings, size, size, 1)
+
+
+def _bend(noise: np.ndarray, size: int) -> np.ndarray:
+    """Where each pixel of each drawing looks: [D, 2, P] in -1..1, from clipped normals."""
+    grid, waves = _basis(size)
+    turn, slant, wide, tall, dx, dy = (noise[:, i] for i in range(1, 7))
+    cos, sin = np.cos(0.1 * turn), np.sin(0.1 * turn)
+    wide, tall = np.exp(0.08 * wide), np.exp(0.08 * tall)
+    rows = [[wide * cos, wide * (0.12 * slant - sin)], [tall * sin, tall * cos]]
+    affine = np.moveaxis(np.array(rows, np.float32), -1, 0)  # [D, 2, 2]
+    shift = 0.03 * np.stack([dx, dy], -1)[:, :, None]
+    bumps = noise[:, 7:].reshape(len(noise), 2, -1)
+    return affine @ grid + shift + 0.06 * bumps @ waves
+
+
+@lru_cache(maxsize=8)
+def _basis(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pixel centres [2, P] in -1..1 and the cosines [H * H, P] of the elastic field."""
+    line = (np.arange(size, dtype=np.float32) + 0.5) * (2 / size) - 1
+    y, x = (v.ravel() for v in np.meshgrid(line, line, indexing="ij"))
+    waves = [
+        np.cos(np.pi / 2 * j * (x + 1)) * np.cos(np.pi / 2 * k * (y + 1)) / max(1, j + k)
+        for j in range(_HARMONICS)
+        for k in range(_HARMONICS)
+    ]
+    return np.stack([x, y]), np.array(waves, np.float32)
+
+
+def _sample(masters: np.ndarray, which: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Bilinear look-up in uint8 masters [F, M, M] at [D, 2, P] in -1..1: float32 [D, P]."""
+    side = masters.shape[-1]
+    x, y = np.moveaxis(np.clip((at + 1) * (side / 2) - 0.5, 0, side - 1.001), 1, 0)
+    left, top = x.astype(np.int32), y.astype(np.int32)
+    right, down = x - left, y - top
+    flat = masters.reshape(-1)
+    first = (which[:, None] * side + top) * side + left
+    upper = flat[first] * (1 - right) + flat[first + 1] * right
+    lower = flat[first + side] * (1 - right) + flat[first + side + 1] * right
+    return (upper * (1 - down) + lower * down) / np.float32(255)

@@ -1,0 +1,238 @@
+"""Tables of many regression tasks: a CSV with a column that names the task of each row."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jmeta.core._types import Batch, Task
+from jmeta.data._archives import file_digest
+from jmeta.data._division import DEFAULT_FRACTIONS, PARTS, choose_parts, dataset_from_classes
+from jmeta.data._episodes import draw_distinct
+from jmeta.data._pool import Dataset, Pool
+from jmeta.data._rows import LARGEST, Rows, is_number, number_of, read_rows, refusal, shown, text_of
+
+MOST_KINDS = 20  # columns that one column of text may become
+
+
+class TableName(NamedTuple):
+    """What `table:FILE.csv,task=COLUMN,target=COLUMN,drop=COLUMN` asks for."""
+
+    path: str
+    task: str | None
+    target: str | None
+    drop: tuple[str, ...]
+
+
+def parse_table_name(name: str) -> TableName:
+    """Read the options behind the file name; `drop` may be given several times.
+
+    Raises:
+        ValueError: an option is given twice, or without a column.
+
+    >>> parse_table_name("schools.csv,task=school,target=score")
+    TableName(path='schools.csv', task='school', target='score', drop=())
+    """
+    pieces = name.split(",")
+    found: dict[str, list[str]] = {"task": [], "target": [], "drop": []}
+    while len(pieces) > 1 and pieces[-1].partition("=")[0] in found:
+        option, _, column = pieces.pop().partition("=")
+        found[option].insert(0, column)
+    once = max(len(found["task"]), len(found["target"])) <= 1
+    if not once or not all(column for columns in found.values() for column in columns):
+        raise ValueError(
+            f"got the table {name!r}, expected FILE.csv,task=COLUMN,target=COLUMN with each of "
+            "task and target once at most; name one column for each"
+        )
+    one = {key: next(iter(found[key]), None) for key in ("task", "target")}
+    return TableName(",".join(pieces), one["task"], one["target"], tuple(found["drop"]))
+
+
+def load_table(
+    path: str | os.PathLike[str],
+    *,
+    task: str | None = None,
+    target: str | None = None,
+    drop: Sequence[str] = (),
+    split: Sequence[float] | str | os.PathLike[str] = DEFAULT_FRACTIONS,
+    seed: int = 0,
+) -> Dataset:
+    """Make a data set of a CSV in which each row is one example of one task.
+
+    Whole tasks (schools, users, patients) go to training, validation or testing. Numbers are
+    standardised by the mean and deviation of the training tasks' rows: v -> (v - mean) / deviation.
+    A column without any number becomes a column of 0 and 1 for each value that the training tasks
+    have, at most 20; another value is 0 in all of them.
+
+    Args:
+        path: a UTF-8 CSV, the names of its columns in the first line.
+        task: the column that names the task. None: the one called "task", or else the first.
+        target: the column to predict. None: the last that is not the task's.
+        drop: columns to leave out.
+        split: fractions of the tasks for train, val, test; or a folder with the tasks' names in
+            train.txt, val.txt and test.txt.
+        seed: of the shuffle behind the fractions.
+
+    Returns:
+        Dataset whose pools have a task where others have a class: examples float32 [rows, D + 1],
+        the D features and then the target. `info` has the names of the columns, and the target's
+        mean and deviation, to turn errors back into its units.
+
+    Raises:
+        ValueError: the file is missing, damaged or empty; a column is missing; a cell is empty or
+            no number where its column has numbers (with its line and column); a text column has
+            too many values; or there are too few tasks.
+
+    >>> import tempfile
+    >>> lines = [f"{school},{hours},{hours + score}" for score, school in enumerate("abcde")
+    ...          for hours in range(3)]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "schools.csv")
+    ...     _ = path.write_text("\\n".join(["school,hours,score", *lines]))
+    ...     found = load_table(path)
+    >>> found.train.counts.tolist(), found.info["features"], found.info["target"]["column"]
+    ([3, 3, 3], ['hours'], 'score')
+    """
+    rows = read_rows(Path(path))
+    named, aimed, used = _roles(rows, task, target, drop)
+    number, owners, parts, called = _divide(rows, named, split, seed)
+    training = np.isin(owners, [number[name] for name in parts["train"]])
+    values, columns = _values(rows, used, aimed, training)
+    ends = np.cumsum(np.bincount(owners))[:-1]
+    tasks = dict(
+        zip(number, np.split(values[np.argsort(owners, kind="stable")], ends), strict=True)
+    )
+    facts = {"split": called, "source": str(path), "digest": file_digest(rows.path)}
+    info = {**facts, "tasks": len(tasks), "task": rows.columns[named], **columns}
+    return dataset_from_classes(tasks, name=f"table:{rows.path.stem}", parts=parts, info=info)
+
+
+def sample_table_task(key: Array, table: Pool, *, shots: int, queries: int) -> Task:
+    """Draw one task of a table: some of its rows to adapt on, and others to predict.
+
+    The task is uniform among those with at least shots + queries rows. Rows are drawn without
+    replacement, so support and query share none.
+
+    Args:
+      key: a JAX random key.
+      table: a part of `load_table`. Make it an argument of the function that you jit.
+      shots, queries: rows in the support and in the query set.
+
+    Returns:
+      Task with x float32 [shots, D] and [queries, D], y float32 [shots, 1] and [queries, 1].
+
+    Raises:
+      ValueError: while tracing, when no task has that many rows.
+
+    >>> from jmeta.data._pool import make_pool
+    >>> table = make_pool(np.zeros((7, 3), np.float32), [2, 5], [2])
+    >>> task = sample_table_task(jax.random.key(0), table, shots=3, queries=2)
+    >>> task.support.x.shape, task.query.y.shape
+    ((3, 2), (2, 1))
+    """
+    rows = shots + queries
+    if min(shots, queries) < 1 or rows > table.largest:
+        raise ValueError(
+            f"asked for {shots} shots and {queries} queries, expected at least 1 of each and at "
+            f"most {table.largest} together, the rows of the largest task; lower shots or queries."
+        )
+    task_key, row_key = jax.random.split(key)
+    fits = table.counts >= rows
+    chosen = jax.random.categorical(task_key, jnp.where(fits, 0.0, -jnp.inf))
+    picks = table.starts[chosen] + draw_distinct(row_key, table.counts[chosen], k=rows)
+    drawn = table.examples.at[picks].get(mode="promise_in_bounds")
+    x, y = drawn[:, :-1], drawn[:, -1:]
+    return Task(Batch(x[:shots], y[:shots]), Batch(x[shots:], y[shots:]))
+
+
+def _divide(
+    rows: Rows, named: int, split: Sequence[float] | str | os.PathLike[str], seed: int
+) -> tuple[dict[str, int], np.ndarray, dict[str, list[str]], str]:
+    """The number of each task, the task of each row [R], the tasks of each part, the split."""
+    owners = [text_of(rows, row, named) for row in range(len(rows.cells))]
+    number = {name: index for index, name in enumerate(sorted(set(owners)))}
+    where = f"{rows.path}, where each task in {rows.columns[named]!r} is a class"
+    try:
+        parts, called = choose_parts(list(number), split=split, seed=seed)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    if missing := [name for part in PARTS for name in parts[part] if name not in number]:
+        raise ValueError(f"{where}: the split lists tasks that it has not: {shown(missing)}")
+    return number, np.array([number[name] for name in owners]), parts, called
+
+
+def _roles(
+    rows: Rows, task: str | None, target: str | None, drop: Sequence[str]
+) -> tuple[int, int, list[int]]:
+    """Which column is the task's, which the target's, and which are features."""
+    columns = rows.columns
+    for column in [task, target, *drop]:
+        if column is not None and column not in columns:
+            raise ValueError(
+                f"{rows.path} has no column {column!r}; its columns are {shown(columns)}"
+            )
+    named = task or ("task" if "task" in columns and target != "task" else columns[0])
+    rest = [column for column in columns if column != named and column not in drop]
+    aimed = target or (rest[-1] if rest else named)
+    used = [columns.index(column) for column in rest if column != aimed]
+    if named == aimed or named in drop or aimed in drop or not used:
+        raise ValueError(
+            f"{rows.path} has the columns {shown(columns)}; task {named!r}, target {aimed!r} and "
+            f"dropped {list(drop)} leave {len(used)} features; expected a task, another column as "
+            "target, and at least one more: name them with task=, target= and drop="
+        )
+    return columns.index(named), columns.index(aimed), used
+
+
+def _values(
+    rows: Rows, used: list[int], aimed: int, training: np.ndarray
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Features and target [R, D + 1], standardised, with what the columns are."""
+    columns, names = [], []
+    for column in used:
+        if any(is_number(row[column]) for row in rows.cells):
+            columns.append(_standard(rows, column, training)[0])
+            names.append(rows.columns[column])
+        else:
+            found = _indicators(rows, column, training)
+            columns += found.values()
+            names += [f"{rows.columns[column]}={kind}" for kind in found]
+    y, mean, deviation = _standard(rows, aimed, training)
+    if np.ptp(y[training]) == 0:
+        raise ValueError(
+            f"{rows.path}: the target {rows.columns[aimed]!r} is {mean:g} in every row of the "
+            "training tasks; choose another target"
+        )
+    aim = {"column": rows.columns[aimed], "mean": mean, "deviation": deviation}
+    return np.stack([*columns, y], axis=1).astype(np.float32), {"features": names, "target": aim}
+
+
+def _standard(rows: Rows, column: int, training: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """A column of numbers [R] less the training rows' mean, over their deviation (1 if equal)."""
+    values = np.array([number_of(rows, row, column) for row in range(len(rows.cells))])
+    mean = float(values[training].mean())
+    deviation = float(values[training].std()) if np.ptp(values[training]) > 0 else 1.0
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        scaled = (values - mean) / deviation
+    if len(bad := np.flatnonzero(~(np.abs(scaled) < LARGEST))):
+        what = f"is {LARGEST:g} deviations from the mean or more; correct it or leave the row out"
+        raise refusal(rows, int(bad[0]), column, what)
+    return scaled, mean, deviation
+
+
+def _indicators(rows: Rows, column: int, training: np.ndarray) -> dict[str, np.ndarray]:
+    """For each text that a column has in the training rows, where it stands [R], as 0 and 1."""
+    texts = [text_of(rows, row, column) for row in range(len(rows.cells))]
+    kinds = sorted({text for text, used in zip(texts, training, strict=True) if used})
+    if len(kinds) > MOST_KINDS:
+        raise ValueError(
+            f"{rows.path}: the column {rows.columns[column]!r} is text with {len(kinds)} values "
+            f"in the training tasks, expected numbers or at most {MOST_KINDS} values; "
+            "leave it out with drop= or write numbers"
+        )
+    return {kind: np.array([text == kind for text in texts], np.float64) for kind in kinds}

@@ -1,0 +1,58 @@
+"""A learner that sees what an embedding network makes of the inputs."""
+
+import jax
+
+from jmeta.core import Adapted, Batch, Key, Learner, Net, Outputs, Params, PyTree, Task
+from jmeta.core._losses import require_learner
+from jmeta.core._networks import bound, first_example, init_net, key_of, require_net
+
+
+def on_features(embed: Net, learner: Learner) -> Learner:
+    """Put layers that do not adapt in front of any learner.
+
+        adapt(θ, S) = learner.adapt(θ_learner, (f(θ_embed, x_S), y_S)),   and x_Q likewise
+
+    Each input is embedded once, however often the learner reads it. Padded examples are embedded
+    too.
+
+    Args:
+        embed: f, the embedding network, inputs [N, ...] -> features [N, ...].
+        learner: a learner whose inputs are features.
+
+    Raises:
+        ValueError: arguments in another order, or no key for a stochastic embedding.
+
+    Meta Networks (Munkhdalai, Yu, 2017, arXiv:1703.00837) whose last layers alone have fast
+    weights, and ANIL (Raghu et al., 2020, arXiv:1909.09157), are learners of this form.
+
+    >>> import jax.numpy as jnp
+    >>> from jmeta.learners.metric import metric, prototypical
+    >>> from jmeta.nn import MLP
+    >>> learner = on_features(MLP((8,), 4), metric(MLP((), 3), prototypical(2)))
+    >>> support = Batch(jnp.array([[0.0], [2.0]]), jnp.array([0, 1]))
+    >>> params = learner.init(jax.random.key(0), Task(support, support))
+    >>> learner.predict(learner.adapt(params, support), support.x).argmax(-1).tolist()
+    [0, 1]
+    """
+    require_net(embed, of="on_features")
+    require_learner(learner, of="on_features")
+
+    def init(key: Key, task: Task) -> Params:
+        embed_key, learner_key = jax.random.split(key)
+        params = init_net(embed, embed_key, first_example(task.support.x))
+        features = [
+            batch._replace(x=bound(embed, key_of(embed, key, of="on_features"))(params, batch.x))
+            for batch in task
+        ]
+        return {"embed": params, "learner": learner.init(learner_key, Task(*features))}
+
+    def adapt(params: Params, support: Batch) -> Adapted:
+        key = key_of(embed, support.key, of="on_features")
+        features = support._replace(x=bound(embed, key, -1)(params["embed"], support.x))
+        return params["embed"], learner.adapt(params["learner"], features), key
+
+    def predict(adapted: Adapted, x: PyTree) -> Outputs:
+        params, inner, key = adapted
+        return learner.predict(inner, bound(embed, key, -2)(params, x))
+
+    return Learner(init, adapt, predict)

@@ -1,0 +1,46 @@
+"""Prediction without looking at the other queries."""
+
+import jax
+import jax.numpy as jnp
+
+from jmeta.core import Adapted, Batch, Learner, Outputs, Params, PyTree
+from jmeta.core._networks import is_key
+
+
+def inductive(learner: Learner) -> Learner:
+    """Predict each query in a batch of its own: the support inputs and that one query.
+
+    With batch statistics a prediction depends on all queries given at once (transduction).
+    Here query q is normalised with the support set only, so no other query can move it:
+
+        f(φ, [x_S; x_q])_last    for each q
+
+    Use it to report the inductive figure beside the transductive one. It costs a pass over
+    S + 1 examples a query.
+
+    On First-Order Meta-Learning Algorithms (Nichol, Achiam, Schulman, 2018, arXiv:1803.02999),
+    section 6.1, names the two settings.
+    """
+
+    def adapt(params: Params, support: Batch) -> Adapted:
+        return learner.adapt(params, support), support.x
+
+    def predict(adapted: Adapted, x: PyTree) -> Outputs:
+        inner, support_x = adapted
+        leaves, structure = jax.tree.flatten(x)
+        examples = [leaf for leaf in leaves if not is_key(leaf)]
+
+        def one(query: list[jax.Array]) -> Outputs:
+            rest = iter(query)
+            alone = [leaf if is_key(leaf) else next(rest)[None] for leaf in leaves]
+            joined = jax.tree.map(_joined, support_x, jax.tree.unflatten(structure, alone))
+            return jax.tree.map(lambda out: out[-1], learner.predict(inner, joined))
+
+        return jax.lax.map(one, examples)
+
+    return Learner(learner.init, adapt, predict)
+
+
+def _joined(support: jax.Array, query: jax.Array) -> jax.Array:
+    """The support inputs and one query; a key stays the query's."""
+    return query if is_key(query) else jnp.concatenate([support, query])

@@ -1,0 +1,119 @@
+"""Any hyperparameter of any learner, learned beside the parameters."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jmeta.core import (
+    Adapted,
+    Batch,
+    Key,
+    Learner,
+    Outputs,
+    Params,
+    PyTree,
+    Selection,
+    Task,
+    everything,
+)
+
+
+class Meta(NamedTuple):
+    """Meta-parameters of a learner with learned hyperparameters."""
+
+    params: Params  # θ
+    hyper: PyTree  # η: rates, a regularisation strength, a temperature, ...
+
+
+def learned(
+    make: Callable[[PyTree], Learner], hyper: PyTree | Callable[[Params], PyTree]
+) -> Learner:
+    """A learner whose hyperparameters η are meta-parameters too.
+
+        adapt((θ, η), S) = make(η).adapt(θ, S)
+
+    An optax transformation is no pytree, so one that depends on learned values is made inside
+    the trace; that is what `make` is for.
+
+    Args:
+        make: hyperparameters -> a learner. Keep a positive one as its logarithm.
+        hyper: the initial η, or a function of the learner's parameters that gives it, such as
+            `rates_like(0.1)`. For the latter `make(None)` is called once, for its `init` alone.
+            Leaves become floating-point arrays.
+
+    Returns:
+        A learner whose meta-parameters are `Meta(params, hyper)`.
+
+    Raises:
+        ValueError: parameters that this learner's `init` did not make.
+
+    Meta-SGD: Learning to Learn Quickly for Few-Shot Learning (Li, Zhou, Chen, Li, 2017,
+    arXiv:1707.09835) learns the rate of every parameter so.
+
+    >>> import optax
+    >>> from jmeta.core import unrolled
+    >>> from jmeta.learners.gradient import maml
+    >>> from jmeta.losses import mean_squared_error
+    >>> from jmeta.nn import from_functions
+    >>> net = from_functions(lambda key, x: jnp.zeros(()), lambda w, x: x * w)
+    >>> make = lambda rate: maml(net, mean_squared_error, unrolled(optax.sgd(rate), 1))
+    >>> learner = learned(make, 0.25)
+    >>> batch = Batch(jnp.ones((1, 1)), jnp.ones((1, 1)))
+    >>> meta = learner.init(jax.random.key(0), Task(batch, batch))
+    >>> learner.predict(learner.adapt(meta, batch), jnp.ones((1, 1))).tolist()
+    [[0.5]]
+    """
+
+    def init(key: Key, task: Task) -> Meta:
+        if not callable(hyper):
+            values = _floats(hyper)
+            return Meta(make(values).init(key, task), values)
+        params = make(None).init(key, task)
+        return Meta(params, _floats(hyper(params)))
+
+    def adapt(meta: Meta, support: Batch) -> Adapted:
+        if not isinstance(meta, Meta):
+            raise ValueError(
+                f"this learner's parameters are Meta(params, hyper), but got "
+                f"{type(meta).__name__}; make them with learner.init(key, task)."
+            )
+        return make(meta.hyper).adapt(meta.params, support), meta.hyper
+
+    def predict(adapted: Adapted, x: PyTree) -> Outputs:
+        inner, hyper = adapted
+        return make(hyper).predict(inner, x)
+
+    return Learner(init, adapt, predict)
+
+
+def _floats(tree: PyTree) -> PyTree:
+    """The leaves as floating-point arrays."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf, float)), tree)
+
+
+def rates_like(rate: float, adapts: Selection = everything) -> Callable[[Params], PyTree]:
+    """Initial rates of Meta-SGD: one for every entry of every parameter that adapts.
+
+    Args:
+        rate: α at the start.
+        adapts: what adapts.
+
+    >>> rates_like(0.1)({"w": jnp.ones(2)})["w"].tolist() == [jnp.float32(0.1)] * 2
+    True
+    """
+    return lambda params: jax.tree.map(lambda leaf: jnp.full_like(leaf, rate), adapts.take(params))
+
+
+def rates_per_layer(
+    rate: float, steps: int, adapts: Selection = everything
+) -> Callable[[Params], PyTree]:
+    """Initial rates of MAML++: one for every array that adapts and every inner step, [K].
+
+    >>> rates_per_layer(0.1, 3)({"w": jnp.ones((2, 2))})["w"].shape
+    (3,)
+    """
+    return lambda params: jax.tree.map(
+        lambda leaf: jnp.full(steps, rate, leaf.dtype), adapts.take(params)
+    )

@@ -1,0 +1,20 @@
+"""Learners that read the support set: sequences, fast weights, and sets of points."""
+
+from jmeta.learners.memory._meta_network import MetaNetworkParams, meta_network
+from jmeta.learners.memory._neural_process import (
+    Points,
+    neural_process,
+    neural_process_loss,
+    random_size,
+)
+from jmeta.learners.memory._sequence import amortised
+
+__all__ = [
+    "MetaNetworkParams",
+    "Points",
+    "amortised",
+    "meta_network",
+    "neural_process",
+    "neural_process_loss",
+    "random_size",
+]

@@ -1,0 +1,141 @@
+"""Meta Networks: gradients as information, turned into fast weights."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from jmeta.core import Adapted, Batch, Key, Learner, Net, Params, PyTree, Scalar, Task
+from jmeta.core._networks import first_example, require_net
+from jmeta.distances import cosine_similarity
+from jmeta.losses import cross_entropy
+
+
+class MetaNetworkParams(NamedTuple):
+    """The slow weights: of both networks and of what makes their fast weights."""
+
+    embed: Params  # Q, of the representation u
+    base: Params  # W, of the base learner b
+    embed_weights: Params  # G, of the generator d
+    base_weights: Params  # Z, of the generator m
+
+
+class FastMemory(NamedTuple):
+    """The support set as a memory of fast weights."""
+
+    keys: jax.Array  # R [S, D] representations
+    weights: jax.Array  # M [S, P] fast weights of the base learner
+    mask: jax.Array  # [S] bool
+
+
+def meta_network(
+    embed: Net,
+    base: Net,
+    embed_weights: Net,
+    base_weights: Net,
+    *,
+    sharpness: float = 1.0,
+    second_order: bool = False,
+) -> Learner:
+    """Fast weights from the gradients of the support losses, slow ones from meta-training.
+
+        Q* = d(G, {∇_Q L(u(Q, x_i), y_i)}_i)            fast weights of the representation
+        r_i = u(Q, Q*, x_i)
+        W*_i = m(Z, ∇_W L(b(W, r_i), y_i))              fast weights, one set a support example
+        W*(x) = Σ_i softmax_i(β cos(r_i, r)) W*_i,      r = u(Q, Q*, x)
+        logits(x) = b(W, W*(x), r)
+
+    with L the cross-entropy. This is the form in which the base learner works on representations.
+    d reads the support in its order. Labels of -1 are padding and count for nothing.
+
+    Args:
+        embed: u, a network with `apply(slow, fast or None, x [N, ...]) -> (r [N, D], logits
+            [N, ways])`.
+        base: b, the same with r for x. Both come from `jmeta.nn.SlowFast` through
+            `jmeta.nn.slow_and_fast`; their number of outputs is the number of ways.
+        embed_weights: d, `(gradients [S, P], mask [S]) -> weights [P]`: `jmeta.nn.GradientLSTM`.
+        base_weights: m, `gradients [S, P] -> weights [S, P]`: `jmeta.nn.GradientMLP`.
+        sharpness: β of the attention; 1 as published.
+        second_order: differentiate the gradients ∇_Q L and ∇_W L too. They are constants of the
+            meta-gradient otherwise: cheaper, and in training better, for of the logarithm of a
+            small gradient the slope is large.
+
+    Returns:
+        A learner whose parameters are `MetaNetworkParams`.
+
+    Meta Networks (Munkhdalai, Yu, 2017, arXiv:1703.00837), algorithm 1.
+
+    >>> from jmeta import nn
+    >>> both = [nn.slow_and_fast(nn.SlowFast(2, features=(4,))) for _ in range(2)]
+    >>> learner = meta_network(*both, nn.GradientLSTM(), nn.GradientMLP())
+    >>> support = Batch(jnp.eye(2), jnp.array([1, 0]))
+    >>> params = learner.init(jax.random.key(0), Task(support, support))
+    >>> jax.jit(lambda p: learner.predict(learner.adapt(p, support), jnp.eye(2)))(params).shape
+    (2, 2)
+    """
+    for net in (embed, base, embed_weights, base_weights):
+        require_net(net, of="meta_network")
+
+    def init(key: Key, task: Task) -> MetaNetworkParams:
+        keys, gradients = jax.random.split(key, 4), jnp.zeros((1, 1))
+        x = first_example(task.support.x)
+        slow = embed.init(keys[0], x)
+        r = jax.eval_shape(lambda: embed.apply(slow, None, x)[0])
+        return MetaNetworkParams(
+            slow,
+            base.init(keys[1], jnp.zeros(r.shape, r.dtype)),
+            embed_weights.init(keys[2], (gradients, jnp.ones(1, bool))),
+            base_weights.init(keys[3], gradients),
+        )
+
+    def information(net: Net, slow: Params, x: PyTree, y: jax.Array) -> jax.Array:
+        gradients = _gradients(net, slow, x, y)
+        return gradients if second_order else jax.lax.stop_gradient(gradients)
+
+    def adapt(params: MetaNetworkParams, support: Batch) -> Adapted:
+        if not isinstance(params, MetaNetworkParams):
+            raise ValueError(
+                f"the parameters of meta_network are MetaNetworkParams, but got "
+                f"{type(params).__name__}; make them with learner.init(key, task)."
+            )
+        x, y = support.x, support.y
+        mask = y >= 0
+        gradients = information(embed, params.embed, x, y)
+        fast = _unravel(params.embed, embed_weights.apply(params.embed_weights, (gradients, mask)))
+        keys = embed.apply(params.embed, fast, x)[0]
+        weights = base_weights.apply(params.base_weights, information(base, params.base, keys, y))
+        return params, fast, FastMemory(keys, weights, mask)
+
+    def predict(adapted: Adapted, x: PyTree) -> jax.Array:
+        params, fast, memory = adapted
+        queries = embed.apply(params.embed, fast, x)[0]
+        weights = _attention(memory, queries, sharpness) @ memory.weights  # [Q, P]
+
+        def one(weights: jax.Array, r: jax.Array) -> jax.Array:
+            return base.apply(params.base, _unravel(params.base, weights), r[None])[1][0]
+
+        return jax.vmap(one)(weights, queries)
+
+    return Learner(init, adapt, predict)
+
+
+def _gradients(net: Net, slow: Params, x: PyTree, y: jax.Array) -> jax.Array:
+    """∇ of each example's cross-entropy by the slow weights, flat: [S, P]; zeros where padded."""
+
+    def loss(slow: Params, x: PyTree, y: jax.Array) -> Scalar:
+        return cross_entropy(net.apply(slow, None, jax.tree.map(lambda v: v[None], x))[1], y[None])
+
+    each = jax.vmap(jax.grad(loss), in_axes=(None, 0, 0))(slow, x, y)
+    return jax.vmap(lambda tree: ravel_pytree(tree)[0])(each)
+
+
+def _unravel(like: Params, flat: jax.Array) -> Params:
+    return ravel_pytree(like)[1](flat)
+
+
+def _attention(memory: FastMemory, queries: jax.Array, sharpness: float) -> jax.Array:
+    """softmax over the support of β cos(r_i, r_q): [Q, S]; padding gets 0."""
+    cosines = cosine_similarity(queries, memory.keys, epsilon=1e-6)
+    logits = jnp.where(memory.mask[None, :], sharpness * cosines, jnp.finfo(cosines.dtype).min)
+    return jax.nn.softmax(logits, -1)

@@ -1,0 +1,61 @@
+"""Classifiers that read the support set instead of descending or averaging."""
+
+import jax
+import jax.numpy as jnp
+
+from jmeta.core import Adapted, Batch, Key, Learner, MethodNet, Outputs, Params, PyTree, Task
+from jmeta.core._networks import require_net
+
+
+def amortised(net: MethodNet, *, ways: int) -> Learner:
+    """Encode the support set into a state, decode each query from it: SNAIL, MANN.
+
+        state = encode(θ, (x_S, onehot(y_S), mask)),   logits = decode(θ, state, x_Q)
+
+    For a network that reads a sequence, the order of the support set is data: another order gives
+    another prediction. Examples with a label of -1 are padding. They are moved to the front,
+    where a sequence has not yet begun, and their labels are zeros.
+
+    Args:
+        net: a network with the methods `encode((x [S, ...], labels [S, ways], mask [S]))` and
+            `decode(state, x [Q, ...]) -> logits [Q, ways]`, such as `jmeta.nn.SNAIL` or
+            `jmeta.nn.MANN`; its `init` takes the support triple and query inputs.
+        ways: N, the number of classes of an episode (static, never read off the labels).
+
+    Raises:
+        ValueError: `ways` is less than 1, or something that is not a network.
+
+    A Simple Neural Attentive Meta-Learner (Mishra et al., 2018, arXiv:1707.03141); One-shot
+    Learning with Memory-Augmented Neural Networks (Santoro et al., 2016, arXiv:1605.06065).
+
+    >>> from jmeta.nn import from_functions
+    >>> net = from_functions(  # it remembers the last label
+    ...     lambda key, support, x: (),
+    ...     lambda params, support, x: support[1][-1][None],
+    ...     encode=lambda params, support: support[1][-1],
+    ...     decode=lambda params, state, x: state[None],
+    ... )
+    >>> learner = amortised(net, ways=2)
+    >>> adapted = learner.adapt((), Batch(jnp.ones((3, 1)), jnp.array([0, 1, -1])))
+    >>> learner.predict(adapted, jnp.ones((1, 1))).tolist()
+    [[0.0, 1.0]]
+    """
+    require_net(net, of="amortised")
+    if ways < 1:
+        raise ValueError(f"amortised expects ways >= 1, but got {ways}.")
+
+    def init(key: Key, task: Task) -> Params:
+        labels = jnp.zeros((len(task.support.y), ways))
+        return net.init(key, (task.support.x, labels, task.support.y >= 0), task.query.x)
+
+    def adapt(params: Params, support: Batch) -> Adapted:
+        order = jnp.argsort((support.y >= 0).astype(jnp.int32), stable=True)
+        x, y = jax.tree.map(lambda leaf: leaf[order], (support.x, support.y))
+        read = (x, jax.nn.one_hot(y, ways), y >= 0)
+        return params, net.apply(params, read, method="encode")
+
+    def predict(adapted: Adapted, x: PyTree) -> Outputs:
+        params, state = adapted
+        return net.apply(params, state, x, method="decode")
+
+    return Learner(init, adapt, predict)

@@ -1,0 +1,42 @@
+"""Learners that compare embeddings, and heads: classifiers fitted to a support set."""
+
+from jmeta.learners.metric._closed_form import logistic, ridge
+from jmeta.learners.metric._heads import (
+    Head,
+    Prototypes,
+    class_means,
+    class_sums,
+    nearest_centroid,
+    prototypical,
+    transformed,
+)
+from jmeta.learners.metric._matching import full_context, matching
+from jmeta.learners.metric._metric import embedding_loss, metric
+from jmeta.learners.metric._pooled import embed_examples, evaluate_heads, head_accuracies
+from jmeta.learners.metric._relation import relation
+from jmeta.learners.metric._siamese import siamese, siamese_loss, weighted_l1
+from jmeta.learners.metric._svm import svm
+
+__all__ = [
+    "Head",
+    "Prototypes",
+    "class_means",
+    "class_sums",
+    "embed_examples",
+    "embedding_loss",
+    "evaluate_heads",
+    "full_context",
+    "head_accuracies",
+    "logistic",
+    "matching",
+    "metric",
+    "nearest_centroid",
+    "prototypical",
+    "relation",
+    "ridge",
+    "siamese",
+    "siamese_loss",
+    "svm",
+    "transformed",
+    "weighted_l1",
+]

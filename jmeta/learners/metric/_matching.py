@@ -1,0 +1,120 @@
+"""Matching Networks: attention over the support set, with and without its context."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jmeta.core import Adapted, Batch, Key, Learner, MethodNet, Net, Outputs, Params, PyTree, Task
+from jmeta.core._networks import bound, first_example, init_net, key_of, require_net
+from jmeta.core._tree import require_keys
+from jmeta.distances import cosine
+from jmeta.learners.metric._heads import Head, check_ways, membership, only_present, require_head
+
+
+class Examples(NamedTuple):
+    """The embedded support set itself."""
+
+    embeddings: PyTree  # [S, D]
+    members: jax.Array  # [S, N] bool: the example's class; none for padding
+
+
+def remember(ways: int) -> Callable[[PyTree, jax.Array], Examples]:
+    """A head's `fit` that keeps the support set as it is.
+
+    >>> remember(2)(jnp.zeros((1, 3)), jnp.array([1])).members.tolist()
+    [[False, True]]
+    """
+    return lambda embeddings, labels: Examples(embeddings, membership(labels, ways, jnp.bool_))
+
+
+def matching(ways: int, *, scale: float | jax.Array = 1.0) -> Head:
+    """Attention over the support set: logits_n(z) = log Σ_{s in class n} a(z, z_s).
+
+        a(z, z_s) = softmax_s( s cos(z, z_s) )
+
+    The logits are log probabilities, computed without leaving the logarithm.
+
+    Args:
+        ways: N, static.
+        scale: s, the inverse temperature, 1 in the paper; may be a traced, learned array.
+
+    Raises:
+        ValueError: `ways` is less than 1.
+
+    Matching Networks for One Shot Learning (Vinyals, Blundell, Lillicrap, Kavukcuoglu, Wierstra,
+    2016, arXiv:1606.04080).
+
+    >>> head = matching(2)
+    >>> state = head.fit(jnp.eye(2), jnp.array([0, 1]))
+    >>> [round(p, 4) for p in jnp.exp(head.predict(state, jnp.eye(2)[:1]))[0].tolist()]
+    [0.7311, 0.2689]
+    """
+    check_ways(ways, name="matching")
+
+    def predict(state: Examples, embeddings: PyTree) -> jax.Array:
+        scores = scale * (1 - cosine(embeddings, state.embeddings))  # [Q, S]
+        least = jnp.finfo(scores.dtype).min
+        split = jnp.where(state.members[None], scores[:, :, None], least)  # [Q, S, N]
+        logits = jax.nn.logsumexp(split, 1)
+        present = state.members.any(0)
+        total = jax.nn.logsumexp(only_present(logits, present), 1, keepdims=True)
+        return only_present(logits - total, present)
+
+    return Head(remember(ways), predict)
+
+
+def full_context(embed: Net, context: MethodNet, head: Head) -> Learner:
+    """Full-context embeddings: the support set changes how it and the queries are embedded.
+
+        g = g(γ, f(θ, x_S)),   state = head.fit(g, y_S)
+        logits = head.predict(state, f(γ, f(θ, x_Q), g))
+
+    With `jmeta.nn.FullContext` the order of the support set matters.
+
+    Args:
+        embed: the embedding network, inputs [N, ...] -> embeddings [N, D].
+        context: a network with the methods `support(z [S, D], valid [S]) -> g [S, D]` and
+            `query(z [Q, D], g [S, D], valid [S]) -> [Q, D]`, such as `jmeta.nn.FullContext(D)`.
+        head: e.g. `matching(ways)`.
+
+    Raises:
+        ValueError: arguments in another order, or parameters that this learner's `init` did not
+            make.
+
+    Matching Networks for One Shot Learning (Vinyals, Blundell, Lillicrap, Kavukcuoglu, Wierstra,
+    2016, arXiv:1606.04080), section 2.1.2.
+
+    >>> from jmeta.nn import MLP, FullContext
+    >>> learner = full_context(MLP((8,), 4), FullContext(4), matching(2))
+    >>> support = Batch(jnp.eye(2), jnp.array([0, 1]))
+    >>> params = learner.init(jax.random.key(0), Task(support, support))
+    >>> learner.predict(learner.adapt(params, support), jnp.eye(2)).shape
+    (2, 2)
+    """
+    require_net(embed, of="full_context")
+    require_net(context, of="full_context")
+    require_head(head, of="full_context")
+
+    def init(key: Key, task: Task) -> Params:
+        first, second = jax.random.split(key)
+        params = init_net(embed, first, first_example(task.support.x))
+        f = bound(embed, key_of(embed, key, of="full_context"))
+        z = jnp.zeros_like(f(params, task.support.x))
+        return {"embed": params, "context": context.init(second, z, task.support.y >= 0, z)}
+
+    def adapt(params: Params, support: Batch) -> Adapted:
+        require_keys(params, ("embed", "context"), of="full_context")
+        key, valid = key_of(embed, support.key, of="full_context"), support.y >= 0
+        z = bound(embed, key, -1)(params["embed"], support.x)
+        context_of = context.apply(params["context"], z, valid, method="support")
+        return params, context_of, valid, head.fit(context_of, support.y), key
+
+    def predict(adapted: Adapted, x: PyTree) -> Outputs:
+        params, g, valid, state, key = adapted
+        z = bound(embed, key, -2)(params["embed"], x)
+        queries = context.apply(params["context"], z, g, valid, method="query")
+        return head.predict(state, queries)
+
+    return Learner(init, adapt, predict)

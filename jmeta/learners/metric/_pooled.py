@@ -1,0 +1,165 @@
+"""Pool-level evaluation: a pool is embedded once, then heads meet in thousands of episodes."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+from jmeta.core import Net, Params, PyTree, Task
+from jmeta.core._networks import require_net
+from jmeta.core._step import only_axis
+from jmeta.learners.metric._heads import Head
+from jmeta.metrics import Estimate, accuracy, estimate, paired
+
+SamplePool = Callable[[jax.Array, Any], Task]  # key, pool -> one task
+
+
+def embed_examples(embed: Net, params: Params, examples: jax.Array, *, chunk: int = 256) -> PyTree:
+    """Embed a pool's examples [E, ...], `chunk` at a time: features [E, D].
+
+    uint8 examples become float32 in [0, 1], as the episode samplers have it. A network with
+    batch statistics takes those of each chunk: give population statistics instead.
+
+    Raises:
+        ValueError: `chunk` is less than 1.
+
+    >>> from jmeta.nn import from_functions
+    >>> double = from_functions(lambda key, x: 2.0, lambda w, x: x * w)
+    >>> embed_examples(double, 2.0, jnp.arange(3.0)[:, None], chunk=2).tolist()
+    [[0.0], [2.0], [4.0]]
+    """
+    require_net(embed, of="embed_examples")
+    if chunk < 1:
+        raise ValueError(f"embed_examples expects chunk >= 1, but got {chunk}.")
+
+    def one(x: jax.Array) -> PyTree:
+        return embed.apply(params, x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else x)
+
+    count = len(examples)
+    size = min(chunk, count)
+    whole = count - count % size
+    blocks = examples[:whole].reshape(-1, size, *examples.shape[1:])
+    features = jax.tree.map(lambda z: z.reshape(whole, *z.shape[2:]), lax.map(one, blocks))
+    if whole == count:
+        return features
+    return jax.tree.map(lambda *z: jnp.concatenate(z), features, one(examples[whole:]))
+
+
+def head_accuracies(
+    heads: Mapping[str, Head],
+    sample: SamplePool,
+    pool: Any,
+    key: jax.Array,
+    *,
+    episodes: int,
+    chunk: int = 4,
+    mesh: Mesh | None = None,
+) -> dict[str, jax.Array]:
+    """The accuracy of every head in the same episodes: name -> [E].
+
+    Episode i is that of `sample(fold_in(key, i), pool)`, as in `jmeta.predictions`. What is drawn
+    are numbers of examples, all episodes at once; their features are looked up a few episodes at a
+    time and copied once. Pure: jit it whole, with the pool among the arguments.
+
+    Args:
+        heads: name -> head over the pool's features.
+        sample: draws a task from a key and the pool, e.g. `jmeta.data.sample_episode` with its
+            options bound by `functools.partial`. It may pick examples, not change them.
+        pool: a `jmeta.data.Pool`, or another dataclass, whose `examples` are features: [E, D], or
+            a pytree of such; see `embed_examples`.
+        key: determines all episodes.
+        episodes: E.
+        chunk: episodes computed together on a device.
+        mesh: share the episodes among its devices; each has all features.
+
+    Raises:
+        ValueError: `sample` changes the examples that it draws.
+    """
+    features = pool.examples
+    count = len(jax.tree.leaves(features)[0])
+    numbered = dataclasses.replace(pool, examples=jnp.arange(count))
+    devices = 1 if mesh is None else mesh.size
+    surplus = -episodes % devices  # dropped below
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(episodes + surplus))
+    tasks = jax.vmap(sample, (0, None))(keys, numbered)
+    for x in (tasks.support.x, tasks.query.x):
+        if x.ndim != 2 or not jnp.issubdtype(x.dtype, jnp.integer):
+            raise ValueError(
+                f"head_accuracies lets sample draw numbers of examples, but got {x.dtype} of shape "
+                f"{x.shape[1:]} for a task; give a sampler that picks examples as they are."
+            )
+
+    def many(features: PyTree, tasks: Task) -> dict[str, jax.Array]:
+        def looked_up(x: jax.Array) -> PyTree:
+            return jax.tree.map(lambda leaf: leaf.at[x].get(mode="promise_in_bounds"), features)
+
+        def one(task: Task) -> dict[str, jax.Array]:
+            support, queries = looked_up(task.support.x), looked_up(task.query.x)
+
+            def judge(head: Head) -> jax.Array:
+                state = head.fit(support, task.support.y)
+                return accuracy(head.predict(state, queries), task.query.y)
+
+            return {name: judge(head) for name, head in heads.items()}
+
+        return lax.map(one, tasks, batch_size=chunk)
+
+    if mesh is not None:
+        axis = only_axis(mesh, of="head_accuracies")
+        split = P(axis)  # nothing is summed over devices: what varies over them need not be said
+        many = jax.shard_map(
+            many, mesh=mesh, in_specs=(P(), split), out_specs=split, check_vma=False
+        )
+    return jax.tree.map(lambda leaf: leaf[:episodes], many(features, tasks))
+
+
+def evaluate_heads(
+    heads: Mapping[str, Head],
+    sample: SamplePool,
+    pool: Any,
+    key: jax.Array,
+    *,
+    episodes: int = 1000,
+    chunk: int = 4,
+    mesh: Mesh | None = None,
+) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
+    """Mean accuracy of each head, and how far each is above the first, on identical episodes.
+
+    Args:
+        heads, sample, pool, key, episodes, chunk, mesh: see `head_accuracies`. The first head is
+            the one that the others are compared with.
+
+    Returns:
+        name -> accuracy, and name -> accuracy less the first head's with the paired interval,
+        for all heads but the first.
+
+    Raises:
+        ValueError: no head, or `episodes` is less than 1.
+
+    >>> from functools import partial
+    >>> from jmeta import data
+    >>> from jmeta.distances import cosine
+    >>> from jmeta.learners.metric import prototypical
+    >>> heads = {"near": prototypical(2), "cosine": prototypical(2, distance=cosine)}
+    >>> pool = data.pool_from_classes([jnp.tile(way, (2, 1)) for way in jnp.eye(2)])
+    >>> sample = partial(data.sample_episode, ways=2, shots=1, queries=1)
+    >>> means, above = evaluate_heads(heads, sample, pool, jax.random.key(0), episodes=4)
+    >>> means["near"].mean, above["cosine"].mean
+    (1.0, 0.0)
+    """
+    if not heads or episodes < 1:
+        raise ValueError(
+            f"evaluate_heads expects a head or more and episodes >= 1, but got {list(heads)} and "
+            f"episodes={episodes}."
+        )
+    run = partial(head_accuracies, heads, sample, episodes=episodes, chunk=chunk, mesh=mesh)
+    found = jax.jit(run)(pool, key)
+    first, *others = heads
+    above = {name: paired(found[name], found[first]) for name in others}
+    return {name: estimate(found[name]) for name in heads}, above

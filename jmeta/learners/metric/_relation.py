@@ -1,0 +1,76 @@
+"""Relation Networks: a learned comparison of a query with each class."""
+
+from typing import Literal
+
+import jax
+
+from jmeta.core import Adapted, Batch, Key, Learner, Net, Outputs, Params, PyTree, Task
+from jmeta.core._networks import bound, first_example, init_net, key_of, require_net
+from jmeta.core._tree import require_keys
+from jmeta.learners.metric._heads import check_ways, class_means, class_sums, only_present
+
+Combine = Literal["sum", "mean"]
+KEYS = ("embed", "relation")
+
+
+def relation(embed: Net, compare: Net, *, ways: int, combine: Combine = "sum") -> Learner:
+    """A network judges how alike a query and a class are: r_{q,n} = h(γ, [f_n; f(θ, x_q)]).
+
+        f_n = Σ over s in class n of f(θ, x_s),   score = σ(r)
+
+    Train it with `jmeta.losses.relation_error`, the paper's loss, or with `cross_entropy`.
+
+    Args:
+        embed: f, the embedding network, inputs [M, ...] -> features [M, D] or maps [M, H, W, C].
+        compare: h, a network of two inputs, classes [N, ...] and queries [Q, ...], which gives
+            relation logits [Q, N], e.g. `jmeta.nn.RelationConv` or `jmeta.nn.RelationMLP`; σ of
+            them is the paper's score.
+        ways: N, static.
+        combine: "sum" of a class's examples as in the paper, or their "mean", which does not
+            grow with the shots.
+
+    Raises:
+        ValueError: `ways` is less than 1, an unknown combination, or parameters that this
+            learner's `init` did not make.
+
+    Learning to Compare: Relation Network for Few-Shot Learning (Sung, Yang, Zhang, Xiang, Torr,
+    Hospedales, 2018, arXiv:1711.06025).
+
+    >>> import jax.numpy as jnp
+    >>> from jmeta.nn import from_functions
+    >>> embed = from_functions(lambda key, x: jnp.ones(()), lambda w, x: x * w)
+    >>> compare = from_functions(lambda key, c, q: jnp.ones(()), lambda w, c, q: w * q @ c.T)
+    >>> learner = relation(embed, compare, ways=2)
+    >>> support = Batch(jnp.array([[1.0], [-2.0]]), jnp.array([0, 1]))
+    >>> params = learner.init(jax.random.key(0), Task(support, support))
+    >>> learner.predict(learner.adapt(params, support), jnp.array([[3.0]])).tolist()
+    [[3.0, -6.0]]
+    """
+    require_net(embed, of="relation")
+    require_net(compare, of="relation")
+    check_ways(ways, name="relation")
+    if combine not in ("sum", "mean"):
+        raise ValueError(f"relation got combine={combine!r}; it knows 'sum' and 'mean'.")
+
+    def init(key: Key, task: Task) -> Params:
+        first, second = jax.random.split(key)
+        params = init_net(embed, first, first_example(task.support.x))
+        f = bound(embed, key_of(embed, key, of="relation"))
+        support, query = (f(params, batch.x) for batch in task)
+        sums = class_sums(support, task.support.y, ways=ways)
+        return {"embed": params, "relation": init_net(compare, second, sums, query)}
+
+    def adapt(params: Params, support: Batch) -> Adapted:
+        require_keys(params, KEYS, of="relation")
+        key = key_of(embed, support.key, of="relation")
+        features = bound(embed, key, -1)(params["embed"], support.x)
+        means, present = class_means(features, support.y, ways=ways)
+        sums = class_sums(features, support.y, ways=ways)
+        return params, sums if combine == "sum" else means, present, key
+
+    def predict(adapted: Adapted, x: PyTree) -> Outputs:
+        params, classes, present, key = adapted
+        queries = bound(embed, key, -2)(params["embed"], x)
+        return only_present(compare.apply(params["relation"], classes, queries), present)
+
+    return Learner(init, adapt, predict)

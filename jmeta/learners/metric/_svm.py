@@ -1,0 +1,175 @@
+"""The multi-class support vector machine of MetaOptNet: a batched dual quadratic program."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.scipy.linalg import cho_factor, cho_solve
+from jax.scipy.sparse.linalg import cg
+
+from jmeta.learners.metric._closed_form import (
+    Linear,
+    Value,
+    derivative_only,
+    linear_logits,
+    real_rows,
+)
+from jmeta.learners.metric._heads import Head, check_ways, membership
+
+
+def svm(
+    ways: int,
+    *,
+    capacity: Value = 0.1,
+    scale: Value = 1.0,
+    bias: Value = 0.0,
+    steps: int = 200,
+    polish: int = 5,
+) -> Head:
+    """Crammer and Singer's support vector machine: logits = s z W + b,
+
+        W = argmin ½ |W|² + C Σ_s max_n (x_s w_n + 1[n ≠ y_s] − x_s w_{y_s})
+
+    It solves the dual in A [S, N], W = Xᵀ A, with K = X Xᵀ:
+
+        min ½ tr(Aᵀ K A) − tr(Aᵀ Y),   A_s ≤ C Y_s,   Σ_n A_sn = 0
+
+    by ADMM, then by Newton's method on the set of free variables, which also gives the
+    derivative of the optimum (implicit function theorem). Like scikit-learn's
+    `LinearSVC(multi_class="crammer_singer", fit_intercept=False)`.
+
+    Args:
+        ways: N, static.
+        capacity: C > 0, the weight of an example.
+        scale, bias: s and b of the logits; the scale is learned in the paper. All three may be
+            traced arrays.
+        steps: of ADMM; more are for a C far above 1 / |x|², or more examples than D.
+        polish: Newton steps, each only kept if it comes nearer.
+
+    Raises:
+        ValueError: `ways` is less than 1, negative steps, or embeddings that are not [S, D].
+
+    Meta-Learning with Differentiable Convex Optimization (Lee, Maji, Ravichandran, Soatto, 2019,
+    arXiv:1904.03758); On the Algorithmic Implementation of Multiclass Kernel-based Vector
+    Machines (Crammer, Singer, 2001, JMLR 2).
+
+    >>> head = svm(2, capacity=1.0)
+    >>> state = head.fit(jnp.array([[1.0], [-1.0]]), jnp.array([0, 1]))
+    >>> [round(x, 4) for x in head.predict(state, jnp.array([[3.0]]))[0].tolist()]
+    [1.5, -1.5]
+    """
+    check_ways(ways, name="svm")
+    if min(steps, polish) < 0:
+        raise ValueError(f"svm expects steps and polish >= 0, but got {steps} and {polish}.")
+
+    def fit(embeddings: jax.Array, labels: jax.Array) -> Linear:
+        x, y = real_rows(embeddings, labels), membership(labels, ways, embeddings.dtype)
+        problem = _Dual(x @ x.T, y, y.any(0), jnp.asarray(capacity, x.dtype))
+        fixed = lax.stop_gradient(problem)
+        dual = lax.fori_loop(0, polish, lambda _, a: _polish(a, fixed), _admm(fixed, steps))
+        dual = lax.stop_gradient(dual)
+        change = _newton(dual, fixed, _gap(dual, problem))
+        return Linear(x.T @ derivative_only(dual, change), problem.present)
+
+    def predict(state: Linear, embeddings: jax.Array) -> jax.Array:
+        return linear_logits(state, embeddings, scale, bias)
+
+    return Head(fit, predict)
+
+
+class _Dual(NamedTuple):
+    """The quadratic program."""
+
+    gram: jax.Array  # K = X Xᵀ [S, S]
+    targets: jax.Array  # Y [S, N], zeros for padding
+    present: jax.Array  # [N] bool
+    capacity: jax.Array  # C []
+
+
+def _size(problem: _Dual) -> jax.Array:
+    """ρ: the mean of |x|² over the examples, the scale of the program."""
+    count = jnp.maximum(problem.targets.sum(), 1)
+    return jnp.maximum(jnp.trace(problem.gram) / count, 1e-6)
+
+
+def _free(excess: jax.Array, problem: _Dual) -> jax.Array:
+    """Which entries of the simplex nearest to `excess` [S, N] are above 0.
+
+    n is, where Σ_m [u_m − u_n]₊ < C: filling up to level n takes less than there is.
+    """
+    gaps = jax.nn.relu(excess[:, None, :] - excess[:, :, None]) * problem.present[None, None]
+    room = problem.capacity * problem.targets.sum(1, keepdims=True)
+    return (gaps.sum(-1) < room) & problem.present[None]
+
+
+def _project(point: jax.Array, problem: _Dual) -> jax.Array:
+    """The nearest A [S, N] with A_s ≤ C Y_s and Σ_n A_sn = 0: C Y less a point of C simplices."""
+    top = problem.capacity * problem.targets
+    excess = top - point
+    free = _free(lax.stop_gradient(excess), lax.stop_gradient(problem))
+    count = jnp.maximum(free.sum(1, keepdims=True), 1)
+    room = top.sum(1, keepdims=True)
+    level = (jnp.sum(jnp.where(free, excess, 0), 1, keepdims=True) - room) / count
+    return top - jnp.where(free, excess - level, 0)
+
+
+def _admm(problem: _Dual, steps: int) -> jax.Array:
+    """A near the optimum [S, N], by the alternating direction method of multipliers."""
+    rho = _size(problem)
+    eye = jnp.eye(len(problem.gram), dtype=problem.gram.dtype)
+    inverse = cho_solve(cho_factor(problem.gram + rho * eye), eye)
+
+    def improve(_: int, state: tuple) -> tuple:
+        split, multiplier = state
+        dual = inverse @ (problem.targets + rho * (split - multiplier))
+        relaxed = 1.6 * dual - 0.6 * split
+        split = _project(relaxed + multiplier, problem)
+        return split, multiplier + relaxed - split
+
+    zeros = 0 * (problem.targets + problem.gram[:, :1])  # keeps the varying axes of both
+    split, _ = lax.fori_loop(0, steps, improve, (zeros, zeros))
+    return split
+
+
+def _target(dual: jax.Array, problem: _Dual) -> jax.Array:
+    """A − ∇/ρ, whose projection is A itself at the optimum and nowhere else."""
+    rho = lax.stop_gradient(_size(problem))
+    return dual - (problem.gram @ dual - problem.targets) / rho
+
+
+def _gap(dual: jax.Array, problem: _Dual) -> jax.Array:
+    """A less the projection of its target: zero at the optimum only."""
+    return dual - _project(_target(dual, problem), problem)
+
+
+def _newton(dual: jax.Array, problem: _Dual, gap: jax.Array) -> jax.Array:
+    """−(I − P (I − K/ρ))⁻¹ gap, P the projection's Jacobian; linear in the gap.
+
+    δ = −(I − P) gap + e,   P K P e = −ρ P gap + P K (I − P) gap,   by conjugate gradients.
+    """
+    top = problem.capacity * problem.targets
+    free = _free(top - _target(dual, problem), problem)
+    count = jnp.maximum(free.sum(1, keepdims=True), 1)
+    rho = _size(problem)
+    small = 10 * float(jnp.finfo(dual.dtype).eps)
+
+    def tangent(v: jax.Array) -> jax.Array:
+        inside = jnp.where(free, v, 0)
+        return jnp.where(free, inside - inside.sum(1, keepdims=True) / count, 0)
+
+    def matrix(v: jax.Array) -> jax.Array:
+        return tangent(problem.gram @ tangent(v)) + small * rho * v
+
+    across = gap - tangent(gap)
+    wanted = tangent(problem.gram @ across) - rho * tangent(gap)
+    inner, _ = cg(matrix, wanted, tol=small, maxiter=2 * dual.size)
+    return tangent(inner) - across
+
+
+def _polish(dual: jax.Array, problem: _Dual) -> jax.Array:
+    """A Newton step, if it comes nearer."""
+    gap = _gap(dual, problem)
+    trial = _project(dual + _newton(dual, problem, gap), problem)
+    nearer = jnp.sum(_gap(trial, problem) ** 2) < jnp.sum(gap**2)
+    return jnp.where(nearer, trial, dual)

@@ -1,0 +1,37 @@
+"""Losses over predictions and over embeddings, and the miners and reducers of the latter."""
+
+from jmeta.losses._embedding import contrastive, n_pairs, ntxent, sup_con, triplet_margin
+from jmeta.losses._gaussian import Gaussian, gaussian_kl, gaussian_nll
+from jmeta.losses._mining import (
+    all_pairs,
+    all_triplets,
+    avg_non_zero_reducer,
+    hard_pairs,
+    hard_triplets,
+    mean_reducer,
+    semihard_triplets,
+    sum_reducer,
+)
+from jmeta.losses._objectives import cross_entropy, mean_squared_error, relation_error
+
+__all__ = [
+    "Gaussian",
+    "all_pairs",
+    "all_triplets",
+    "avg_non_zero_reducer",
+    "contrastive",
+    "cross_entropy",
+    "gaussian_kl",
+    "gaussian_nll",
+    "hard_pairs",
+    "hard_triplets",
+    "mean_reducer",
+    "mean_squared_error",
+    "n_pairs",
+    "ntxent",
+    "relation_error",
+    "semihard_triplets",
+    "sum_reducer",
+    "sup_con",
+    "triplet_margin",
+]

@@ -1,0 +1,216 @@
+"""Losses over embeddings and labels: distance × reducer × miner, without episodes.
+
+Each is an `Objective`, `loss(embeddings, labels) -> scalar`, once its options are bound with
+`functools.partial`. Names, defaults and values are those of pytorch-metric-learning (Musgrave,
+Belongie, Lim, 2020, arXiv:2008.09164), where a similarity is here a negative distance.
+Embeddings are arrays [N, D] or pytrees of them; labels [N] are integers, -1 being padding.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jmeta.core._tree import leading_axis
+from jmeta.core._types import PyTree, Scalar
+from jmeta.distances import Distance, cosine, euclidean, normalized
+from jmeta.losses._mining import (
+    PairMiner,
+    Reducer,
+    TripletMiner,
+    all_pairs,
+    all_triplets,
+    avg_non_zero_reducer,
+    mean_reducer,
+)
+
+UNIT_EUCLIDEAN = normalized(euclidean)
+
+
+def contrastive(
+    embeddings: PyTree,
+    labels: jax.Array,
+    *,
+    distance: Distance = UNIT_EUCLIDEAN,
+    miner: PairMiner = all_pairs,
+    reducer: Reducer = avg_non_zero_reducer,
+    pos_margin: float = 0.0,
+    neg_margin: float = 1.0,
+) -> Scalar:
+    """Pull pairs of one class together, push others a margin apart; each kind reduced by itself.
+
+        reduce_P [d(a, p) − m₊]₊ + reduce_N [m₋ − d(a, n)]₊
+
+    Args:
+        embeddings: [N, D], or a pytree whose leaves' distances are added up.
+        labels: [N] integers, -1 for padding.
+        distance, miner, reducer: see `jmeta.distances` and `jmeta.losses._mining`.
+        pos_margin, neg_margin: m₊ and m₋, in units of the distance.
+
+    Raises:
+        ValueError: labels that are no integers [N].
+
+    Dimensionality Reduction by Learning an Invariant Mapping (Hadsell, Chopra, LeCun, 2006,
+    CVPR), which squares both terms.
+
+    >>> z = jnp.array([[0.0], [0.5], [0.7]])
+    >>> round(float(contrastive(z, jnp.array([0, 0, 1]), distance=euclidean)), 4)
+    1.05
+    """
+    distances = _distances(embeddings, labels, distance)
+    pairs = miner(distances, labels)
+    pull = reducer(jax.nn.relu(distances - pos_margin), pairs.positive)
+    return pull + reducer(jax.nn.relu(neg_margin - distances), pairs.negative)
+
+
+def triplet_margin(
+    embeddings: PyTree,
+    labels: jax.Array,
+    *,
+    distance: Distance = UNIT_EUCLIDEAN,
+    miner: TripletMiner = all_triplets,
+    reducer: Reducer = avg_non_zero_reducer,
+    margin: float = 0.05,
+) -> Scalar:
+    """A positive must be nearer than a negative by a margin: reduce [d(a, p) − d(a, n) + m]₊.
+
+    Args:
+        embeddings, labels, distance, reducer: see `contrastive`.
+        miner: `all_triplets`, `hard_triplets` or `semihard_triplets(margin)`.
+        margin: m, in units of the distance.
+
+    Raises:
+        ValueError: labels that are no integers [N].
+
+    FaceNet: A Unified Embedding for Face Recognition and Clustering (Schroff, Kalenichenko,
+    Philbin, 2015, arXiv:1503.03832).
+
+    >>> z = jnp.array([[0.0], [1.0], [1.5]])
+    >>> round(float(triplet_margin(z, jnp.array([0, 0, 1]), distance=euclidean)), 4)
+    0.55
+    """
+    triplets = miner(_distances(embeddings, labels, distance), labels)
+    return reducer(
+        jax.nn.relu(triplets.positive - triplets.negative + margin),
+        triplets.mask,
+    )
+
+
+def n_pairs(
+    embeddings: PyTree,
+    labels: jax.Array,
+    *,
+    distance: Distance = cosine,
+    reducer: Reducer = mean_reducer,
+) -> Scalar:
+    """One pair a class, every other class's positive being a negative.
+
+        reduce_c −log( e^{−d(a_c, p_c)} / Σ_k e^{−d(a_c, p_k)} )
+
+    Anchor and positive are the first two examples of their class; a class with fewer than two
+    has no pair.
+
+    Args:
+        embeddings, labels, reducer: see `contrastive`.
+        distance: `dot` is the paper's, to which it adds a penalty on the embeddings' length.
+
+    Raises:
+        ValueError: labels that are no integers [N].
+
+    Improved Deep Metric Learning with Multi-class N-pair Loss Objective (Sohn, 2016, NeurIPS).
+
+    >>> z = jnp.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    >>> round(float(n_pairs(z, jnp.array([0, 0, 1, 1]))), 4)
+    0.3133
+    """
+    distances = _distances(embeddings, labels, distance)
+    same = all_pairs(distances, labels).positive
+    first = same.any(1) & ~jnp.tril(same).any(1)  # no earlier example of the class
+    logits = -distances[:, jnp.argmax(same, 1)]  # column k: the positive of anchor k
+    losses = _log_sum(logits, first[None, :]) - jnp.diagonal(logits)
+    return reducer(losses, first)
+
+
+def ntxent(
+    embeddings: PyTree,
+    labels: jax.Array,
+    *,
+    distance: Distance = cosine,
+    miner: PairMiner = all_pairs,
+    reducer: Reducer = mean_reducer,
+    temperature: float | jax.Array = 0.07,
+) -> Scalar:
+    """Normalised temperature-scaled cross-entropy: each positive pair among the negatives.
+
+        reduce_(a,p) −log( e^{−d(a,p)/τ} / (e^{−d(a,p)/τ} + Σ_n e^{−d(a,n)/τ}) )
+
+    Args:
+        embeddings, labels, distance, miner, reducer: see `contrastive`. For SimCLR two
+            views of an example have one label.
+        temperature: τ > 0; may be a traced array.
+
+    Raises:
+        ValueError: labels that are no integers [N].
+
+    A Simple Framework for Contrastive Learning of Visual Representations (Chen, Kornblith,
+    Norouzi, Hinton, 2020, arXiv:2002.05709).
+
+    >>> z = jnp.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    >>> round(float(ntxent(z, jnp.array([0, 0, 1]), temperature=1.0)), 4)
+    0.3133
+    """
+    distances = _distances(embeddings, labels, distance)
+    pairs = miner(distances, labels)
+    logits = -distances / temperature
+    others = _log_sum(logits, pairs.negative)[:, None]
+    return reducer(jnp.logaddexp(logits, others) - logits, pairs.positive)
+
+
+def sup_con(
+    embeddings: PyTree,
+    labels: jax.Array,
+    *,
+    distance: Distance = cosine,
+    miner: PairMiner = all_pairs,
+    reducer: Reducer = avg_non_zero_reducer,
+    temperature: float | jax.Array = 0.1,
+) -> Scalar:
+    """Supervised contrastive: an anchor's positives, each among all other examples.
+
+        reduce_a −(1/|P_a|) Σ_p log( e^{−d(a,p)/τ} / Σ_{k ≠ a} e^{−d(a,k)/τ} )
+
+    Args:
+        embeddings, labels, distance, miner, reducer: see `contrastive`.
+        temperature: τ > 0; may be a traced array.
+
+    Raises:
+        ValueError: labels that are no integers [N].
+
+    Supervised Contrastive Learning (Khosla et al., 2020, arXiv:2004.11362), equation 2.
+
+    >>> z = jnp.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    >>> round(float(sup_con(z, jnp.array([0, 0, 1]), temperature=1.0)), 4)
+    0.3133
+    """
+    distances = _distances(embeddings, labels, distance)
+    pairs = miner(distances, labels)
+    logits = -distances / temperature
+    total = _log_sum(logits, pairs.positive | pairs.negative)[:, None]
+    losses = jnp.sum(jnp.where(pairs.positive, total - logits, 0), 1)
+    count = pairs.positive.sum(1)
+    return reducer(losses / jnp.maximum(count, 1), count > 0)
+
+
+def _distances(embeddings: PyTree, labels: jax.Array, distance: Distance) -> jax.Array:
+    """Distances [N, N] of a batch to itself, after a look at the labels."""
+    count = leading_axis(embeddings, what="embeddings")
+    if labels.shape != (count,) or not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(
+            f"a loss over {count} embeddings expects integer labels [{count}], but got "
+            f"{labels.dtype} of shape {labels.shape}; give one class number an embedding."
+        )
+    return distance(embeddings, embeddings)
+
+
+def _log_sum(logits: jax.Array, mask: jax.Array) -> jax.Array:
+    """log Σ_k e^{logits[:, k]} over the mask; the least finite number where it is empty."""
+    least = jnp.finfo(logits.dtype).min
+    return jax.nn.logsumexp(jnp.where(mask, logits, least), 1)

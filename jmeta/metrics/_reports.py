@@ -1,0 +1,107 @@
+"""Reports: figures over episodes, each a mean with its 95% interval."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jmeta.core._types import Outputs, Scalar, Targets
+from jmeta.losses._gaussian import Gaussian, gaussian_nll
+from jmeta.losses._objectives import mean_squared_error
+from jmeta.metrics import _classification as metrics
+
+
+class Estimate(NamedTuple):
+    """A mean over episodes and the half-width of its 95% interval, 1.96 σ/√n."""
+
+    mean: float
+    ci95: float
+    episodes: int
+
+
+def estimate(values: jax.Array) -> Estimate:
+    """Mean and 1.96 σ/√n of per-episode values [E] (σ with n − 1 in the denominator).
+
+    One episode that diverged makes the mean infinite, and the interval NaN.
+
+    >>> estimate(jnp.array([0.0, 1.0, 0.0, 1.0])).mean
+    0.5
+    """
+    host = np.asarray(values, np.float64)
+    with np.errstate(invalid="ignore"):
+        spread = host.std(ddof=1) / np.sqrt(host.size) if host.size > 1 else 0.0
+    return Estimate(float(host.mean()), float(1.96 * spread), int(host.size))
+
+
+def paired(left: jax.Array, right: jax.Array) -> Estimate:
+    """Mean of left − right over identical episodes [E], with the paired interval.
+
+    Raises:
+        ValueError: the two have different numbers of episodes.
+
+    >>> paired(jnp.array([1.0, 2.0]), jnp.array([0.5, 1.5])).ci95
+    0.0
+    """
+    if left.shape != right.shape:
+        raise ValueError(
+            f"a paired comparison needs the same episodes, but got {left.shape} and {right.shape}."
+        )
+    return estimate(left - right)
+
+
+Report = Callable[[Outputs, Targets], dict[str, Estimate]]
+
+
+def classification_report(logits: jax.Array, labels: jax.Array) -> dict[str, Estimate]:
+    """Accuracy, macro precision, recall and F1, NLL (nats) and ECE of [E, Q, N], [E, Q].
+
+    Each is a mean over episodes, but for the ECE, which pools all queries; its interval is over
+    ten equal groups of episodes.
+    """
+    scores = jax.vmap(lambda z, y: metrics.macro(metrics.class_scores(z, y)))(logits, labels)
+    nll = jax.vmap(metrics.negative_log_likelihood)(logits, labels)
+    return {
+        "accuracy": estimate(jax.vmap(metrics.accuracy)(logits, labels)),
+        "precision": estimate(scores.precision),
+        "recall": estimate(scores.recall),
+        "f1": estimate(scores.f1),
+        "nll": estimate(nll),
+        "ece": _pooled_calibration(logits, labels),
+    }
+
+
+def _pooled_calibration(logits: jax.Array, labels: jax.Array, groups: int = 10) -> Estimate:
+    """ECE over all queries, with an interval from `groups` groups of episodes."""
+    flat = metrics.calibration_error(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1))
+    episodes = logits.shape[0]
+    if episodes < 2 * groups:
+        return Estimate(float(flat), 0.0, episodes)
+    size = episodes // groups
+    per_group = jax.vmap(metrics.calibration_error)(
+        logits[: groups * size].reshape(groups, -1, logits.shape[-1]),
+        labels[: groups * size].reshape(groups, -1),
+    )
+    return Estimate(float(flat), estimate(per_group).ci95, episodes)
+
+
+def regression_report(outputs: jax.Array, targets: jax.Array) -> dict[str, Estimate]:
+    """Mean squared error over episodes: [E, Q, D], [E, Q, D]."""
+    return {"mse": estimate(jax.vmap(mean_squared_error)(outputs, targets))}
+
+
+def gaussian_report(outputs: Gaussian, targets: jax.Array) -> dict[str, Estimate]:
+    """Negative log likelihood a query (nats) and squared error of the mean, over episodes [E].
+
+    For `evaluate`: outputs [E, Q, D] or [E, Q, L, D], targets [E, Q, D].
+    """
+
+    def error(outputs: Gaussian, targets: jax.Array) -> Scalar:
+        mean = outputs.mean if outputs.mean.ndim == 2 else outputs.mean.mean(1)
+        return jnp.mean((mean - targets) ** 2)
+
+    return {
+        "nll": estimate(jax.vmap(gaussian_nll)(outputs, targets)),
+        "mse": estimate(jax.vmap(error)(outputs, targets)),
+    }

@@ -1,0 +1,172 @@
+"""The three derivatives of a convolution's trilinear form, each computed by what is fast.
+
+With T(image, kernel, out) = <out, image * kernel> the forward pass, the gradient by the image and
+the gradient by the kernel are the derivatives of T by one of its places, called its roles here:
+each is bilinear in the two other arrays, given in the order of `OPERANDS`.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jmeta.nn import _winograd as winograd
+from jmeta.nn._linear import align
+
+OPERANDS = {"out": ("image", "kernel"), "image": ("kernel", "out"), "kernel": ("image", "out")}
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
+_FEW_CHANNELS = 3  # below this a product of patches beats a native convolution on a CPU
+_MANY_CHANNELS = {"out": 64, "image": 64, "kernel": 32}  # from here on Winograd's tiles do
+_CACHED_ELEMENTS = 300_000  # patches or tiles built at once: they stay in cache
+
+
+class Geometry(NamedTuple):
+    """What the three arrays of a convolution do not say themselves, as static integers."""
+
+    stride: int
+    pads: tuple[tuple[int, int], tuple[int, int]]
+    image: tuple[int, int]  # H, W
+    window: tuple[int, int]  # kh, kw
+
+    def steps(self) -> tuple[int, int]:
+        """Height and width of the output: H' = floor((H + pads - kh) / stride) + 1."""
+        sizes = zip(self.image, self.window, self.pads, strict=True)
+        high, wide = ((n + sum(pad) - k) // self.stride + 1 for n, k, pad in sizes)
+        return high, wide
+
+    def frame(self) -> winograd.Frame:
+        """The same for `winograd`."""
+        return winograd.Frame(self.image, self.steps(), (self.pads[0][0], self.pads[1][0]))
+
+
+Compute = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def compute(role: str, a: jax.Array, b: jax.Array, geometry: Geometry) -> jax.Array:
+    """A role for one kernel: Winograd's tiles, a native convolution, or a product of patches."""
+    if minimal(role, a, b, geometry):
+        tiles = 16 * geometry.frame().tiles()[0] * geometry.frame().tiles()[1]
+        chunk = _CACHED_ELEMENTS // (tiles * max(a.shape[-1], b.shape[-1]))
+        return _by_images(role, by_winograd(role, geometry), a, b, chunk)
+    if role == "kernel":
+        high, wide = geometry.steps()
+        built = high * wide * geometry.window[0] * geometry.window[1] * a.shape[-1]
+        return _by_images(role, by_patches(role, geometry), a, b, _CACHED_ELEMENTS // built)
+    x, kernel, forward = (a, b, geometry) if role == "out" else _backward(a, b, geometry)
+    few = x.shape[-1] < _FEW_CHANNELS
+    return (patch_product if few else native)(x, kernel, forward)
+
+
+def compute_each(role: str, a: jax.Array, b: jax.Array, geometry: Geometry) -> jax.Array:
+    """A role by matrix products only: what stays fast under `vmap` with a kernel for each task."""
+    small = minimal(role, a, b, geometry)
+    return (by_winograd if small else by_patches)(role, geometry)(a, b)
+
+
+def minimal(role: str, a: jax.Array, b: jax.Array, geometry: Geometry) -> bool:
+    """Whether Winograd's tiles serve: a 3x3 window, stride 1, many channels, float32 or more."""
+    third = a.shape[2] if role == "image" else b.shape[-1]
+    fits = geometry.window == (3, 3) and geometry.stride == 1
+    exact = a.dtype in (jnp.float32, jnp.float64)
+    return fits and exact and min(a.shape[-1], b.shape[-1], third) >= _MANY_CHANNELS[role]
+
+
+def by_winograd(role: str, geometry: Geometry) -> Compute:
+    """A role as sixteen matrix products of mapped tiles."""
+    frame = geometry.frame()
+    role_of = {"out": winograd.out, "image": winograd.image, "kernel": winograd.kernel}[role]
+    return lambda a, b: role_of(a, b, frame)
+
+
+def by_patches(role: str, geometry: Geometry) -> Compute:
+    """A role as one matrix product of patches."""
+    if role == "out":
+        return lambda x, kernel: patch_product(x, kernel, geometry)
+    if role == "image":
+        return lambda kernel, y: patch_product(*_backward(kernel, y, geometry))
+    return lambda x, y: _patch_gradient(x, y, geometry)
+
+
+def native(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    """XLA's own convolution of `x` [N, H, W, C] with `kernel` [kh, kw, C, F]."""
+    strides = (geometry.stride, geometry.stride)
+    return lax.conv_general_dilated(x, kernel, strides, geometry.pads, dimension_numbers=_LAYOUT)
+
+
+def patch_product(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    """The same as one matrix product: patches [N H' W', kh kw C] times [kh kw C, F]."""
+    flat = kernel.reshape(-1, kernel.shape[-1])
+    return lax.dot_general(_patches(x, geometry), flat, (((3,), (0,)), ((), ())))
+
+
+def _patches(x: jax.Array, geometry: Geometry) -> jax.Array:
+    """Windows of the images, flattened: [N, H, W, C] -> [N, H', W', kh kw C].
+
+    Columns first, then rows: kh + kw copies in place of kh kw, and longer ones.
+    """
+    (kh, kw), step = geometry.window, geometry.stride
+    x = jnp.pad(x, ((0, 0), *geometry.pads, (0, 0)))
+    rows, cols = ((steps - 1) * step + 1 for steps in geometry.steps())
+    x = jnp.concatenate([x[:, :, b : b + cols : step] for b in range(kw)], axis=-1)
+    return jnp.concatenate([x[:, a : a + rows : step] for a in range(kh)], axis=-1)
+
+
+def _patch_gradient(x: jax.Array, y: jax.Array, geometry: Geometry) -> jax.Array:
+    """The gradient by the kernel: patches times cotangent, summed over images and pixels."""
+    axes = (0, 1, 2)
+    flat = lax.dot_general(_patches(x, geometry), y, ((axes, axes), ((), ())))
+    return flat.reshape(*geometry.window, x.shape[-1], y.shape[-1])
+
+
+def _backward(kernel: jax.Array, y: jax.Array, geometry: Geometry) -> tuple[Any, Any, Geometry]:
+    """The gradient by the image as a forward convolution: dilated cotangent, flipped kernel."""
+    sizes = zip(geometry.image, y.shape[1:3], geometry.window, geometry.pads, strict=True)
+    config = []
+    for size, steps, window, (low, _) in sizes:
+        before = window - 1 - low
+        extent = (steps - 1) * geometry.stride + 1
+        config.append((before, size + window - 1 - extent - before, geometry.stride - 1))
+    dilated = lax.pad(y, jnp.zeros((), y.dtype), ((0, 0, 0), *config, (0, 0, 0)))
+    flipped = kernel[::-1, ::-1].swapaxes(2, 3)
+    image = (dilated.shape[1], dilated.shape[2])
+    return dilated, flipped, Geometry(1, ((0, 0), (0, 0)), image, geometry.window)
+
+
+def _by_images(role: str, f: Compute, a: jax.Array, b: jax.Array, chunk: int) -> jax.Array:
+    """A role by about `chunk` images at a time: concatenated, or summed for the kernel's."""
+    count = len(b) if role == "image" else len(a)
+    chunk = _near(count, max(1, chunk))
+    if count <= 2 * chunk:
+        return f(a, b)
+    rest = count % chunk
+    if role == "kernel":
+        first = f(a[:rest], b[:rest]) if rest else None
+        return _sum(f, _split(a, rest, chunk), _split(b, rest, chunk), first)
+    images, one = (a, lambda x: f(x, b)) if role == "out" else (b, lambda y: f(a, y))
+    mapped = lax.map(one, _split(images, rest, chunk))
+    joined = mapped.reshape(-1, *mapped.shape[2:])
+    return jnp.concatenate([one(images[:rest]), joined]) if rest else joined
+
+
+def _sum(f: Compute, a: jax.Array, b: jax.Array, first: jax.Array | None) -> jax.Array:
+    """The sum of f over pairs of chunks, and of what there is already."""
+
+    def add(total: jax.Array, part: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        return total + f(*part), None
+
+    if first is None:
+        of = jax.eval_shape(f, a[0], b[0])
+        first = align(jnp.zeros(of.shape, of.dtype), a, b)[0]
+    return lax.scan(add, first, (a, b))[0]
+
+
+def _split(x: jax.Array, rest: int, chunk: int) -> jax.Array:
+    """All but the first `rest` images, `chunk` at a time."""
+    return (x[rest:] if rest else x).reshape(-1, chunk, *x.shape[1:])
+
+
+def _near(count: int, chunk: int) -> int:
+    """A divisor of `count` between half of `chunk` and `chunk`, or `chunk` where there is none."""
+    return next((n for n in range(chunk, chunk // 2, -1) if count % n == 0), chunk)

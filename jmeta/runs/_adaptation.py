@@ -1,0 +1,100 @@
+"""Adaptation curves: how good a learner is after each inner step, beyond those it trained with."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jmeta import core
+from jmeta.train import build
+from jmeta.runs import _checkpoint as checkpoint
+from jmeta.runs import _plots as plots
+from jmeta.runs import _programs as programs
+from jmeta.runs import _report as report
+from jmeta.runs._evaluate import load_run
+from jmeta.runs._programs import Parts
+
+
+def adaptation_curve(
+    out: str | Path, *, steps: int, episodes: int | None = None, root: str | None = None
+) -> dict[str, Any]:
+    """Score and loss of a run's best checkpoint on test tasks after 0, 1, ..., K inner steps.
+
+    Args:
+        out: a folder written by `run`, of a gradient-based learner.
+        steps: K ≥ 1; it may be more than the run was trained with.
+        episodes: test tasks; None for the run's own number.
+        root: where data sets are looked for; None for `$JMETA_DATA`.
+
+    Returns:
+        {"steps": [0..K], "metrics": {name: [{"mean", "ci95", "episodes"}, ... K + 1]},
+        "protocol": ...}. The names are those of the report: accuracy, nll, ... or mse.
+
+    Raises:
+        ValueError: no run there, `steps` less than 1, or a learner without inner steps.
+    """
+    check_steps(steps)
+    parts, params, best = load_run(out, root=root)
+    outputs, targets = path_predictions(parts, params, steps=steps, episodes=episodes)
+    return _record(parts, outputs, targets, best)
+
+
+def check_steps(steps: int) -> None:
+    """Refuse a curve of no steps with a ValueError."""
+    if steps < 1:
+        raise ValueError(f"an adaptation curve needs at least 1 step, but got {steps}.")
+
+
+def _record(
+    parts: Parts, outputs: np.ndarray, targets: np.ndarray, best: dict[str, Any]
+) -> dict[str, Any]:
+    steps = outputs.shape[1] - 1
+    reports = [parts.built.report(outputs[:, k], targets) for k in range(steps + 1)]
+    metrics = {
+        name: [core.Estimate(*found[name])._asdict() for found in reports] for name in reports[0]
+    }
+    protocol = {**report.protocol(parts), "inner_steps": steps, "episodes": len(targets)}
+    return {
+        "schema": report.SCHEMA,
+        "steps": list(range(steps + 1)),
+        "metrics": metrics,
+        "protocol": protocol,
+        "best": best,
+    }
+
+
+def write_curve(
+    out: str | Path, *, steps: int, episodes: int | None = None, root: str | None = None
+) -> None:
+    """Put the curve of a run beside it: adaptation.json, and adaptation.png.
+
+    Args:
+        out, steps, episodes, root: see `adaptation_curve`.
+
+    Raises:
+        ValueError: as `adaptation_curve`.
+    """
+    check_steps(steps)
+    parts, params, best = load_run(out, root=root)
+    outputs, targets = path_predictions(parts, params, steps=steps, episodes=episodes)
+    checkpoint.write_json(Path(out) / "adaptation.json", _record(parts, outputs, targets, best))
+    scores = jax.vmap(jax.vmap(parts.built.score, (0, None)))(outputs, targets)
+    name, metric = parts.config.algorithm, parts.built.metric
+    plots.plot_curves_of_adaptation(
+        {name: np.asarray(scores)}, metric=metric, path=Path(out) / "adaptation.png"
+    )
+
+
+def path_predictions(
+    parts: Parts, params: core.Params, *, steps: int, episodes: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions on test tasks after every inner step.
+
+    Returns:
+        Query outputs [E, K + 1, Q, ...] and targets [E, Q, ...].
+    """
+    learner = build.curve_learner(parts.config, parts.net, steps=steps)
+    count = episodes or parts.config.episodes
+    predict = programs.predict(parts, learner, episodes=count)
+    return predict(params, parts.built.test, programs.keys(parts.config.seed).test)

@@ -1,0 +1,228 @@
+"""Checkpoints through Orbax: written whole or not at all, verified when read.
+
+A folder holds the last two checkpoints and the best one, each `step_00000500/` with the state,
+a small JSON record, and `files.json` with the structure of the state and the SHA-256 of every
+file. They are compared before Orbax reads anything, and the digest of the state after.
+"""
+
+import hashlib
+import json
+import math
+import shutil
+import warnings
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jmeta.core._types import PyTree
+
+PREFIX = "step_"
+SCRATCH = "tmp_"  # before the name of one that is being written
+FILES = "files.json"
+KEPT = 2  # besides the best
+
+
+class Checkpoint(NamedTuple):
+    """A state and the record saved with it."""
+
+    state: PyTree
+    record: dict[str, Any]
+
+
+def digest(tree: PyTree) -> str:
+    """SHA-256 over structure, dtypes, shapes and bytes of all leaves.
+
+    >>> digest({"a": np.zeros(2)}) == digest({"a": np.zeros(2)})
+    True
+    """
+    sha = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.asarray(leaf)
+        sha.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        sha.update(array.tobytes())
+    return sha.hexdigest()
+
+
+def structure(tree: PyTree) -> str:
+    """SHA-256 over the paths, dtypes and shapes of all leaves; values do not matter.
+
+    >>> structure({"a": np.zeros(2)}) == structure({"a": np.ones(2)})
+    True
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    named = [f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}" for path, leaf in leaves]
+    return hashlib.sha256("\n".join(named).encode()).hexdigest()
+
+
+def steps(folder: Path) -> list[int]:
+    """Steps of the finished checkpoints in `folder`, ascending."""
+    names = [path.name for path in folder.glob(f"{PREFIX}*") if path.is_dir()]
+    return sorted(int(name[len(PREFIX) :]) for name in names if name[len(PREFIX) :].isdigit())
+
+
+def path_of(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies."""
+    return folder / f"{PREFIX}{step:08d}"
+
+
+def save(
+    folder: Path, step: int, state: PyTree, record: dict[str, Any], *, keep: Collection[int] = ()
+) -> None:
+    """Write a checkpoint, then drop all but the last two and those of the steps in `keep`."""
+    import orbax.checkpoint as ocp
+
+    target = path_of(folder, step).absolute()
+    scratch = target.with_name(SCRATCH + target.name)
+    for path in (target, scratch):
+        if path.exists():
+            shutil.rmtree(path)
+    record = {**record, "step": step, "digest": digest(state)}
+    args = ocp.args.Composite(
+        state=ocp.args.StandardSave(jax.tree.map(np.asarray, state)),
+        record=ocp.args.JsonSave(record),
+    )
+    with _checkpointer() as checkpointer:
+        checkpointer.save(scratch, args=args)
+    write_json(scratch / FILES, {"structure": structure(state), "files": _files(scratch)})
+    scratch.rename(target)
+    for old in steps(folder)[:-KEPT]:
+        if old not in keep:
+            shutil.rmtree(path_of(folder, old))
+
+
+def _checkpointer() -> Any:
+    """Orbax as if this process were the only one: the first alone reads and writes files."""
+    import orbax.checkpoint as ocp
+
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
+    )
+    options = ocp.CompositeOptions(multiprocessing_options=alone)
+    handler = ocp.CompositeCheckpointHandler(composite_options=options)
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
+
+
+def restore(folder: Path, step: int, like: PyTree) -> Checkpoint:
+    """Read and verify one checkpoint.
+
+    Args:
+        like: a state of the same structure, shapes and dtypes; its values are not used.
+
+    Raises:
+        ValueError: the checkpoint is missing, damaged, or of another configuration.
+    """
+    import orbax.checkpoint as ocp
+
+    source = path_of(folder, step).absolute()
+    _compare(source, like)
+    abstract = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+    args = ocp.args.Composite(
+        state=ocp.args.StandardRestore(abstract), record=ocp.args.JsonRestore()
+    )
+    try:
+        with _checkpointer() as checkpointer:
+            found = checkpointer.restore(source, args=args)
+        state, record = found["state"], found["record"]
+        intact = record["digest"] == digest(state)
+    except Exception as error:  # Orbax raises many kinds for a damaged file
+        raise ValueError(f"checkpoint {source} cannot be read: {_first_line(error)}") from error
+    if not intact:
+        raise ValueError(f"checkpoint {source} is damaged: its digest does not match its content")
+    return Checkpoint(state, record)
+
+
+def _files(source: Path) -> dict[str, str]:
+    """SHA-256 of every file of a checkpoint."""
+    paths = sorted(path for path in source.rglob("*") if path.is_file() and path.name != FILES)
+    return {
+        path.relative_to(source).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in paths
+    }
+
+
+def _compare(source: Path, like: PyTree) -> None:
+    """Refuse files that are not as written, and a state of another structure."""
+    if not source.is_dir():
+        raise ValueError(f"there is no checkpoint {source}")
+    if not (source / FILES).exists():  # then Orbax and the digest of the state have to do
+        return
+    try:
+        written = json.loads((source / FILES).read_text())
+        wanted, files = written["structure"], written["files"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"checkpoint {source} is damaged: {FILES} cannot be read") from error
+    found = _files(source)
+    for name in files:
+        if found.get(name) != files[name]:
+            what = "has changed" if name in found else "is missing"
+            raise ValueError(f"checkpoint {source} is damaged: its file {name} {what}")
+    if wanted != structure(like):
+        raise ValueError(
+            f"checkpoint {source} is of another configuration: its arrays have other names, "
+            "shapes or dtypes; restore it with the model and optimizer that made it"
+        )
+
+
+def restore_last(folder: Path, like: PyTree) -> Checkpoint | None:
+    """The newest checkpoint that is whole; says so when it had to pass over a damaged one.
+
+    Returns:
+        None where there is no checkpoint at all.
+
+    Raises:
+        ValueError: there are checkpoints, and none can be read.
+    """
+    found = steps(folder)
+    problems: list[str] = []
+    for step in reversed(found):
+        try:
+            checkpoint = restore(folder, step, like)
+        except ValueError as error:
+            problems.append(str(error))
+            continue
+        for problem in problems:
+            warnings.warn(f"{problem}; falling back to step {step}", stacklevel=2)
+        return checkpoint
+    if problems:
+        raise ValueError(
+            f"no checkpoint in {folder} can be read, so train anew; the newest: {problems[0]}"
+        )
+    return None
+
+
+def sweep(folder: Path, *, after: int) -> None:
+    """Remove what a killed process left half written, and checkpoints after step `after`."""
+    for pattern in (f"{SCRATCH}{PREFIX}*", "*orbax-checkpoint-tmp*"):
+        for path in folder.glob(pattern):
+            shutil.rmtree(path, ignore_errors=True)
+    for step in steps(folder):
+        if step > after:
+            shutil.rmtree(path_of(folder, step))
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:200]
+
+
+def write_json(path: Path, record: Any) -> None:
+    """Write JSON whole or not at all; null in the place of what is not finite."""
+    scratch = path.with_name(path.name + ".tmp")
+    scratch.write_text(json.dumps(finite(record), indent=2) + "\n")
+    scratch.replace(path)
+
+
+def finite(value: Any) -> Any:
+    """Null in the place of what JSON has no number for.
+
+    >>> finite({"mean": float("nan"), "each": (1.0, float("inf"))})
+    {'mean': None, 'each': [1.0, None]}
+    """
+    if isinstance(value, dict):
+        return {key: finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

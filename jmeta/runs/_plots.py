@@ -1,0 +1,299 @@
+"""Pictures: the learning curve of a run, one test episode, and adaptation step by step."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jmeta.core import Gaussian, Params, Task
+from jmeta.train import build
+from jmeta.runs import _programs as programs
+from jmeta.runs._programs import Parts
+
+GOOD, BAD, INK = "#1b7f5c", "#c4372f", "#22313f"
+# told apart by eyes that mix red and green, too (Okabe, Ito: Color Universal Design, 2008)
+HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+DASHES = ("-", "--", "-.", ":")
+
+
+def _save(figure: Any, path: Path) -> None:
+    scratch = path.with_name(path.stem + ".tmp.png")
+    figure.savefig(scratch, dpi=150, facecolor="white")
+    scratch.replace(path)
+
+
+def _axes(axes: Any) -> None:
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def curves(lines: list[dict[str, Any]], *, metric: str, path: Path) -> None:
+    """Loss (left) and metric (right) against outer updates, validation with its interval."""
+    from matplotlib.figure import Figure
+
+    train = [line for line in lines if "loss" in line]
+    val = [line for line in lines if line.get("validation") is not None]
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    at = [line["step"] for line in train]
+    left.plot(at, [line["loss"] for line in train], color=INK, lw=1.2)
+    left.set(xlabel="outer updates", ylabel="meta-training loss")
+    right.plot(at, [line[metric] for line in train], color=INK, lw=1, alpha=0.55, label="training")
+    if val:
+        mean = np.array([line["validation"] for line in val])
+        half = np.array([line["ci95"] for line in val])
+        steps = [line["step"] for line in val]
+        right.plot(steps, mean, color=GOOD, lw=1.8, marker="o", ms=3, label="validation")
+        right.fill_between(steps, mean - half, mean + half, color=GOOD, alpha=0.2, lw=0)
+    right.set(xlabel="outer updates", ylabel=metric)
+    right.legend(frameon=False)
+    for axes in (left, right):
+        _axes(axes)
+        if metric == "mse":  # a likelihood may be negative
+            axes.set_yscale("log")
+    _save(figure, path)
+
+
+def episode(parts: Parts, params: Params, *, path: Path) -> None:
+    """The first test episode: support, queries, and what the learner says of them."""
+    key = jax.random.fold_in(programs.keys(parts.config.seed).test, 0)
+    learner = build.eval_learner(parts.config, parts.net)
+    draw = jax.jit(parts.built.sample_eval)
+    task = draw(key, parts.built.test)
+
+    @jax.jit
+    def guess(params: Params, task: Task) -> Any:
+        return learner.predict(learner.adapt(params, task.support), task.query.x)
+
+    outputs = guess(params, task)
+    if parts.built.metric == "accuracy" and task.support.x.ndim == 4:
+        _images(task, np.asarray(outputs), path)
+    elif parts.built.metric == "mse":
+        draw_task = _function if task.query.x.shape[-1] == 1 else _agreement
+        draw_task(task, np.asarray(outputs), path)
+    elif parts.built.metric == "nll" and task.query.x.shape[-1] == 1:
+        plain = task._replace(support=task.support._replace(x=task.support.x.x))
+        mean, deviation = _moments(outputs)
+        _function(plain, mean, path, deviation=deviation)
+
+
+def _images(task: Task, logits: np.ndarray, path: Path, most: int = 10) -> None:
+    """A row a class: its support examples, then its queries framed green or red."""
+    from matplotlib.figure import Figure
+
+    ways = logits.shape[-1]
+    shown = min(ways, 10)
+    support_y, query_y = np.asarray(task.support.y), np.asarray(task.query.y)
+    shots = min(int((support_y == 0).sum()), 5)
+    queries = min(int((query_y == 0).sum()), most)
+    odds = np.exp(logits - logits.max(-1, keepdims=True))
+    odds /= odds.sum(-1, keepdims=True)
+    right = (logits.argmax(-1) == query_y)[query_y >= 0].mean()
+    figure = Figure(figsize=(0.95 * (shots + queries) + 0.8, 1.15 * shown + 0.7))
+    grid = figure.subplots(
+        *(shown, shots + queries + 1),
+        squeeze=False,
+        gridspec_kw={"width_ratios": [1] * shots + [0.25] + [1] * queries},
+    )
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for way in range(shown):
+        for column, index in enumerate(np.flatnonzero(support_y == way)[:shots]):
+            _picture(grid[way, column], task.support.x[index], INK, f"class {way + 1}")
+        for column, index in enumerate(np.flatnonzero(query_y == way)[:queries]):
+            said = int(logits[index].argmax())
+            label = f"{said + 1} · {odds[index, said]:.0%}"
+            colour = GOOD if said == way else BAD
+            _picture(grid[way, shots + 1 + column], task.query.x[index], colour, label)
+    figure.suptitle(
+        f"A test episode: support (left), queries with the predicted class (right); "
+        f"{right:.0%} of its queries right",
+        fontsize=10,
+        color=INK,
+    )
+    figure.subplots_adjust(0.02, 0.02, 0.98, 0.9 if shown > 2 else 0.78, 0.12, 0.35)
+    _save(figure, path)
+
+
+def _picture(axes: Any, image: Any, colour: str, label: str) -> None:
+    pixels = np.asarray(image)
+    grey = pixels.shape[-1] == 1
+    axes.set_axis_on()
+    axes.imshow(1 - pixels[..., 0] if grey else pixels, cmap="gray" if grey else None)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_title(label, fontsize=7.5, color=colour, pad=2)
+    for spine in axes.spines.values():
+        spine.set_edgecolor(colour)
+        spine.set_linewidth(1.6)
+
+
+def _moments(outputs: Gaussian) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation [Q, D] of a prediction, or of equal parts of L of them."""
+    mean, scale = np.asarray(outputs.mean), np.asarray(outputs.scale)
+    if mean.ndim == 2:
+        return mean, scale
+    return mean.mean(1), np.sqrt(mean.var(1) + (scale**2).mean(1))
+
+
+def _function(
+    task: Task, outputs: np.ndarray, path: Path, deviation: np.ndarray | None = None
+) -> None:
+    """A regression task: the support points, the truth and the prediction, twice its deviation."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    x = np.asarray(task.query.x)[:, 0]
+    order = np.argsort(x)
+    axes.plot(x[order], np.asarray(task.query.y)[order, 0], color=INK, lw=1.5, label="truth")
+    axes.plot(x[order], outputs[order, 0], color=GOOD, lw=1.8, label="after adaptation")
+    if deviation is not None:
+        low, high = (outputs + sign * 2 * deviation for sign in (-1, 1))
+        axes.fill_between(x[order], low[order, 0], high[order, 0], color=GOOD, alpha=0.2, lw=0)
+    points = np.asarray(task.support.x)[:, 0], np.asarray(task.support.y)[:, 0]
+    axes.plot(*points, "o", color=BAD, ms=6, label="support")
+    axes.set(xlabel="x", ylabel="y", title="A test task")
+    axes.legend(frameon=False)
+    _axes(axes)
+    _save(figure, path)
+
+
+def _agreement(task: Task, outputs: np.ndarray, path: Path) -> None:
+    """A regression task of several features: what is predicted against what is true."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4, 3.8), layout="constrained")
+    axes = figure.subplots()
+    truth = np.asarray(task.query.y)[:, 0]
+    ends = [min(truth.min(), outputs.min()), max(truth.max(), outputs.max())]
+    axes.plot(ends, ends, color=INK, lw=1, label="right")
+    axes.plot(truth, outputs[:, 0], "o", color=GOOD, ms=5, label="queries")
+    axes.set(xlabel="truth", ylabel="after adaptation", title="A test task")
+    axes.legend(frameon=False)
+    _axes(axes)
+    _save(figure, path)
+
+
+def plot_adaptation(
+    tasks: Task, predictions: Mapping[int, Any], *, path: Path | None = None
+) -> Any:
+    """Regression tasks of one input: truth, support points, and predictions as steps go by.
+
+    Args:
+        tasks: one task with x and y [S, 1] and [Q, 1], or several with a leading axis [T]. The
+            query inputs are a dense grid and their targets the true function.
+        predictions: inner steps -> outputs at the query inputs, [Q, 1] or [T, Q, 1].
+        path: where to write a picture. None: nowhere.
+
+    Returns:
+        The figure, which a notebook shows.
+
+    Raises:
+        ValueError: inputs of several dimensions, no prediction, or one of another shape.
+
+    >>> from jmeta.core import Batch
+    >>> x = np.linspace(-1, 1, 50)[:, None]
+    >>> task = Task(Batch(x[::10], x[::10]), Batch(x, x))
+    >>> len(plot_adaptation(task, {0: 0 * x, 1: 0.5 * x, 10: x}).axes)
+    1
+    """
+    from matplotlib.figure import Figure
+
+    given = tasks, dict(predictions)
+    alone = np.ndim(tasks.query.x) == 2
+    many, drawn = jax.tree.map(lambda a: np.asarray(a)[None] if alone else np.asarray(a), given)
+    _check_drawn(many, drawn)
+    wide = min(len(many.query.x), 3)
+    high = -(-len(many.query.x) // wide)
+    figure = Figure(figsize=(4.2 * wide, 3.2 * high), layout="constrained")
+    for index in range(len(many.query.x)):
+        _adapting(figure.add_subplot(high, wide, index + 1), many, drawn, index)
+    figure.axes[0].legend(frameon=False, fontsize=8)
+    if path is not None:
+        _save(figure, path)
+    return figure
+
+
+def _adapting(axes: Any, tasks: Task, drawn: Mapping[int, np.ndarray], index: int) -> None:
+    """One task: the more steps, the darker the line."""
+    support, query = (jax.tree.map(lambda leaf: leaf[index, :, 0], part) for part in tasks)
+    order = np.argsort(query.x)
+    axes.plot(query.x[order], query.y[order], color=INK, lw=1.5, label="truth")
+    for place, (steps, outputs) in enumerate(sorted(drawn.items())):
+        axes.plot(
+            *(query.x[order], outputs[index, order, 0]),
+            color=HUES[0],
+            alpha=0.25 + 0.75 * (place + 1) / len(drawn),
+            ls=DASHES[(len(drawn) - 1 - place) % len(DASHES)],  # the last is solid
+            label=f"{steps} step{'s' * (steps != 1)}",
+        )
+    axes.plot(support.x, support.y, "o", color=BAD, ms=5, label="support")
+    axes.set(xlabel="x", ylabel="y")
+    _axes(axes)
+
+
+def _check_drawn(tasks: Task, drawn: Mapping[int, np.ndarray]) -> None:
+    shapes = {steps: outputs.shape for steps, outputs in drawn.items()}
+    grid = tuple(tasks.query.y.shape)
+    if not drawn or grid[-1] != 1 or tasks.query.x.shape != grid or {grid} != {*shapes.values()}:
+        raise ValueError(
+            f"got query x {list(tasks.query.x.shape)}, y {list(grid)} and predictions {shapes}, "
+            "expected x, y and every prediction of one shape [T, Q, 1] (or [Q, 1] for one task): "
+            "give tasks of one input and the outputs at their query inputs."
+        )
+
+
+def plot_curves_of_adaptation(
+    curves: Mapping[str, Any], *, metric: str, path: Path | None = None
+) -> Any:
+    """A metric after each inner step, a line a learner with the 95% interval of its mean.
+
+    Args:
+        curves: learner -> values [E, K + 1]: of E episodes, after 0 to K steps.
+        metric: its name. A loss (any but "accuracy") that stays above 0 has a logarithmic axis.
+        path: where to write a picture. None: nowhere.
+
+    Returns:
+        The figure, which a notebook shows.
+
+    Raises:
+        ValueError: no learner, or values that are not [E, K + 1].
+
+    >>> values = np.random.default_rng(0).uniform(1, 2, (20, 6))
+    >>> figure = plot_curves_of_adaptation({"maml": values, "anil": values / 2}, metric="mse")
+    >>> [line.get_label() for line in figure.axes[0].lines]
+    ['maml', 'anil']
+    """
+    from matplotlib.figure import Figure
+
+    values = {name: np.asarray(given, np.float64) for name, given in curves.items()}
+    shapes = {name: one.shape for name, one in values.items()}
+    if not shapes or any(len(shape) != 2 or 0 in shape for shape in shapes.values()):
+        raise ValueError(
+            f"got values of shapes {shapes}, expected "
+            "[E, K + 1] for one learner or more: a row an episode, a column after each step."
+        )
+    figure = Figure(figsize=(6, 3.8), layout="constrained")
+    axes = figure.subplots()
+    for place, (name, one) in enumerate(values.items()):
+        steps, mean, half = np.arange(one.shape[1]), one.mean(0), _half(one)
+        hue, dash = HUES[place % len(HUES)], DASHES[place // len(HUES) % len(DASHES)]
+        axes.plot(steps, mean, lw=1.6, label=name, color=hue, ls=dash)
+        axes.fill_between(steps, mean - half, mean + half, alpha=0.2, lw=0, fc=hue)
+    axes.set(xlabel="inner steps", ylabel=metric)
+    if metric != "accuracy" and all((one.mean(0) > 0).all() for one in values.values()):
+        axes.set_yscale("log")
+    axes.legend(frameon=False)
+    _axes(axes)
+    if path is not None:
+        _save(figure, path)
+    return figure
+
+
+def _half(values: np.ndarray) -> np.ndarray:
+    """Half the width of the 95% interval of the mean over episodes: 1.96 σ/√E, [E, K] -> [K]."""
+    episodes = len(values)
+    return 1.96 * values.std(0, ddof=min(1, episodes - 1)) / np.sqrt(episodes)
