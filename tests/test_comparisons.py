@@ -137,7 +137,7 @@ def test_relation_over_feature_maps():
 
 
 def test_relation_conv_reads_a_class_beside_a_query():
-    model, keys = nn.RelationConv(filters=4, norm=None), jax.random.split(jax.random.key(0))
+    model, keys = nn.RelationConv(filters=4, norm="none"), jax.random.split(jax.random.key(0))
     classes, queries = jax.random.normal(keys[0], (2, 5, 5, 3)), jnp.ones((3, 5, 5, 3))
     gamma = model.init(keys[1], classes, queries)
     layers = gamma["params"]

@@ -60,6 +60,38 @@ def test_conv_equals_lax_in_value_and_derivatives(shape, window, stride, padding
         close(ours, _derivatives(partial(_lax, **options))(x, kernel), 1e-7)
 
 
+@settings(max_examples=4, deadline=None)
+@given(
+    shape=st.tuples(*(st.integers(low, high) for low, high in ((1, 3), (5, 9), (1, 3)))),
+    window=st.sampled_from([1, 2, 3, 5]),
+    stride=st.sampled_from([1, 2, 3]),
+    padding=st.sampled_from(["SAME", "VALID"]),
+    impl=st.sampled_from(["bilinear", "patches", "native"]),
+)
+def test_conv1d_equals_lax_in_value_and_derivatives(shape, window, stride, padding, impl):
+    def wanted(x, kernel):
+        layout = ("NWC", "WIO", "NWC")
+        return lax.conv_general_dilated(x, kernel, (stride,), padding, dimension_numbers=layout)
+
+    with jax.enable_x64(True):
+        x, kernel = arrays(0, shape, (window, shape[-1], 2))
+        conv = partial(nn.conv1d, stride=stride, padding=padding, impl=impl)
+        close(_derivatives(conv)(x, kernel), _derivatives(wanted)(x, kernel), 1e-7)
+
+
+def test_conv1d_layer_and_what_it_refuses():
+    model, x = nn.Conv1D(4, 5, stride=2), arrays(7, (2, 9, 9), dtype=jnp.float32)[0]
+    params = model.init(jax.random.key(0), x)["params"]
+    params["bias"] = jnp.arange(4.0)
+    wanted = nn.conv1d(x, params["kernel"], stride=2) + jnp.arange(4.0).reshape(1, 1, 4)
+    close(model.apply({"params": params}, x), wanted, 1e-6)
+    for bad in (x[0], x.astype(jnp.int32)):
+        with pytest.raises(ValueError, match="N, L, C"):
+            model.init(jax.random.key(0), bad)
+    with pytest.raises(ValueError, match="second axis"):
+        nn.conv1d(x, jnp.ones((3, 2, 1)))
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 def test_conv_with_many_channels_and_chunks(stride, monkeypatch):
     """The native forward role and the kernel gradient that is summed over chunks of images."""

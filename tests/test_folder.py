@@ -1,23 +1,24 @@
 """Folders and zips of images: layouts, splits, decoding, and what is refused."""
 
 import io
+import struct
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from realdata import require
 
 from jmeta.data._archives import (
     MAX_PIXELS,
     check_member,
     decode_image,
-    file_digest,
     open_zip,
     read_member,
     resize_image,
 )
+from jmeta.data._digests import file_digest
 from jmeta.data._division import divide_classes, read_split_lists
 from jmeta.data._folder import find_classes, folder_digest, load_folder
 
@@ -84,7 +85,7 @@ def test_every_image_lands_in_its_class(tmp_path, prefix, zipped):
     assert _all_values(data) == EXPECTED
     assert data.train.examples.shape == (9, 6, 6, 1)
     assert data.train.examples.dtype == np.uint8
-    assert data.info["image"] == [6, 6, 1]
+    assert data.info["shape"] == [6, 6, 1]
     assert data.info["source"] == str(path)
 
 
@@ -103,7 +104,38 @@ def test_own_parts_are_kept(tmp_path):
 
 def test_a_class_in_two_parts_is_refused(tmp_path):
     files = {f"{part}/cat/1.png": _encode(_grey(1)) for part in ("train", "test")}
-    with pytest.raises(ValueError, match="'cat' in both train and test"):
+    with pytest.raises(ValueError, match="'cat' in both train and test.* give fractions as the"):
+        load_folder(_write(tmp_path, files))
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_split_divides_the_classes_of_own_parts_anew(tmp_path, zipped):
+    """Case 14: a class that train/ and test/ share is one class; the split given is used."""
+    files = {
+        f"{part}/class{c}/{part}.png": _encode(_grey(10 * c + (part == "train")))
+        for part in ("train", "test")
+        for c in range(5)
+    } | {"test/class5/1.png": _encode(_grey(50))}
+    path = _zip(tmp_path / "set.zip", files) if zipped else _write(tmp_path / "set", files)
+    with pytest.raises(ValueError, match="'class0' in both train and test"):
+        load_folder(path)
+    data = load_folder(path, split=(0.5, 0.2, 0.3), seed=1)
+    assert data.info["split"] == "random 0.5/0.2/0.3 seed 1"
+    names = [f"class{c}" for c in range(6)]
+    assert data.info["classes"] == divide_classes(names, split=(0.5, 0.2, 0.3), seed=1)
+    together = {f"class{c}": [10 * c, 10 * c + 1] for c in range(5)}
+    assert _all_values(data) == together | {"class5": [50]}
+    lists = _write(tmp_path / "lists", {"train.txt": b"class5", "test.txt": b"class1"})
+    listed = load_folder(path, split=lists)
+    assert (_values(listed, "train"), _values(listed, "test")) == (
+        {"class5": [50]},
+        {"class1": [10, 11]},
+    )
+
+
+def test_own_parts_without_a_test_folder_are_named(tmp_path):
+    files = {f"{part}/{part}s/1.png": _encode(_grey(1)) for part in ("train", "val")}
+    with pytest.raises(ValueError, match="1 classes to train and 0 to test"):
         load_folder(_write(tmp_path, files))
 
 
@@ -117,9 +149,35 @@ def test_split_lists_choose_the_classes(tmp_path):
     (tmp_path / "lists" / "test.txt").write_text("class9")
     with pytest.raises(ValueError, match=r"lists 1 classes that it does not have.*'class9'"):
         load_folder(tmp_path / "set", split=tmp_path / "lists")
+    (tmp_path / "lists" / "test.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(ValueError, match=r"test\.txt cannot be read as UTF-8"):
+        load_folder(tmp_path / "set", split=tmp_path / "lists")
     (tmp_path / "lists" / "test.txt").unlink()
     with pytest.raises(ValueError, match=r"test\.txt is missing or empty"):
         load_folder(tmp_path / "set", split=tmp_path / "lists")
+
+
+def test_lists_with_a_byte_order_mark_are_read(tmp_path):
+    for part, name in (("train", "class3"), ("test", "class0")):
+        (tmp_path / f"{part}.txt").write_text(f"{name}\n", encoding="utf-8-sig")
+    assert read_split_lists(tmp_path) == {"train": ["class3"], "val": [], "test": ["class0"]}
+
+
+@pytest.mark.parametrize("split", ["vinyals", Path("nowhere")])
+def test_a_split_that_is_no_folder_is_refused(tmp_path, split):
+    with pytest.raises(ValueError, match=r"got the split '.*three fractions such as"):
+        load_folder(_write(tmp_path, _classes()), split=split)
+
+
+def test_hidden_files_and_dead_links_are_passed_over(tmp_path):
+    _write(tmp_path, _classes() | {".cache/x/1.png": b"junk", "class1/.2.png": b"junk"})
+    (tmp_path / "class0" / ".#1.png").symlink_to("nobody@host.1")
+    (tmp_path / "class0" / "gone.png").symlink_to("nowhere.png")
+    (tmp_path / "elsewhere").symlink_to("nowhere")
+    digest = folder_digest(tmp_path)
+    assert _all_values(load_folder(tmp_path)) == EXPECTED
+    (tmp_path / "class0" / "gone.png").unlink()
+    assert folder_digest(tmp_path) == digest
 
 
 def test_division_is_seeded_disjoint_and_complete():
@@ -147,12 +205,12 @@ def test_colour_grey_and_channels(tmp_path):
     colour = np.dstack([_grey(200), _grey(100), _grey(0)])
     _write(tmp_path, _classes(classes=3) | {"class0/9.png": _encode(colour)})
     mixed = load_folder(tmp_path)
-    assert mixed.info["image"] == [6, 6, 3]
+    assert mixed.info["shape"] == [6, 6, 3]
     parts = [pool for pool in (mixed.train, mixed.val, mixed.test) if pool is not None]
     examples = np.concatenate([np.asarray(pool.examples) for pool in parts])
     assert any(np.array_equal(image, colour) for image in examples)
     assert any((image == 21).all() for image in examples)
-    assert load_folder(tmp_path, channels=1).info["image"] == [6, 6, 1]
+    assert load_folder(tmp_path, channels=1).info["shape"] == [6, 6, 1]
     with pytest.raises(ValueError, match="channels=4"):
         load_folder(tmp_path, channels=4)
 
@@ -162,14 +220,27 @@ def test_mixed_sizes_need_size(tmp_path):
     with pytest.raises(ValueError, match=r"class1/9\.png is \(8, 4\); give `size`"):
         load_folder(tmp_path)
     data = load_folder(tmp_path, size=5)
-    assert data.info["image"] == [5, 5, 1]
+    assert data.info["shape"] == [5, 5, 1]
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF", "WEBP"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF"])
 def test_formats_are_decoded(kind):
     image = decode_image(_encode(_grey(128), kind), name="grey", mode="L")
     assert image.shape == (6, 6)
     assert np.abs(image.astype(int) - 128).max() <= 2
+
+
+def _directory(*, width: int, strip: int) -> bytes:
+    """The tags of a big-endian TIFF of one row of 16 bit greys."""
+    tags = {256: width, 257: 1, 258: 16, 259: 1, 262: 1, 273: strip, 277: 1, 278: 1, 279: 2 * width}
+    entries = (struct.pack(">HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return struct.pack(">H", len(tags)) + b"".join(entries) + bytes(4)
+
+
+def test_files_are_read_by_their_suffix(tmp_path):
+    kinds = {"tif": "TIFF", "tiff": "TIFF", "jfif": "JPEG", "PNG": "PNG"}
+    files = {f"{suffix}s/1.{suffix}": _encode(_grey(9), kind) for suffix, kind in kinds.items()}
+    assert set(_all_values(load_folder(_write(tmp_path, files)))) == {f"{s}s" for s in kinds}
 
 
 def test_two_level_and_sixteen_bit_images():
@@ -179,7 +250,10 @@ def test_two_level_and_sixteen_bit_images():
         decode_image(_encode(two), name="two", mode="1"), two * np.uint8(255)
     )
     deep = np.full((2, 2), 40_000, np.uint16)
-    np.testing.assert_array_equal(decode_image(_encode(deep), name="deep"), deep // 256)
+    for kind in ("PNG", "TIFF"):
+        np.testing.assert_array_equal(decode_image(_encode(deep, kind), name="deep"), deep // 256)
+    motorola = b"MM\0*\0\0\0\x0c" + bytes([156, 64, 1, 0]) + _directory(width=2, strip=8)
+    assert decode_image(motorola, name="motorola").tolist() == [[156, 1]]
 
 
 def test_resize_keeps_the_axes():
@@ -219,6 +293,30 @@ def test_an_image_out_of_place_is_named(tmp_path):
 def test_an_undecodable_image_is_named(tmp_path, data):
     _write(tmp_path, _classes() | {"class2/bad.png": data})
     with pytest.raises(ValueError, match=r"class2/bad\.png cannot be decoded"):
+        load_folder(tmp_path)
+
+
+def test_pictures_that_pillow_refuses_are_named():
+    long = PngImagePlugin.PngInfo()
+    long.add_text("a", "x" * 3_000_000, zip=True)
+    stream = io.BytesIO()
+    Image.new("L", (8, 8)).save(stream, "PNG", pnginfo=long)
+    with pytest.raises(
+        ValueError, match=r"cat/7\.png cannot be decoded as an image \(Decompressed"
+    ):
+        decode_image(stream.getvalue(), name="cat/7.png")
+    real = _encode(np.zeros((3, 3), np.float32), "TIFF")
+    with pytest.raises(ValueError, match=r"cat/7\.tif has floating-point pixels"):
+        decode_image(real, name="cat/7.tif")
+
+
+def test_an_unreadable_file_is_named(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    _write(tmp_path, _classes())
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(ValueError, match=r"class0/0\.png cannot be read \(Permission denied\)"):
         load_folder(tmp_path)
 
 

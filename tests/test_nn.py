@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from arrays import Small, arrays, close
-from jax import lax
+from jax import export, lax
 
 from jmeta import nn
 
@@ -42,11 +42,14 @@ def test_norm_equals_numpy_and_mixes_only_the_batch(kind):
 
 def test_norm_of_none_and_what_it_refuses():
     x = jnp.ones((2, 3, 3, 5))
-    y, params = nn.Norm(None).init_with_output(jax.random.key(0), x)
+    y, params = nn.Norm("none").init_with_output(jax.random.key(0), x)
     assert (y == x).all() and not params
+    for model in (nn.Norm(None), nn.MLP(norm=None), nn.ResNet12(2, norm=None)):
+        with pytest.raises(ValueError, match="'none'"):
+            model.init(jax.random.key(0), jnp.ones((1, 16, 16, 1)))
     with pytest.raises(ValueError, match="divides"):
         nn.Norm("group").init(jax.random.key(0), x)
-    with pytest.raises(ValueError, match="kind"):
+    with pytest.raises(ValueError, match="normalisation 'instance'"):
         nn.Norm("instance").init(jax.random.key(0), x)
 
 
@@ -91,14 +94,15 @@ def test_population_statistics_of_what_has_none():
 @pytest.mark.parametrize(
     ("model", "shape", "width"),
     [
-        (nn.Conv4(None), (2, 28, 28, 1), 64),
-        (nn.Conv4(None, filters=4, form="maxpool"), (2, 84, 40, 3), 4 * 5 * 2),
-        (nn.Conv4(5, filters=4, norm=None), (2, 7, 9, 1), 5),
-        (nn.Conv4(5, filters=8, norm="group", form="maxpool"), (2, 16, 17, 2), 5),
+        (nn.Conv4(None), (2, 28, 28, 1), 32),
+        (nn.Conv4(None, form="strided"), (2, 28, 28, 1), 32),
+        (nn.Conv4(None, filters=4), (2, 84, 40, 3), 4 * 5 * 2),
+        (nn.Conv4(5, filters=4, norm="none", form="strided"), (2, 7, 9, 1), 5),
+        (nn.Conv4(5, filters=8, norm="group"), (2, 16, 17, 2), 5),
         (nn.MLP((7, 6), None, norm="layer"), (2, 3), 6),
         (nn.MLP((), 4), (2, 3, 3), 4),
         (nn.ResNet12(None, widths=(2, 3, 4, 6)), (2, 16, 16, 3), 6),
-        (nn.ResNet12(5, widths=(2, 3, 4, 6), norm=None), (2, 16, 16, 3), 5),
+        (nn.ResNet12(5, widths=(2, 3, 4, 6), norm="none"), (2, 16, 16, 3), 5),
     ],
 )
 def test_model_shapes(model, shape, width):
@@ -109,7 +113,8 @@ def test_model_shapes(model, shape, width):
 
 def test_conv4_has_the_papers_number_of_parameters():
     """3x3 convolutions, scale and bias per layer, 64 -> 5 linear: 112,000 and a few."""
-    variables = jax.eval_shape(nn.Conv4(5).init, jax.random.key(0), jnp.ones((1, 28, 28, 1)))
+    model, x = nn.Conv4(5, filters=64), jnp.ones((1, 28, 28, 1))
+    variables = jax.eval_shape(model.init, jax.random.key(0), x)
     count = sum(leaf.size for leaf in jax.tree.leaves(variables))
     assert count == 9 * 64 + 3 * 9 * 64 * 64 + 4 * 2 * 64 + 64 * 5 + 5
 
@@ -117,8 +122,12 @@ def test_conv4_has_the_papers_number_of_parameters():
 @pytest.mark.parametrize(
     ("model", "x", "message"),
     [
-        (nn.Conv4(5, form="maxpool"), jnp.ones((1, 15, 28, 1)), "too small"),
+        (nn.Conv4(5), jnp.ones((1, 15, 28, 1)), "too small"),
         (nn.Conv4(5), jnp.ones((28, 28, 1)), "N, H, W, C"),
+        (nn.Conv4(5), jnp.ones((2, 7)), r"jmeta\.nn\.MLP for vectors and tables"),
+        (nn.Conv4(5), jnp.ones((2, 1, 28, 28)), r"x\.transpose\(0, 2, 3, 1\)"),
+        (nn.Conv4(5, form="strided"), jnp.ones((2, 3, 84, 84)), "channels first"),
+        (nn.ResNet12(5), jnp.ones((2, 3, 84, 84)), "channels first"),
         (nn.Conv4(5), jnp.ones((1, 28, 28, 1), jnp.uint8), "floating-point"),
         (nn.Conv4(5, form="dense"), jnp.ones((1, 28, 28, 1)), "form"),
         (nn.MLP(), jnp.ones((3,)), "floating-point inputs"),
@@ -130,6 +139,49 @@ def test_conv4_has_the_papers_number_of_parameters():
 def test_models_refuse(model, x, message):
     with pytest.raises(ValueError, match=message):
         model.init(jax.random.key(0), x)
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 32, 32), (2, 3, 5, 5), (1, 28, 28, 3)])
+def test_feature_maps_are_not_taken_for_channels_first(shape):
+    """A convolution in the middle of a network may see 4x32 pixels of 32 channels."""
+    jax.eval_shape(nn.Conv(4).init, jax.random.key(0), jnp.ones(shape))
+
+
+def test_defaults_are_those_of_the_command():
+    conv, mlp = nn.Conv4(5), nn.MLP()
+    assert (conv.filters, conv.norm, conv.form) == (32, "batch", "maxpool")
+    assert (mlp.hidden, mlp.outputs, mlp.norm) == ((40, 40), 1, "none")
+    x, init = jnp.ones((1, 3)), jax.nn.initializers.he_normal()
+    plain, explicit = (m.init(jax.random.key(0), x) for m in (mlp, nn.MLP(kernel_init=init)))
+    close(plain, explicit, 0)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        (nn.MLP((4,), 2, norm="batch", context=2), (3,)),
+        (nn.Conv4(2, filters=4), (16, 16, 1)),
+        (nn.Conv4(2, filters=4, form="strided", norm="group"), (16, 16, 1)),
+        (nn.ResNet12(2, widths=(2, 3, 4, 64)), (16, 16, 3)),
+        (nn.Conv1D(2), (16, 3)),
+    ],
+)
+def test_export_with_a_symbolic_batch(model, shape):
+    """The forward pass and its gradient, for batches of two sizes."""
+    params = model.init(jax.random.key(0), jnp.ones((1, *shape)))
+
+    @jax.jit
+    def forward(params, x):
+        loss = lambda p: jnp.sum(model.apply(p, x) ** 2)  # noqa: E731
+        return model.apply(params, x), jax.grad(loss)(params)
+
+    b = export.symbolic_shape("b")
+    x = jax.ShapeDtypeStruct((*b, *shape), jnp.float32)
+    kept = export.export(forward)(params, x)
+    again = export.deserialize(kept.serialize())
+    for size in (2, 5):
+        x = arrays(size, (size, *shape), dtype=jnp.float32)[0]
+        close(again.call(params, x), forward(params, x), 1e-4)
 
 
 def test_resnet_is_stochastic_only_with_a_key():

@@ -97,7 +97,7 @@ def test_splits_have_their_hash_sizes_and_no_overlap(split):
         first = np.asarray(pool.examples)[np.asarray(pool.starts), 0, 0, 0]
         assert first.tolist() == [mark[c] for c in names]
         assert len(pool.group_sizes) == len({c.split("/")[0] for c in names})
-    assert dataset.info["image"] == [2, 2, 1]
+    assert dataset.info["shape"] == [2, 2, 1]
     assert dataset.info["seed"] == (0 if split == "random" else None)
 
 

@@ -31,7 +31,7 @@ def _dataset(val=True):
     train = pool_from_classes(_classes([3, 2, 4]), ["a", "a", "b"])
     test = pool_from_classes(_classes([2, 2]))
     return Dataset(
-        "tiny", train, test if val else None, test, {"split": "ours", "image": [2, 2, 1]}
+        "tiny", train, test if val else None, test, {"split": "ours", "shape": [2, 2, 1]}
     )
 
 

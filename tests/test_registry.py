@@ -68,7 +68,7 @@ def test_folders_are_found_under_the_root_and_prepared(root, monkeypatch):
     assert one.info["split"] == "random 0.64/0.16/0.2 seed 0"
     facts = prepare("folder:mine/images", seed=3, size=2)
     assert facts["parts"]["train"]["classes"] == 3
-    assert facts["image"] == [2, 2, 1]
+    assert facts["shape"] == [2, 2, 1]
     assert facts["where"] == str(root / "mine" / "images")
     json.dumps(facts)
     fresh = module.load_folder(root / "mine" / "images", seed=3, size=2)
@@ -103,7 +103,7 @@ def test_splits_are_read_from_text_or_lists(root):
 def test_arrays_become_pools(root):
     _arrays(root / "a.npz")
     data = load("arrays:a.npz")
-    assert data.info["image"] == [2, 2, 1]
+    assert data.info["shape"] == [2, 2, 1]
     assert data.train.counts.tolist() == [2, 2, 2]
     first = int(data.info["classes"]["test"][0])
     np.testing.assert_array_equal(
@@ -145,7 +145,7 @@ def test_absent_and_damaged_files_are_refused(root):
 def test_tfds_by_name():
     with tfds.testing.mock_data(num_examples=60):
         facts = describe("tfds:mnist", size=14)
-    assert facts["image"] == [14, 14, 1]
+    assert facts["shape"] == [14, 14, 1]
     assert sum(part["examples"] for part in facts["parts"].values()) == 60
     json.dumps(facts)
 

@@ -38,7 +38,7 @@ def test_any_classification_set_is_pooled_by_class(name, shape):
     listed = [label for part in data.info["classes"].values() for label in part]
     assert sorted(listed) == sorted(expected)
     assert data.info["hash"] == split_hash(data.info["classes"])
-    assert data.info["image"] == list(shape)
+    assert data.info["shape"] == list(shape)
     assert name in data.info["source"]
     for part, pool in (("train", data.train), ("val", data.val), ("test", data.test)):
         assert pool.examples.dtype == np.uint8

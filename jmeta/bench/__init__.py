@@ -1,6 +1,16 @@
-"""Tasks per second: jmeta and its peers on the same workloads, interleaved."""
+"""What a program costs and what the machine could do: operations, rates, and times."""
 
-from jmeta.bench.run import Protocol as Protocol
-from jmeta.bench.run import compare as compare
-from jmeta.bench.run import run as run
-from jmeta.bench.table import show as show
+from jmeta.bench._count import operations
+from jmeta.bench._machine import best, describe, rates, versions
+from jmeta.bench._timing import interleaved, once, summary
+
+__all__ = [
+    "best",
+    "describe",
+    "interleaved",
+    "once",
+    "operations",
+    "rates",
+    "summary",
+    "versions",
+]

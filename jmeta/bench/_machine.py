@@ -1,4 +1,4 @@
-"""What the machine is, and the rates it reaches: the two roofs of a roofline."""
+"""What the machine is, and the rates it reaches: the two limits of a roofline."""
 
 import math
 import os
@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jmeta.bench import _timing as timing
-from jmeta.runs._report import versions
 
+PACKAGES = ("jmeta", "jax", "jaxlib", "flax", "optax", "numpy")
 # (side of the squares, or images, side, channels)
 MATRICES = {"cpu": (256, 512, 1024, 2048), "other": (1024, 2048, 4096, 8192)}
 CONVOLUTIONS = ((25, 28, 64), (75, 42, 32))
@@ -31,7 +31,11 @@ class Kernel(NamedTuple):
 
 
 def describe() -> dict[str, Any]:
-    """The machine in words and numbers, and the versions of what computes; JSON-able."""
+    """Describe the machine, and the versions of what computes, in values that JSON can hold.
+
+    >>> sorted(describe())[:4]
+    ['backend', 'cores', 'device', 'devices']
+    """
     device = jax.devices()[0]
     return {
         "backend": device.platform,
@@ -41,12 +45,28 @@ def describe() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "memory_gib": _memory(),
         "system": platform.system(),
-        "versions": {**versions(), "numpy": metadata.version("numpy")},
+        "versions": versions(),
     }
 
 
+def versions() -> dict[str, str]:
+    """The versions of Python, of jmeta and of the packages that it computes with.
+
+    >>> list(versions())
+    ['python', 'jmeta', 'jax', 'jaxlib', 'flax', 'optax', 'numpy']
+    """
+    return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:  # jmeta, run from a checkout that is not installed
+        return "unknown"
+
+
 def _processor() -> str:
-    """The processor's name where the system tells, else its architecture."""
+    """The processor's name where the system tells it, otherwise its architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -56,7 +76,7 @@ def _processor() -> str:
 
 
 def _memory() -> float | None:
-    """Memory of the host in GiB, where the system tells."""
+    """The memory of the host in GiB, where the system tells it."""
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -65,14 +85,17 @@ def _memory() -> float | None:
 
 
 def rates(*, seconds: float = 3.0, repeats: int = 7) -> dict[str, dict[str, Any]]:
-    """Measured rates of the default backend's first device, medians over interleaved rounds.
+    """Measure the rates that the first device of the default backend reaches.
+
+    Matrix products and convolutions give the limit of arithmetic, in GFLOP/s; passes over large
+    arrays give that of memory, in GB/s.
 
     Args:
-        seconds: in total for each rate.
-        repeats: rounds.
+        seconds: time for each rate, in total.
+        repeats: rounds. In each round every program runs in turn.
 
     Returns:
-        name -> {"rate", "low", "high", "unit"}.
+        name -> {"rate", "low", "high", "unit"}: the median over rounds and its quartiles.
     """
     found = {}
     for group in (_products(), _convolutions(), _memory_passes()):
@@ -90,12 +113,22 @@ def rates(*, seconds: float = 3.0, repeats: int = 7) -> dict[str, dict[str, Any]
 
 
 def best(found: dict[str, dict[str, Any]], prefix: str) -> float:
-    """The highest of the rates whose name starts so.
+    """The highest of the rates whose names start with a prefix.
+
+    Args:
+        found: from `rates`.
+        prefix: "matrix", "bfloat16 matrix", "convolution" or "memory".
+
+    Raises:
+        ValueError: no name starts so.
 
     >>> best({"matrix 1": {"rate": 2.0}, "matrix 2": {"rate": 3.0}}, "matrix")
     3.0
     """
-    return max(float(row["rate"]) for name, row in found.items() if name.startswith(prefix))
+    matches = [float(row["rate"]) for name, row in found.items() if name.startswith(prefix)]
+    if not matches:
+        raise ValueError(f"no rate starts with {prefix!r}; there are {', '.join(found)}.")
+    return max(matches)
 
 
 def _call(kernel: Kernel) -> timing.Call:
@@ -108,7 +141,7 @@ def _sizes(table: dict[str, Any]) -> Any:
 
 
 def _products() -> dict[str, Kernel]:
-    """Square matrix products. XLA:CPU has no fast bfloat16; its rate is there to be seen."""
+    """Square matrix products. The bfloat16 rate shows that XLA:CPU has no fast bfloat16."""
     found = {}
     for dtype in (jnp.float32, jnp.bfloat16):
         sides = _sizes(MATRICES) if dtype == jnp.float32 else _sizes(MATRICES)[1:3]
@@ -120,7 +153,7 @@ def _products() -> dict[str, Kernel]:
 
 
 def _convolutions() -> dict[str, Kernel]:
-    """Forward 3x3 convolutions by the native operation."""
+    """Forward 3x3 convolutions, by XLA's own operation."""
 
     def run(x: jax.Array, kernel: jax.Array) -> jax.Array:
         layout = ("NHWC", "HWIO", "NHWC")
@@ -137,9 +170,9 @@ def _convolutions() -> dict[str, Kernel]:
 
 
 def _memory_passes() -> dict[str, Kernel]:
-    """Passes over arrays far larger than a cache, again and again in place.
+    """Repeated passes over arrays that are far larger than a cache, in place.
 
-    A new result each time would measure how fast the system hands out fresh pages instead.
+    With a new result for each pass, this would measure how fast the system provides fresh pages.
     """
     count, sweeps = _sizes(MEBIBYTES) * 2**20 // 4, 8
 

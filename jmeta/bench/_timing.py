@@ -1,4 +1,4 @@
-"""Times of several programs, taken in turns so that a busy moment falls on all of them."""
+"""Times of several programs, taken in turns so that a busy moment slows all of them alike."""
 
 import math
 import statistics
@@ -14,15 +14,18 @@ Call = Callable[[], Any]  # starts a computation and returns its arrays
 def interleaved(
     calls: Mapping[str, Call], *, seconds: float = 0.3, repeats: int = 5
 ) -> dict[str, list[float]]:
-    """Seconds a call of each program: `repeats` figures, one a round, every program every round.
+    """Time several programs in rounds; in each round every program runs in turn.
 
-    Every program is called twice before, which compiles it and says how many calls take
-    `seconds`.
+    Every program is first called twice: the first call compiles it, the second tells how many
+    calls take `seconds`.
 
     Args:
-        calls: by name.
-        seconds: a round of one program takes at least about this long.
-        repeats: rounds.
+        calls: name -> a function that starts the program and returns its arrays.
+        seconds: about how long a program runs in a round, at least one call.
+        repeats: the number of rounds.
+
+    Returns:
+        name -> seconds per call, one figure for each round.
 
     >>> found = interleaved({"add": lambda: jax.numpy.ones(3) + 1}, seconds=0.001, repeats=3)
     >>> len(found["add"])
@@ -40,7 +43,15 @@ def interleaved(
 
 
 def once(call: Call, count: int = 1) -> float:
-    """Seconds a call, waiting for the results of `count` calls together."""
+    """Seconds per call of a program, over `count` calls whose results are awaited together.
+
+    Args:
+        call: starts the program and returns its arrays.
+        count: the number of calls.
+
+    >>> once(lambda: jax.numpy.ones(3), 2) > 0
+    True
+    """
     start = time.perf_counter()
     for _ in range(count):
         result = call()
@@ -49,7 +60,10 @@ def once(call: Call, count: int = 1) -> float:
 
 
 def summary(values: list[float]) -> dict[str, float]:
-    """Median and quartiles of some figures.
+    """The median and the quartiles of one or more figures.
+
+    Args:
+        values: such as the seconds per call that `interleaved` returns for one program.
 
     >>> summary([1.0, 2.0, 4.0])
     {'median': 2.0, 'low': 1.5, 'high': 3.0}

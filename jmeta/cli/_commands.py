@@ -1,5 +1,6 @@
-"""The `jmeta` command: thin, no logic of its own."""
+"""What the commands do: thin, no logic of their own."""
 
+import argparse
 import json
 import os
 import sys
@@ -11,41 +12,44 @@ from typing import Any
 
 import jax
 
-from jmeta import bench, data
-from jmeta.cli._parser import Bench, Evaluate, Info, List, Prepare, Run, Train, config_of, parse
-from jmeta.train import presets
+from jmeta import data, runs
+from jmeta.cli import _parser as parser
+from jmeta.experiments._names import find
 from jmeta.runs import _adaptation as adaptation
 from jmeta.runs import _checkpoint as checkpoint
-from jmeta.runs import _evaluate as evaluate
-from jmeta.runs import _loop as loop
 from jmeta.runs import _processes as processes
 from jmeta.runs import _progress as progress
 
+Words = Sequence[str]
 
-def train(options: Any) -> int:
+
+def train(words: Words) -> int:
     """`jmeta train`."""
-    config, asked = config_of(options), options.run
+    experiment, asked = parser.read_training(words)
     if asked.resume and asked.out is None:
         raise ValueError("--resume needs the folder of the run to go on with: add --out DIR")
+    _start()
     _join(asked)
-    out = asked.out or _fresh(Path("runs"), asked.preset or config.dataset)
+    out = asked.out or _fresh(Path("runs"), asked.preset or experiment.source.label)
     with ExitStack() as stack:
         first = processes.first()
         show = stack.enter_context(progress.bar()) if first else progress.quiet
         if asked.tensorboard and first:
-            show = progress.both(
-                show, stack.enter_context(progress.tensorboard(out / "tensorboard"))
-            )
-        result = loop.run(config, out, resume=asked.resume, progress=show)
+            events = stack.enter_context(progress.tensorboard(out / "tensorboard"))
+            show = progress.both(show, events)
+        result = runs.run(experiment, out, resume=asked.resume, progress=show)
     if not first:
         return 0
     _print_result(result)
     print(f"tasks per second  {result['throughput']['tasks_per_second']:.1f}")
-    print(f"written to {out}/: result.json, curves.png, episode.png, metrics.jsonl, checkpoints/")
+    written = ["result.json", "curves.png", "metrics.jsonl", "checkpoints/"]
+    if (out / "episode.png").exists():
+        written.insert(2, "episode.png")
+    print(f"written to {out}/: {', '.join(written)}")
     return 0
 
 
-def _join(asked: Run) -> None:
+def _join(asked: argparse.Namespace) -> None:
     """Make this process one of several, if asked."""
     by_hand = (asked.coordinator, asked.processes, asked.process)
     given = [value is not None for value in by_hand]
@@ -64,22 +68,23 @@ def _fresh(parent: Path, name: str) -> Path:
     return path
 
 
-def evaluate_(options: Evaluate) -> int:
+def evaluate(words: Words) -> int:
     """`jmeta evaluate`."""
-    result = evaluate.evaluate_run(
-        options.run,
-        episodes=options.episodes,
-        ways=options.ways,
-        shots=options.shots,
-        queries=options.queries,
-        inner_steps=options.inner_steps,
-    )
+    asked = parser.evaluate_parser().read(words)
+    _start()
+    given = {name: getattr(asked, name) for name in ("algorithm", "network", "dataset")}
+    parts = {what: find(what, name) for what, name in given.items() if name is not None}
+    known = [type(part) for part in parts.values()]
+    options = {name: getattr(asked, name, None) for name in parser.EVALUATED}
+    result = runs.evaluate_run(asked.run, source=parts.get("dataset"), known=known, **options)
     _print_result(result)
-    if options.curve is not None:
-        adaptation.write_curve(options.run, steps=options.curve, episodes=options.episodes)
-        print(f"written to {options.run}/: adaptation.json, adaptation.png")
-    if options.json is not None:
-        checkpoint.write_json(options.json, result)
+    if asked.curve is not None:
+        adaptation.write_curve(
+            asked.run, steps=asked.curve, episodes=options["episodes"], known=known
+        )
+        print(f"written to {asked.run}/: adaptation.json, adaptation.png")
+    if asked.json is not None:
+        checkpoint.write_json(asked.json, result)
     return 0
 
 
@@ -100,65 +105,83 @@ def _print_result(result: dict[str, Any]) -> None:
         print(line)
 
 
-def bench_(options: Bench) -> int:
+def bench(words: Words) -> int:
     """`jmeta bench`."""
-    record = bench.compare(
-        options.workload,
-        options.systems,
-        protocol=bench.Protocol(options.rounds, options.seconds),
-        chunk=options.chunk,
-        python=options.python,
-    )
-    if options.json is not None:
-        checkpoint.write_json(options.json, record)
-    bench.show(record)
+    from jmeta.bench import measure, show
+
+    experiment, asked = parser.read_bench(words)
+    _start()
+    record = measure(experiment, seconds=asked.seconds, rounds=asked.rounds)
+    show(record)
+    if asked.json is not None:
+        checkpoint.write_json(asked.json, record)
     return 0
 
 
-def list_(options: List) -> int:
+def presets(words: Words) -> int:
+    """`jmeta presets`."""
+    parser.Parser("jmeta presets", PRESETS).read(words)
+    _table(("name", "what it does"), parser.presets_table())
+    return 0
+
+
+def list_(words: Words) -> int:
     """`jmeta data list`."""
+    parser.data_parser("list").read(words)
+    rows = [
+        (entry.name, entry.kind, "yes" if entry.present else "no", entry.description)
+        for entry in data.available()
+    ]
+    _table(("name", "kind", "here", "description"), rows)
+    return 0
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table as wide as the terminal."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("name", "kind", "here", "description", box=None, pad_edge=False)
-    for entry in data.available():
-        here = "yes" if entry.present else "no"
-        table.add_row(entry.name, entry.kind, here, entry.description)
+    table = Table(box=None, pad_edge=False)
+    for place, title in enumerate(titles):
+        table.add_column(title, no_wrap=place == 0)
+    for row in rows:
+        table.add_row(*row)
     Console().print(table)
-    return 0
 
 
-def info(options: Info) -> int:
+def info(words: Words) -> int:
     """`jmeta data info`."""
-    print(json.dumps(data.describe(options.name, split=options.split), indent=2))
+    asked = parser.data_parser("info").read(words)
+    facts = data.describe(asked.name, split=asked.split, size=asked.size)
+    print(json.dumps(facts, indent=2))
     return 0
 
 
-def prepare(options: Prepare) -> int:
+def prepare(words: Words) -> int:
     """`jmeta data prepare`."""
-    print(data.prepare(options.name, source=options.source))
+    asked = parser.data_parser("prepare").read(words)
+    found = data.prepare(asked.name, source=asked.source, split=asked.split, size=asked.size)
+    print(json.dumps(found, indent=2))
     return 0
 
 
-_COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
-    "train": (Train, train),
-    "evaluate": (Evaluate, evaluate_),
-    "bench": (Bench, bench_),
-    "data list": (List, list_),
-    "data info": (Info, info),
-    "data prepare": (Prepare, prepare),
+TRAIN = "Meta-train a learner, test it on held-out classes, write it all to a folder."
+PRESETS = "List the named experiments and what they do."
+_COMMANDS: dict[str, tuple[str, Callable[[Words], int]]] = {
+    "train": (TRAIN, train),
+    "evaluate": ("Test the best checkpoint of a run again, on other episodes if asked.", evaluate),
+    "bench": ("Time an experiment: tasks per second, memory, compile time.", bench),
+    "presets": (PRESETS, presets),
+    "data list": ("Say what data sets there are, and which are on this disk.", list_),
+    "data info": ("Describe a data set: classes, examples, split and its hash.", info),
+    "data prepare": ("Decode a data set once, so that runs start at once.", prepare),
 }
-
-_USAGE = f"""usage: jmeta COMMAND [options]      (jmeta COMMAND --help says more)
-
-  train          {Train.__doc__.splitlines()[0] if Train.__doc__ else ""}
-  evaluate DIR   {Evaluate.__doc__}
-  bench          {Bench.__doc__}
-  data list      {List.__doc__}
-  data info NAME {Info.__doc__}
-  data prepare NAME  {Prepare.__doc__}
-
-presets: {", ".join(presets.PRESETS)}"""
+_USAGE = "\n".join(
+    [
+        "usage: jmeta COMMAND [options]      (jmeta COMMAND --help says more)\n",
+        *(f"  {name:<14}{text}" for name, (text, _) in _COMMANDS.items()),
+    ]
+)
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -184,9 +207,9 @@ def _outcome(words: list[str]) -> tuple[int, str]:
             f"error: cannot use {error.filename or 'a file'}: {error.strerror or error}; "
             "name a path that can be read and written"
         )
-    except loop.Diverged as error:
+    except runs.Diverged as error:
         return 1, f"error: {error}"
-    except loop.Interrupted as error:
+    except runs.Interrupted as error:
         return 130, str(error)
     except KeyboardInterrupt:
         return 130, "interrupted; a run goes on from its last checkpoint with --resume"
@@ -201,14 +224,23 @@ def _dispatch(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(_USAGE)
         return 0
+    if words[0] == "--version":
+        from jmeta import __version__
+
+        print(f"jmeta {__version__}")
+        return 0
     name = " ".join(words[:2]) if words[0] == "data" else words[0]
     if name not in _COMMANDS:
         raise ValueError(f"unknown command {name!r}: choose one of {', '.join(_COMMANDS)}")
-    kind, command = _COMMANDS[name]
-    options = parse(kind, words[len(name.split()) :], prog=f"jmeta {name}")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # so that module:Class is found beside the user's scripts
+    return _COMMANDS[name][1](words[len(name.split()) :])
+
+
+def _start() -> None:
+    """Set up the backend, once the words have been read."""
     _use_all_cores()
     _keep_compiled()
-    return command(options)
 
 
 def _use_all_cores() -> None:
@@ -234,7 +266,3 @@ def _keep_compiled() -> None:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-
-
-if __name__ == "__main__":
-    main()

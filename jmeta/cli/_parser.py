@@ -1,252 +1,372 @@
-"""The options of the `jmeta` command: dataclasses that tyro reads, mistakes told in one line."""
+"""The options of the `jmeta` command, read off the parts of an experiment.
 
-import ast
-import dataclasses
-import difflib
-import inspect
-import io
-from collections.abc import Iterator, Sequence
-from contextlib import redirect_stderr
-from dataclasses import dataclass, field, make_dataclass
-from itertools import dropwhile, pairwise, takewhile
-from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
-
-import tyro
-
-from jmeta.train import presets
-from jmeta.runs import _records as records
-from jmeta.train.config import GROUPS, Config
-
-_PRESETS = f"Start from a named experiment ({', '.join(presets.PRESETS)}); other options change it."
-
-
-@dataclass(frozen=True)
-class Run:
-    """Where a run is written, and what it starts from."""
-
-    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Folder for config, metrics, checkpoints, result and pictures. None: a new one in runs/."""
-    preset: Annotated[str | None, tyro.conf.arg(metavar="NAME", help=_PRESETS)] = None
-    resume: bool = False
-    """Go on with the run in --out from its last checkpoint."""
-    tensorboard: bool = False
-    """Also write TensorBoard event files to OUT/tensorboard."""
-    distributed: bool = False
-    """One of several processes that train as one; SLURM, Open MPI and TPU pods are recognised."""
-    coordinator: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")] = None
-    """Address of process 0, elsewhere; with --processes and --process."""
-    processes: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """How many processes there are."""
-    process: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """The number of this one, from 0."""
-
-
-@dataclass(frozen=True)
-class Evaluate:
-    """Test the best checkpoint of a run again, on other episodes if asked."""
-
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
-    """A folder written by `jmeta train`."""
-    episodes: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Test episodes. None: as trained."""
-    ways: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Classes of an episode. None: as trained."""
-    shots: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Support examples of a class. None: as trained."""
-    queries: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Query examples of a class. None: as trained."""
-    inner_steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Steps of adaptation. None: as trained."""
-    curve: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Also test after each of so many inner steps, into DIR/adaptation.json and .png."""
-    json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Also write the record to this file."""
-
-
-@dataclass(frozen=True)
-class Bench:
-    """Time jmeta beside its peers, interleaved: tasks per second and ratios."""
-
-    workload: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ("A",)
-    """A to G, E-reptile, F-84, S, sampler or all; several with spaces or commas between."""
-    systems: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()
-    """Systems to time (jmeta, flax-vmap, torch-loop, ...). None named: all that are installed."""
-    rounds: Annotated[int, tyro.conf.arg(metavar="INT")] = 7
-    """Rounds; every system runs once in each."""
-    seconds: Annotated[float, tyro.conf.arg(metavar="FLOAT")] = 2.0
-    """About how long a system runs in a round; at least one update."""
-    chunk: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Tasks jmeta differentiates at once on a device. None: one on a CPU, else all."""
-    python: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
-    """Interpreter of an environment with jmeta and PyTorch, for those systems. None: this one."""
-    json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Also write the record to this file."""
-
-
-@dataclass(frozen=True)
-class List:
-    """Say what data sets there are, and which are on this disk."""
-
-
-@dataclass(frozen=True)
-class Info:
-    """Describe a data set: classes, examples, split and its hash, licence."""
-
-    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
-    """glyphs, omniglot, tfds:NAME, folder:PATH or arrays:FILE.npz."""
-    split: Annotated[str | None, tyro.conf.arg(metavar="STR")] = None
-    """How classes are divided: a named split, fractions, or a folder of lists."""
-
-
-@dataclass(frozen=True)
-class Prepare:
-    """Decode a data set once, so that runs start at once."""
-
-    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
-    """glyphs, omniglot, tfds:NAME or folder:PATH."""
-    source: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Where its archives lie. None: under $JMETA_DATA."""
-
-
-def _documents(cls: type) -> dict[str, str]:
-    """The string below each field of a dataclass."""
-    found = {}
-    parsed: Any = ast.parse(inspect.getsource(cls)).body[0]
-    for pair in pairwise(parsed.body):
-        match pair:
-            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=text)):
-                found[name] = str(text)
-    return found
-
-
-def _group(title: str, names: Sequence[str]) -> type:
-    """Some fields of a config as a dataclass: one box of the help."""
-    fields = {item.name: item for item in dataclasses.fields(Config)}
-    documents = _documents(Config)
-    made = []
-    for name in names:
-        kind: Any = fields[name].type
-        kinds = (kind, *get_args(kind))
-        metavar = next((k.__name__.upper() for k in (int, float, str) if k in kinds), None)
-        metavar = "INT INT ..." if get_origin(kind) is tuple else metavar
-        argument = tyro.conf.arg(help=documents[name], metavar=metavar)
-        made.append((name, Annotated[kind, argument], field(default=fields[name].default)))
-    return make_dataclass(title, made, frozen=True)
-
-
-_KINDS = {title: _group(title, names) for title, names in GROUPS.items()}
-Train: type = make_dataclass(
-    "Train",
-    [("run", Run, field(default_factory=Run))]
-    + [(title, kind, field(default_factory=kind)) for title, kind in _KINDS.items()],
-    frozen=True,
-)
-Train.__doc__ = """Meta-train a learner, test it on held-out classes, write it all to a folder.
-
-With no options: prototypical networks on the built-in glyphs, a minute or two on two cores.
+A mistake is a ValueError of one line, which the command prints.
 """
 
+import argparse
+import difflib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn, get_type_hints
 
-def config_of(options: Any) -> Config:
-    """The config that the options of `jmeta train` spell."""
-    groups = [vars(getattr(options, title)) for title in GROUPS]
-    return Config(**{name: value for group in groups for name, value in group.items()})
+from jmeta.experiments import ALGORITHMS, NETWORKS, PRESETS, SOURCES, Experiment, preset
+from jmeta.experiments._names import CHOOSERS, Chosen, choose, unowned
+from jmeta.experiments._options import options_of, said
+from jmeta.runs._records import read_config
 
 
-def parse(kind: type, words: Sequence[str], *, prog: str) -> Any:
-    """Read the words that follow a command.
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are raised."""
 
-    Args:
-        kind: the dataclass of the command's options.
-        words: what was typed after the command.
-        prog: the command, for the messages.
+    def __init__(self, prog: str, about: str = "", **options: Any) -> None:
+        super().__init__(
+            prog=prog,
+            description=about,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **options,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Raise it.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
+
+    def read(self, words: Sequence[str]) -> argparse.Namespace:
+        """The options of some words, all of which must be known.
+
+        Raises:
+            ValueError: an unknown option, or a value that does not fit.
+        """
+        found, rest = self.parse_known_args(normal(words))
+        if rest:
+            raise ValueError(self.unknown(rest[0]))
+        return found
+
+    def unknown(self, word: str) -> str:
+        """What to say of a word that is not an option."""
+        if not word.startswith("--"):
+            return f"{self.prog} does not expect {word!r}; see {self.prog} --help"
+        flag = word.partition("=")[0]
+        known = [name for action in self._actions for name in action.option_strings]
+        close = difflib.get_close_matches(flag, known, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        return f"{self.prog} has no option {flag}; {hint}{self.prog} --help lists all"
+
+
+def normal(words: Sequence[str]) -> list[str]:
+    """Flags with hyphens, however they were typed.
+
+    >>> normal(["--inner_rate=0.1", "a_b"])
+    ['--inner-rate=0.1', 'a_b']
+    """
+    made = []
+    for word in words:
+        flag, given, value = word.partition("=")
+        made.append(flag.replace("_", "-") + given + value if word.startswith("--") else word)
+    return made
+
+
+def value_of(hint: Any) -> Callable[[str], Any]:
+    """How one word becomes a value of a type; "None" is None where the type allows it.
+
+    >>> value_of(int | None)("3"), value_of(int | None)("None")
+    (3, None)
+    """
+    kinds = getattr(hint, "__args__", (hint,))
+    number = next((kind for kind in (int, float) if kind in kinds), None)
+
+    def read(word: str) -> Any:
+        if word == "None" and type(None) in kinds:
+            return None
+        if number is None:
+            return word
+        try:
+            return number(word)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"must be {said(number)}, but got {word!r}") from error
+
+    return read
+
+
+def add(group: Any, flag: str, hint: Any, default: Any, text: str) -> None:
+    """Add an option of some type to a parser or to a group of it."""
+    name = _flag(flag)
+    shown = "" if default in (None, False) else f" (default: {_shown(default)})"
+    options: dict[str, Any] = {"dest": flag, "default": argparse.SUPPRESS, "help": text + shown}
+    options["help"] = options["help"].replace("%", "%%")
+    if hint is bool:
+        group.add_argument(name, action=argparse.BooleanOptionalAction, **options)
+    elif hint == tuple[int, ...]:
+        group.add_argument(name, type=value_of(int), nargs="+", metavar="INT", **options)
+    else:
+        kinds = getattr(hint, "__args__", (hint,))
+        metavar = next(k.__name__.upper() for k in kinds if k is not type(None))
+        group.add_argument(name, type=value_of(hint), metavar=metavar, **options)
+
+
+def _shown(default: Any) -> str:
+    return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+
+
+class Training(NamedTuple):
+    """What `jmeta train` was asked."""
+
+    experiment: Experiment
+    run: argparse.Namespace  # out, preset, resume, tensorboard and the options of processes
+
+
+PROG = "jmeta train"
+_ABOUT = """Meta-train a learner, test it on held-out classes, and write it all to a folder.
+
+With no options: prototypical networks on the built-in glyphs, a minute or two on two cores.
+Below are the options of the chosen algorithm, dataset and network; others have others:
+jmeta train --algorithm maml --dataset sinusoid --help. `jmeta presets` lists named experiments."""
+
+
+def read_training(words: Sequence[str]) -> Training:
+    """Read the words that follow `jmeta train`.
 
     Raises:
-        ValueError: an unknown option, a value that does not fit, a preset that there is not.
+        ValueError: an unknown name, an option that no chosen part has, or a value that does not
+            fit.
+        SystemExit: help was asked for, and printed.
 
-    >>> parse(Evaluate, ["runs/a", "--ways", "20"], prog="jmeta evaluate").ways
-    20
+    >>> read_training(["--algorithm", "maml", "--inner-rate", "0.1"]).experiment.algorithm.rate
+    0.1
     """
-    flags = dict(_flags(kind))
-    _check(words, flags, prog)
-    said = io.StringIO()
-    try:
-        with redirect_stderr(said):
-            return tyro.cli(
-                kind,
-                args=list(words),
-                prog=prog,
-                **({"default": _start(words)} if kind is Train else {}),
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-            )
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        raise ValueError(f"{_one_line(said.getvalue())}; see {prog} --help") from None
+    words = normal(words)
+    chosen = _chosen(words)
+    parser = Parser(PROG, _ABOUT)
+    _add_run(parser)
+    return _read(parser, chosen, words)
 
 
-def _flags(kind: Any) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """Every `--flag` with the types its value may have."""
-    for name, hint in get_type_hints(kind).items():
-        if dataclasses.is_dataclass(hint):
-            yield from _flags(hint)
-        else:
-            yield "--" + name.replace("_", "-"), (hint, *get_args(hint))
+def _read(parser: Parser, chosen: Chosen, words: Sequence[str]) -> Training:
+    """Read words by a parser, to which the options of the parts are added."""
+    _add_parts(parser, chosen)
+    found, rest = parser.parse_known_args(words)
+    if rest and rest[0].startswith("--"):
+        flag = rest[0].partition("=")[0].removeprefix("--").replace("-", "_")
+        raise ValueError(f"{unowned(flag, chosen, write=_flag)} See {parser.prog} --help.")
+    if rest:
+        raise ValueError(parser.unknown(rest[0]))
+    owners, given = chosen.owners(), vars(found)
+    values = {flag: given.pop(flag) for flag in list(given) if flag in owners}
+    return Training(chosen.changed({k: _whole(v) for k, v in values.items()}), found)
 
 
-def _check(words: Sequence[str], flags: dict[str, tuple[Any, ...]], prog: str) -> None:
-    """Refuse unknown options, and numbers that are none, with words of our own."""
-    for word, following in zip(words, [*words[1:], ""], strict=False):
-        flag, given, value = word.partition("=")
-        flag = flag.replace("_", "-")
-        if not flag.startswith("--") or flag == "--help":
-            continue
-        if flag not in flags:
-            close = difflib.get_close_matches(flag, flags, n=1)
-            hint = f"did you mean {close[0]}? " if close else ""
-            raise ValueError(f"{prog} has no option {flag}; {hint}{prog} --help lists all")
-        value = value if given else following
-        number = next((k for k in (int, float) if k in flags[flag]), None)
-        if number and value != "None":
-            _check_number(flag, value, number)
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
-def _check_number(flag: str, value: str, kind: type) -> None:
-    try:
-        kind(value)
-    except ValueError as error:
-        what = "a whole number" if kind is int else "a number"
-        raise ValueError(f"{flag} must be {what}, but got {value or 'nothing'!r}") from error
+def _whole(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
-def _one_line(box: str) -> str:
-    """What tyro prints in a box below its title, up to the next rule."""
-    lines = [line.strip("│╭╮╰╯─- ") for line in box.splitlines()]
-    body = list(dropwhile(lambda line: not line, lines[1:]))
-    said = " ".join(takewhile(bool, body))
-    return said[:1].lower() + said[1:]
+def _chosen(words: Sequence[str]) -> Chosen:
+    """The parts that some words choose: by a preset or a resumed run, and by name."""
+    early = Parser(PROG, add_help=False)
+    _add_run(early)
+    for name in CHOOSERS:
+        early.add_argument(f"--{name}")
+    found, _ = early.parse_known_args(words)
+    names = {name: getattr(found, name) for name in CHOOSERS}
+    start = Experiment()
+    if found.preset is not None:
+        start = preset(found.preset)
+    elif found.resume and found.out is not None and (found.out / "config.json").exists():
+        start = read_config(found.out, _own_parts(names))
+    return choose(start, names)
 
 
-def _start(words: Sequence[str]) -> Any:
-    """What the options change: a preset, the stored config of a resumed run, or the defaults."""
-    out, name = _value(words, "--out"), _value(words, "--preset")
-    config = Config() if name is None else presets.preset(name)
-    resumed = "--resume" in words and out is not None and name is None
-    if resumed and out is not None and (Path(out) / "config.json").exists():
-        config = records.read_config(Path(out))
-    groups = {
-        title: kind(**{name: getattr(config, name) for name in GROUPS[title]})
-        for title, kind in _KINDS.items()
+def _own_parts(names: dict[str, str | None]) -> list[type]:
+    """The classes of the user's own among some names."""
+    from jmeta.experiments._names import find
+
+    own = {w: n for w, n in names.items() if n and ":" in n and n.partition(":")[0] not in SOURCES}
+    return [type(find(what, name)) for what, name in own.items()]
+
+
+def _add_run(parser: Parser) -> None:
+    """The options that say where a run is written and what carries it out."""
+    group = parser.add_argument_group("run")
+    group.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder for everything that is written; a new one in runs/ by default",
+    )
+    group.add_argument(
+        "--preset",
+        metavar="NAME",
+        help="start from a named experiment (see jmeta presets); other options change it",
+    )
+    group.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run in --out from its "
+        "last checkpoint; with a larger --steps a finished run is trained longer",
+    )
+    group.add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="also write TensorBoard event files to OUT/tensorboard",
+    )
+    group.add_argument(
+        "--distributed",
+        action="store_true",
+        help="one of several processes that "
+        "train as one; SLURM, Open MPI and TPU pods are recognised",
+    )
+    group.add_argument(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="address of process 0 elsewhere; with --processes and --process",
+    )
+    group.add_argument(
+        "--processes", type=value_of(int), metavar="INT", help="how many processes there are"
+    )
+    group.add_argument(
+        "--process", type=value_of(int), metavar="INT", help="the number of this one, from 0"
+    )
+
+
+def _add_parts(parser: Parser, chosen: Chosen) -> None:
+    """A group of options for each part."""
+    titles = {
+        "algorithm": ("--algorithm", f"one of {', '.join(ALGORITHMS)}, or module:Class"),
+        "source": (
+            "--dataset",
+            f"one of {', '.join(SOURCES)} (tfds:NAME, folder:PATH, "
+            "arrays:FILE.npz, table:FILE.csv), or module:Class",
+        ),
+        "network": ("--network", f"one of {', '.join(NETWORKS)}, or module:Class"),
     }
-    return Train(**groups)
+    for section, part in chosen.parts().items():
+        about = (type(part).__doc__ or "").strip().splitlines()[0]
+        label = getattr(part, "label", part.name) if section in titles else section
+        group = parser.add_argument_group(
+            label if label == section else f"{section} {label}", about
+        )
+        if section in titles:
+            flag, text = titles[section]
+            group.add_argument(flag, metavar="NAME", help=text, default=argparse.SUPPRESS)
+        hints = get_type_hints(type(part))
+        for flag, item in options_of(type(part)):
+            value, text = getattr(part, item.name), item.metadata["option"].help
+            add(group, flag, hints[item.name], value, text)
 
 
-def _value(words: Sequence[str], flag: str) -> str | None:
-    """The value of `--flag VALUE` or `--flag=VALUE`, read before the full parse."""
-    for here, following in zip(words, [*words[1:], None], strict=False):
-        if here == flag:
-            return following
-        if here.startswith(f"{flag}="):
-            return here.removeprefix(f"{flag}=")
-    return None
+def _plain(prog: str, about: str) -> Parser:
+    return Parser(prog, about)
+
+
+EVALUATED = ("episodes", "ways", "shots", "queries", "inner_steps")
+
+
+def read_bench(words: Sequence[str]) -> Training:
+    """Read the words that follow `jmeta bench`: an experiment, and how it is timed.
+
+    Raises:
+        ValueError: as `read_training`.
+    """
+    words = normal(words)
+    chosen = _chosen(words)
+    parser = Parser("jmeta bench", _BENCH)
+    group = parser.add_argument_group("bench")
+    group.add_argument("--preset", metavar="NAME", help="start from a named experiment")
+    group.add_argument(
+        "--rounds",
+        type=value_of(int),
+        default=7,
+        metavar="INT",
+        help="rounds of timing; medians and quartiles over them are printed",
+    )
+    group.add_argument(
+        "--seconds",
+        type=value_of(float),
+        default=2.0,
+        metavar="FLOAT",
+        help="about how long a round is",
+    )
+    group.add_argument("--json", type=Path, metavar="FILE", help="also write the record there")
+    return _read(parser, chosen, words)
+
+
+_BENCH = """Time an experiment on this machine: tasks per second, memory, compile time, and what
+share of the machine's measured rate of matrix products the training program reaches."""
+
+
+def evaluate_parser() -> Parser:
+    """The parser of `jmeta evaluate`."""
+    parser = _plain(
+        "jmeta evaluate",
+        "Test the best checkpoint of a run again, on other episodes or another dataset if asked.",
+    )
+    parser.add_argument("run", type=Path, metavar="DIR", help="a folder written by `jmeta train`")
+    numbers = {
+        "episodes": "test episodes",
+        "ways": "classes of an episode",
+        "shots": "support examples of a class",
+        "queries": "query examples of a class",
+        "inner_steps": "steps of adaptation",
+    }
+    for name, text in numbers.items():
+        add(parser, name, int | None, None, f"{text}; as trained by default")
+    parser.add_argument("--dataset", metavar="NAME", help="test on the test classes of another set")
+    for name in ("algorithm", "network"):
+        parser.add_argument(
+            f"--{name}",
+            metavar="MODULE:CLASS",
+            help="the class of your own that the run was made of",
+        )
+    parser.add_argument(
+        "--curve",
+        type=value_of(int),
+        metavar="INT",
+        help="also test after each of so many inner steps, into DIR/adaptation.json and .png",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the record there")
+    return parser
+
+
+def data_parser(name: str) -> Parser:
+    """The parser of `jmeta data list`, `jmeta data info` or `jmeta data prepare`."""
+    about = {
+        "list": "Say what data sets there are, and which are on this disk.",
+        "info": "Describe a data set: classes, examples, split and its hash, licence.",
+        "prepare": "Decode a data set once, so that runs start at once.",
+    }
+    parser = _plain(f"jmeta data {name}", about[name])
+    if name != "list":
+        parser.add_argument("name", metavar="NAME", help="a dataset, as for jmeta train")
+        parser.add_argument(
+            "--split",
+            metavar="STR",
+            help="how classes are divided: a named split, fractions, or a folder of lists",
+        )
+        parser.add_argument(
+            "--size",
+            type=value_of(int),
+            metavar="INT",
+            help="side of the images in pixels; the set's own by default",
+        )
+    if name == "prepare":
+        parser.add_argument(
+            "--source",
+            type=Path,
+            metavar="DIR",
+            help="where its archives lie; under $JMETA_DATA by default",
+        )
+    return parser
+
+
+def presets_table() -> list[tuple[str, str]]:
+    """Name and description of every preset."""
+    from jmeta.experiments._presets import describe
+
+    return [(name, describe(each)) for name, each in PRESETS.items()]

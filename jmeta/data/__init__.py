@@ -1,40 +1,78 @@
-"""Data: pools of classes, samplers of episodes, and the sets that fill the pools."""
+"""Data: pools of classes, samplers of tasks, and the sets that fill the pools."""
 
-from jmeta.data._arrays import load_npz as load_npz
-from jmeta.data._episodes import sample_episode as sample_episode
-from jmeta.data._episodes import sample_varied_episode as sample_varied_episode
-from jmeta.data._families import FAMILIES as FAMILIES
-from jmeta.data._families import FORMULAS as FORMULAS
-from jmeta.data._families import sample_damped as sample_damped
-from jmeta.data._families import sample_harmonic as sample_harmonic
-from jmeta.data._families import sample_sinusoid_or_line as sample_sinusoid_or_line
-from jmeta.data._families import sample_step as sample_step
-from jmeta.data._folder import load_folder as load_folder
-from jmeta.data._functions import sample_sinusoid as sample_sinusoid
-from jmeta.data._gaussian import Posterior as Posterior
-from jmeta.data._gaussian import gaussian_process_posterior as gaussian_process_posterior
-from jmeta.data._gaussian import matern as matern
-from jmeta.data._gaussian import periodic as periodic
-from jmeta.data._gaussian import sample_gaussian_process as sample_gaussian_process
-from jmeta.data._gaussian import squared_exponential as squared_exponential
-from jmeta.data._glyphs import load_glyphs as load_glyphs
-from jmeta.data._omniglot import load_omniglot as load_omniglot
-from jmeta.data._omniglot import omniglot_dataset as omniglot_dataset
-from jmeta.data._omniglot import omniglot_images as omniglot_images
-from jmeta.data._paths import cache_dir as cache_dir
-from jmeta.data._paths import data_root as data_root
-from jmeta.data._pool import Dataset as Dataset
-from jmeta.data._pool import Pool as Pool
-from jmeta.data._pool import join_pools as join_pools
-from jmeta.data._pool import pool_from_arrays as pool_from_arrays
-from jmeta.data._pool import pool_from_classes as pool_from_classes
-from jmeta.data._pool import split_hash as split_hash
-from jmeta.data._registry import Entry as Entry
-from jmeta.data._registry import available as available
-from jmeta.data._registry import describe as describe
-from jmeta.data._registry import load as load
-from jmeta.data._registry import prepare as prepare
-from jmeta.data._tables import load_table as load_table
-from jmeta.data._tables import sample_table_task as sample_table_task
-from jmeta.data._tfds import load_tfds as load_tfds
-from jmeta.data._tfds import prepare_tfds as prepare_tfds
+from jmeta.data._arrays import load_npz
+from jmeta.data._episodes import sample_episode, sample_varied_episode
+from jmeta.data._families import (
+    FAMILIES,
+    FORMULAS,
+    sample_damped,
+    sample_harmonic,
+    sample_sinusoid_or_line,
+    sample_step,
+)
+from jmeta.data._folder import load_folder
+from jmeta.data._functions import sample_sinusoid
+from jmeta.data._gaussian import (
+    Posterior,
+    gaussian_process_posterior,
+    matern,
+    periodic,
+    sample_gaussian_process,
+    squared_exponential,
+)
+from jmeta.data._glyphs import load_glyphs
+from jmeta.data._omniglot import load_omniglot, omniglot_dataset, omniglot_images
+from jmeta.data._paths import cache_dir, data_root
+from jmeta.data._pool import (
+    Dataset,
+    Pool,
+    join_pools,
+    pool_from_arrays,
+    pool_from_classes,
+    split_hash,
+)
+from jmeta.data._registry import Entry, available, describe, example_shape, load, prepare
+from jmeta.data._tables import load_table, sample_table_task
+from jmeta.data._tfds import load_tfds, prepare_tfds
+
+__all__ = [
+    "FAMILIES",
+    "FORMULAS",
+    "Dataset",
+    "Entry",
+    "Pool",
+    "Posterior",
+    "available",
+    "cache_dir",
+    "data_root",
+    "describe",
+    "example_shape",
+    "gaussian_process_posterior",
+    "join_pools",
+    "load",
+    "load_folder",
+    "load_glyphs",
+    "load_npz",
+    "load_omniglot",
+    "load_table",
+    "load_tfds",
+    "matern",
+    "omniglot_dataset",
+    "omniglot_images",
+    "periodic",
+    "pool_from_arrays",
+    "pool_from_classes",
+    "prepare",
+    "prepare_tfds",
+    "sample_damped",
+    "sample_episode",
+    "sample_gaussian_process",
+    "sample_harmonic",
+    "sample_sinusoid",
+    "sample_sinusoid_or_line",
+    "sample_step",
+    "sample_table_task",
+    "sample_varied_episode",
+    "split_hash",
+    "squared_exponential",
+]

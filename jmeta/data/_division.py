@@ -1,4 +1,4 @@
-"""From classes by name to a data set: which classes train, validate and test."""
+"""Dividing a set's classes into those that train, validate and test."""
 
 import hashlib
 import os
@@ -11,6 +11,9 @@ import numpy as np
 from jmeta.data._pool import Dataset, pool_from_classes, split_hash
 
 Fractions = tuple[float, float, float]
+# Fractions of the classes for train, val and test; or a folder with their names in train.txt,
+# val.txt and test.txt; or None for the source's own division, or else the default fractions.
+Split = Sequence[float] | str | os.PathLike[str] | None
 
 PARTS = ("train", "val", "test")
 DEFAULT_FRACTIONS: Fractions = (0.64, 0.16, 0.20)
@@ -21,13 +24,14 @@ def divide_classes(
 ) -> dict[str, list[str]]:
     """Divide class names into train, val and test by a seeded shuffle.
 
-    The order of the shuffle is that of sha256(seed/name): the same on every machine and version.
-    A part with a fraction above 0 gets at least one class; train gets what rounding leaves.
+    Names are ordered by sha256(seed/name), which is the same on every machine and in every
+    version. A part with a fraction above 0 gets at least one class; train gets what rounding
+    leaves.
 
     Args:
         names: the class names, in any order.
         split: fractions of the classes for train, val, test; they sum to 1 and val may be 0.
-        seed: another seed, another division.
+        seed: of the shuffle.
 
     Raises:
         ValueError: the fractions do not sum to 1, or there are fewer classes than parts.
@@ -41,7 +45,7 @@ def divide_classes(
     if len(names) < needed:
         raise ValueError(
             f"got {len(names)} classes for {needed} parts (train, val, test = {tuple(split)}); "
-            "bring more classes or set the fraction of val to 0"
+            "bring more classes or set the fraction of val to 0."
         )
     order = sorted(names, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
     tests = max(1, round(test * len(order)))
@@ -50,20 +54,21 @@ def divide_classes(
     if cuts[0] < 1:
         raise ValueError(
             f"{len(names)} classes divided as {tuple(split)} leave none to train on; "
-            "bring more classes or a larger first fraction"
+            "bring more classes or raise the first fraction."
         )
     pieces = order[: cuts[0]], order[cuts[0] : cuts[1]], order[cuts[1] :]
     return {part: sorted(piece) for part, piece in zip(PARTS, pieces, strict=True)}
 
 
 def read_split_lists(folder: str | os.PathLike[str]) -> dict[str, list[str]]:
-    """Read train.txt, val.txt (optional) and test.txt: one class name a line.
+    """Read the class names in train.txt, val.txt (optional) and test.txt, one name a line.
 
     Args:
-        folder: where the lists are.
+        folder: where the lists are: UTF-8, with or without a byte order mark.
 
     Raises:
-        ValueError: train.txt or test.txt is missing or empty, or a class is listed twice.
+        ValueError: the folder, train.txt or test.txt is missing, a list is empty or no UTF-8, or a
+            class is listed twice.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -72,28 +77,33 @@ def read_split_lists(folder: str | os.PathLike[str]) -> dict[str, list[str]]:
     ...     read_split_lists(folder)
     {'train': ['cat', 'dog'], 'val': [], 'test': ['owl']}
     """
+    if not Path(folder).is_dir():
+        raise ValueError(
+            f"got the split {str(folder)!r}; expected three fractions such as 0.64,0.16,0.20, or "
+            "an existing folder with train.txt, val.txt and test.txt."
+        )
     parts = {}
     for part in PARTS:
         path = Path(folder) / f"{part}.txt"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        parts[part] = [line.strip() for line in lines if line.strip()]
+        parts[part] = _read_list(path)
         if not parts[part] and part != "val":
             raise ValueError(
-                f"{path} is missing or empty; write the {part} classes there, one name a line"
+                f"{path} is missing or empty; write the {part} classes there, one name a line."
             )
     check_parts(parts, source=str(folder))
     return parts
 
 
 def choose_parts(
-    names: Sequence[str], *, split: Sequence[float] | str | os.PathLike[str], seed: int
+    names: Sequence[str], *, split: Split, seed: int
 ) -> tuple[dict[str, list[str]], str]:
-    """Class names by part and what to call that split, from fractions or a folder of lists.
+    """Return the class names of each part, and a description of that split.
 
     Args:
-        names: the class names that there are.
-        split: fractions for `divide_classes`, or a folder for `read_split_lists`.
-        seed: of the shuffle behind the fractions.
+        names: all class names.
+        split: fractions for `divide_classes`, a folder for `read_split_lists`, or None for
+            `DEFAULT_FRACTIONS`.
+        seed: of the shuffle that precedes a division by fractions.
 
     Raises:
         ValueError: as those two functions.
@@ -103,12 +113,13 @@ def choose_parts(
     """
     if isinstance(split, str | os.PathLike):
         return read_split_lists(split), f"lists {Path(split).name}"
+    split = DEFAULT_FRACTIONS if split is None else split
     parts = divide_classes(names, split=split, seed=seed)
     return parts, f"random {'/'.join(f'{fraction:g}' for fraction in split)} seed {seed}"
 
 
 def check_parts(parts: Mapping[str, Sequence[str]], *, source: str) -> None:
-    """Refuse a split in which a class stands twice.
+    """Reject a split in which a class occurs twice.
 
     Args:
         parts: "train", "val", "test" -> class names.
@@ -123,10 +134,13 @@ def check_parts(parts: Mapping[str, Sequence[str]], *, source: str) -> None:
     for part, names in parts.items():
         for name in names:
             if name in seen:
+                where = (
+                    f"twice in {part}" if seen[name] == part else f"in both {seen[name]} and {part}"
+                )
                 raise ValueError(
-                    f"{source} has the class {name!r} in both {seen[name]} and {part}; few-shot "
-                    "parts share no class, so keep it in one (or drop the parts and let the "
-                    "classes be divided)"
+                    f"{source} has the class {name!r} {where}; the parts of a split share no "
+                    "class, so keep it in one of them, or give fractions as the split to divide "
+                    "all classes anew."
                 )
             seen[name] = part
 
@@ -138,35 +152,30 @@ def dataset_from_classes(
     parts: Mapping[str, Sequence[str]],
     info: Mapping[str, Any],
 ) -> Dataset:
-    """Put classes into a training, a validation (None when empty) and a test pool.
+    """Make a data set: a training pool, a validation pool (None when empty) and a test pool.
 
     Args:
-        classes: class name -> its examples `[n, ...]`.
+        classes: class name -> its examples [n, ...].
         name: the data set's name.
-        parts: "train", "val", "test" -> class names, in pool order.
-        info: JSON-able facts ("split", "source", "licence"); the rest is added here.
+        parts: "train", "val", "test" -> class names, in the pools' order.
+        info: facts that JSON can hold ("split", "source", "licence"). The others that
+            `Dataset.info` has are added.
 
     Raises:
-        ValueError: a part names a class that is not there.
+        ValueError: a part lists a class that is not there, or train or test is empty.
 
     >>> data = {"cat": np.zeros((3, 2, 2, 1), np.uint8), "owl": np.ones((2, 2, 2, 1), np.uint8)}
     >>> parts = {"train": ["cat"], "val": [], "test": ["owl"]}
     >>> made = dataset_from_classes(data, name="pets", parts=parts, info={"split": "mine"})
-    >>> made.train.largest, made.val, made.info["image"]
+    >>> made.train.largest, made.val, made.info["shape"]
     (3, None, [2, 2, 1])
     """
-    listed = [label for part in PARTS for label in parts[part]]
-    if missing := [label for label in listed if label not in classes]:
-        raise ValueError(
-            f"the split of {name} lists {len(missing)} classes that it does not have, the first "
-            f"is {missing[0]!r}; correct the lists or bring those classes"
-        )
+    _check_listed(classes, name, parts)
     pools = {
-        part: pool_from_classes([classes[label] for label in parts[part]]) if parts[part] else None
+        part: pool_from_classes([classes[label] for label in parts[part]])
         for part in PARTS
+        if parts[part]
     }
-    if pools["train"] is None or pools["test"] is None:
-        raise ValueError(f"the split of {name} needs at least one class to train and one to test")
     kept = {part: list(parts[part]) for part in PARTS}
     facts = {
         "split": "own",
@@ -174,10 +183,39 @@ def dataset_from_classes(
         "classes": kept,
         "source": "",
         "licence": "see the source",
-        "image": [int(n) for n in pools["train"].examples.shape[1:]],
+        "shape": [int(n) for n in pools["train"].examples.shape[1:]],
         **info,
     }
-    return Dataset(name, pools["train"], pools["val"], pools["test"], facts)
+    return Dataset(name, pools["train"], pools.get("val"), pools["test"], facts)
+
+
+def _check_listed(
+    classes: Mapping[str, np.ndarray], name: str, parts: Mapping[str, Sequence[str]]
+) -> None:
+    """Reject a split with no training or test class, or with classes that are not there."""
+    if not parts["train"] or not parts["test"]:
+        raise ValueError(
+            f"the split of {name} has {len(parts['train'])} classes to train and "
+            f"{len(parts['test'])} to test, expected at least one of each; add classes, or give "
+            "fractions as the split to divide all classes anew."
+        )
+    listed = [label for part in PARTS for label in parts[part]]
+    if missing := [label for label in listed if label not in classes]:
+        raise ValueError(
+            f"the split of {name} lists {len(missing)} classes that it does not have, the first "
+            f"is {missing[0]!r}; correct the lists or bring those classes."
+        )
+
+
+def _read_list(path: Path) -> list[str]:
+    """The lines of a list that are not blank; none where there is no file."""
+    try:
+        text = path.read_text(encoding="utf-8-sig") if path.is_file() else ""
+    except (UnicodeDecodeError, OSError) as error:
+        raise ValueError(
+            f"{path} cannot be read as UTF-8 text ({error}); save it again, one class name a line."
+        ) from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _check_fractions(split: Sequence[float]) -> Fractions:
@@ -186,6 +224,6 @@ def _check_fractions(split: Sequence[float]) -> Fractions:
     if not good or abs(sum(values) - 1) > 1e-6:
         raise ValueError(
             f"got the split {tuple(split)}; expected three fractions for train, val and test that "
-            "sum to 1, such as (0.64, 0.16, 0.20)"
+            "sum to 1, such as (0.64, 0.16, 0.20)."
         )
     return values[0], values[1], values[2]

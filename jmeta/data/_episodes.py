@@ -1,30 +1,31 @@
-"""Episode samplers: pure functions of a key and a pool, drawn by index inside `jit`.
+"""Episode samplers: pure functions of a key and a pool that run inside `jit`.
 
 A batch of T tasks is `jax.vmap(lambda k: sample_episode(k, pool, ...))(jax.random.split(key, T))`.
-Give the pool to the jitted function as an argument; closed over, it would become a constant of the
-compiled program, a second copy of the data.
+Pass the pool to the jitted function as an argument. A pool that the function closes over becomes a
+constant of the compiled program, a second copy of the data.
 """
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jmeta.core._types import Batch, Task
+from jmeta.core import Batch, Task
+from jmeta.data._keys import with_keys
 from jmeta.data._pool import Pool
 
 
 def draw_distinct(key: Array, n: int | Array, *, k: int) -> Array:
-    """Draw k distinct integers of 0..n-1, every ordered choice being equally likely.
+    """Draw k distinct integers of 0..n-1. Every ordered choice is equally likely.
 
     A uniform Lehmer code c_i in 0..n-i-1 is decoded from the back: p_j <- p_j + [p_j >= p_i] for
-    all j > i. That is k steps whatever n is; nothing of size n is sorted or stored.
+    all j > i. This takes k steps for any n; nothing of size n is sorted or stored.
 
     Args:
-      n: how many integers there are, [] or [...] for independent draws; may be traced.
-      k: how many to draw. Where n < k only the first n are distinct, the others repeat n-1.
+        n: how many integers there are, [] or [...] for independent draws; may be traced.
+        k: how many to draw. Where n < k, only the first n are distinct and the others are n-1.
 
     Returns:
-      int32 [..., k].
+        int32 [..., k].
 
     >>> sorted(draw_distinct(jax.random.key(0), 4, k=4).tolist())
     [0, 1, 2, 3]
@@ -55,24 +56,25 @@ def sample_episode(
     """Draw one task: `ways` classes, `shots` support and `queries` query examples of each.
 
     Classes are drawn without replacement and in uniformly random order, so label c is any class
-    with equal probability; examples are drawn without replacement within a class, so support and
-    query share none. Examples are laid out class after class: labels 0, ..., 0, 1, ..., 1, ...
-    uint8 examples become float32 in [0, 1]; other dtypes stay as they are.
+    with equal probability. Examples are drawn without replacement within a class, so support and
+    query share none. They are ordered by class: labels 0, ..., 0, 1, ..., 1, ... uint8 examples
+    become float32 in [0, 1]; other dtypes stay as they are.
 
     Args:
-      key: a JAX random key.
-      pool: the classes. Make it an argument of the function that you jit, not a closed-over value.
-      ways, shots, queries: classes per task, support and query examples per class.
-      rotations: 4 makes each class turned by 0, 90, 180 and 270 degrees four classes of their
-        own (virtual: nothing is stored); needs square images [E, H, W, C]. 1 turns nothing.
-      within_group: draw all classes from one group (alphabet, ...), uniform among the groups
-        that have enough classes.
+        key: a JAX random key.
+        pool: the classes. Pass it as an argument to the function that you jit.
+        ways, shots, queries: classes per task, support and query examples per class.
+        rotations: with 4, a class turned by 0, 90, 180 and 270 degrees counts as four classes,
+            which are made while sampling; images must be square, [E, H, W, C]. 1 turns nothing.
+        within_group: draw all classes from one group, such as an alphabet, chosen uniformly among
+            the groups that have enough classes.
 
     Returns:
-      Task(Batch(x [ways * shots, ...], y int32 [ways * shots]), the same with queries).
+        Task(Batch(x [ways * shots, ...], y int32 [ways * shots], key []), the same with queries).
+        The two keys are for learners that need randomness.
 
     Raises:
-      ValueError: while tracing, when the pool cannot give such a task.
+        ValueError: the pool cannot give such a task. It is raised while tracing.
 
     >>> from jmeta.data._pool import pool_from_classes
     >>> import numpy as np
@@ -81,8 +83,8 @@ def sample_episode(
     >>> task.support.x.shape, task.query.y.tolist()
     ((3, 2, 2, 1), [0, 0, 1, 1, 2, 2])
 
-    Oriol Vinyals, Charles Blundell, Timothy Lillicrap, Koray Kavukcuoglu, Daan Wierstra.
-    "Matching Networks for One Shot Learning", 2016, arXiv:1606.04080.
+    Matching Networks for One Shot Learning (Oriol Vinyals, Charles Blundell, Timothy Lillicrap,
+    Koray Kavukcuoglu, Daan Wierstra, 2016, arXiv:1606.04080).
     """
     _positive({"ways": ways, "shots": shots, "queries": queries})
     _check_rotations(pool, rotations)
@@ -92,7 +94,8 @@ def sample_episode(
     chosen, _ = _draw_classes(class_key, pool, ways, ways, rotations, within_group)
     x = _draw_examples(example_key, pool, chosen, shots + queries, rotations)
     y = jax.lax.broadcasted_iota(jnp.int32, (ways, shots + queries), 0)
-    return Task(_flat(x[:, :shots], y[:, :shots]), _flat(x[:, shots:], y[:, shots:]))
+    task = Task(_flat(x[:, :shots], y[:, :shots]), _flat(x[:, shots:], y[:, shots:]))
+    return with_keys(task, key)
 
 
 def sample_varied_episode(
@@ -109,23 +112,23 @@ def sample_varied_episode(
 ) -> Task:
     """Draw one task with a random number of classes and of shots per class, padded.
 
-    ways ~ U{min_ways..max_ways} and, for each class, shots_c ~ U{min_shots..max_shots}, each
-    capped by what the group and the class hold. Shapes are static: a padded example has label -1
-    and x = 0. That is the convention of the whole library: every head and objective ignores
-    examples whose label is -1.
+    ways ~ U{min_ways..max_ways} and, for each class, shots_c ~ U{min_shots..max_shots}, where the
+    upper bounds are lowered to what the group and the class hold. Shapes are static: a padded
+    example has label -1 and x = 0. In the whole library, heads and objectives ignore examples
+    whose label is -1.
 
     Args:
-      key, pool, rotations, within_group: as for `sample_episode`.
-      max_ways, min_ways: bounds on the classes per task, both included.
-      max_shots, min_shots: bounds on the support examples of each class, both included.
-      queries: query examples per class; the same for every class.
+        key, pool, rotations, within_group: as for `sample_episode`.
+        max_ways, min_ways: bounds on the classes per task, both included.
+        max_shots, min_shots: bounds on the support examples of each class, both included.
+        queries: query examples of every class.
 
     Returns:
-      Task(Batch(x [max_ways * max_shots, ...], y int32 [max_ways * max_shots]),
-      Batch(x [max_ways * queries, ...], y)). Real labels are 0..ways-1.
+        Task(Batch(x [max_ways * max_shots, ...], y int32 [max_ways * max_shots], key []),
+        Batch(x [max_ways * queries, ...], y, key)). Labels that are not padding are 0..ways-1.
 
     Raises:
-      ValueError: while tracing, when a bound can never be met.
+        ValueError: a bound can never be met. It is raised while tracing.
 
     >>> from jmeta.data._pool import pool_from_classes
     >>> import numpy as np
@@ -134,8 +137,8 @@ def sample_varied_episode(
     >>> task.support.x.shape, task.query.y.shape, int(task.query.y.max()) >= 1
     ((15, 2), (5,), True)
 
-    Eleni Triantafillou et al. "Meta-Dataset: A Dataset of Datasets for Learning to Learn from
-    Few Examples", 2019, arXiv:1903.03096 (its rule for imbalance is simplified here).
+    Meta-Dataset: A Dataset of Datasets for Learning to Learn from Few Examples (Eleni
+    Triantafillou et al., 2019, arXiv:1903.03096). Its rule for imbalance is simplified here.
     """
     _positive({"min_ways": min_ways, "min_shots": min_shots, "queries": queries})
     _check_bounds(min_ways, max_ways, "ways")
@@ -151,15 +154,17 @@ def sample_varied_episode(
     x = _draw_examples(example_key, pool, chosen, queries + max_shots, rotations)
     y = _padded_labels(ways, shots, queries, max_shots)
     x = jnp.where(y.reshape(y.shape + (1,) * (x.ndim - 2)) >= 0, x, jnp.zeros((), x.dtype))
-    return Task(_flat(x[:, queries:], y[:, queries:]), _flat(x[:, :queries], y[:, :queries]))
+    task = Task(_flat(x[:, queries:], y[:, queries:]), _flat(x[:, :queries], y[:, :queries]))
+    return with_keys(task, key)
 
 
 def _draw_classes(
     key: Array, pool: Pool, k: int, least: int, rotations: int, within_group: bool
 ) -> tuple[Array, Array]:
-    """Draw [k] distinct virtual classes, and say how many there were to draw from.
+    """Draw [k] distinct virtual classes, and return also how many there were to draw from.
 
-    Class c turned r times is number c * rotations + r. Groups with fewer than `least` are out.
+    Class c turned r times has the number c * rotations + r. Groups with fewer than `least` classes
+    are never drawn.
     """
     if not within_group:
         number = jnp.int32(pool.starts.shape[0] * rotations)
@@ -184,7 +189,7 @@ def _draw_examples(key: Array, pool: Pool, classes: Array, k: int, rotations: in
 
 
 def _padded_labels(ways: Array, shots: Array, queries: int, max_shots: int) -> Array:
-    """Labels [W, queries + max_shots], -1 for absent classes and for shots beyond a class's."""
+    """Labels [W, queries + max_shots]: -1 for absent classes and for shots that a class lacks."""
     shape = (shots.shape[0], queries + max_shots)
     label = jax.lax.broadcasted_iota(jnp.int32, shape, 0)
     place = jax.lax.broadcasted_iota(jnp.int32, shape, 1)

@@ -1,4 +1,4 @@
-"""Families of functions to regress: tasks made of a key alone, each a sampler with a name."""
+"""Families of functions to regress: named samplers that make tasks from a key alone."""
 
 import math
 from collections.abc import Callable
@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jmeta.core._types import Task
+from jmeta.core import Task
 from jmeta.data._functions import check_family, noisy_task, sample_sinusoid, uniform
 from jmeta.data._gaussian import sample_gaussian_process
+from jmeta.data._keys import with_keys
 
 Interval = tuple[float, float]
 
@@ -27,26 +28,25 @@ def sample_harmonic(
     """Draw a sum of two sines: y = a1 sin(w x + b1) + a2 sin(2 w x + b2) + e, e ~ N(0, noise^2).
 
     a1, a2 ~ N(0, 1); w, b1 and b2 are uniform on their intervals. A task sees a window of the
-    function: x ~ N(m, 1) with m uniform on `centre`. The laws are the paper's; the default noise
-    is this toolkit's.
+    function: x ~ N(m, 1) with m uniform on `centre`. The distributions are the paper's; the
+    default noise is this toolkit's.
 
     Args:
-      key: a JAX random key.
-      shots, queries: points in the support and in the query set.
-      frequency, phase, centre: (low, high) of w, of b1 and b2 in radians, and of m.
-      noise: standard deviation of the targets' noise; 0 for none.
+        key: a JAX random key.
+        shots, queries: points in the support and in the query set.
+        frequency, phase, centre: (low, high) of w, of b1 and b2 in radians, and of m.
+        noise: standard deviation of the targets' noise; 0 for none.
 
     Returns:
-      Task with x and y float32 [shots, 1] and [queries, 1].
+        Task with x and y float32 [shots, 1] and [queries, 1], and a key in each set.
 
     Raises:
-      ValueError: for no points, an interval that runs backwards or a negative noise.
+        ValueError: there are no points, an interval is reversed, or the noise is negative.
 
     >>> sample_harmonic(jax.random.key(0), shots=10, queries=5).support.y.shape
     (10, 1)
 
-    Alexandre Lacoste et al. "Uncertainty in Multitask Transfer Learning", 2018,
-    arXiv:1806.07528.
+    Uncertainty in Multitask Transfer Learning (Alexandre Lacoste et al., 2018, arXiv:1806.07528).
     """
     intervals = {"frequency": frequency, "phase": phase, "centre": centre}
     check_family(shots, queries, intervals, noise)
@@ -55,7 +55,7 @@ def sample_harmonic(
     w, b = uniform(w_key, frequency), uniform(b_key, phase, (2,))
     x = uniform(m_key, centre) + jax.random.normal(x_key, (shots + queries, 1))
     y = a[0] * jnp.sin(w * x + b[0]) + a[1] * jnp.sin(2 * w * x + b[1])
-    return noisy_task(e_key, x, y, shots=shots, noise=noise)
+    return with_keys(noisy_task(e_key, x, y, shots=shots, noise=noise), key)
 
 
 def sample_sinusoid_or_line(
@@ -70,29 +70,30 @@ def sample_sinusoid_or_line(
     x: Interval = (-5.0, 5.0),
     noise: float = 0.3,
 ) -> Task:
-    """Draw a sine or, as often, a line: y = A sin(x - p) + e or y = a x + b + e, e ~ N(0, noise^2).
+    """Draw a sine or a line: y = A sin(x - p) + e or y = a x + b + e, e ~ N(0, noise^2).
 
-    Few points may fit both, so a task is ambiguous. All numbers are uniform on their intervals.
+    Both are equally likely, and a few points may fit either, so a task is ambiguous. All numbers
+    are uniform on their intervals.
 
     Args:
-      key: a JAX random key.
-      shots, queries: points in the support and in the query set.
-      amplitude, phase: (low, high) of A and of p in radians, for sines.
-      slope, intercept: (low, high) of a and b, for lines.
-      x: (low, high) of the inputs.
-      noise: standard deviation of the targets' noise; 0 for none.
+        key: a JAX random key.
+        shots, queries: points in the support and in the query set.
+        amplitude, phase: (low, high) of A and of p in radians, for sines.
+        slope, intercept: (low, high) of a and b, for lines.
+        x: (low, high) of the inputs.
+        noise: standard deviation of the targets' noise; 0 for none.
 
     Returns:
-      Task with x and y float32 [shots, 1] and [queries, 1].
+        Task with x and y float32 [shots, 1] and [queries, 1], and a key in each set.
 
     Raises:
-      ValueError: for no points, an interval that runs backwards or a negative noise.
+        ValueError: there are no points, an interval is reversed, or the noise is negative.
 
     >>> sample_sinusoid_or_line(jax.random.key(0), shots=10, queries=5).query.x.shape
     (5, 1)
 
-    Chelsea Finn, Kelvin Xu, Sergey Levine. "Probabilistic Model-Agnostic Meta-Learning", 2018,
-    arXiv:1806.02817.
+    Probabilistic Model-Agnostic Meta-Learning (Chelsea Finn, Kelvin Xu, Sergey Levine, 2018,
+    arXiv:1806.02817).
     """
     sines = {"amplitude": amplitude, "phase": phase, "x": x}
     check_family(shots, queries, {**sines, "slope": slope, "intercept": intercept}, noise)
@@ -101,7 +102,7 @@ def sample_sinusoid_or_line(
     points = uniform(keys[4], x, (shots + queries, 1))
     sine = jax.random.bernoulli(keys[5])
     y = jnp.where(sine, big * jnp.sin(points - p), a * points + b)
-    return noisy_task(keys[6], points, y, shots=shots, noise=noise)
+    return with_keys(noisy_task(keys[6], points, y, shots=shots, noise=noise), key)
 
 
 def sample_step(
@@ -117,41 +118,42 @@ def sample_step(
 ) -> Task:
     """Draw a step function: y = levels[n(x) mod 2] + e, with e ~ N(0, noise^2).
 
-    n(x) counts the switching points left of x: the function starts at the first level and jumps
-    to the other at each of them. The switching points are uniform on their interval. The defaults
-    are those of the paper's code.
+    n(x) is the number of switching points left of x. The function starts at the first level and
+    jumps to the other one at each switching point. The switching points are uniform on their
+    interval. The defaults are those of the paper's code.
 
     Args:
-      key: a JAX random key.
-      shots, queries: points in the support and in the query set.
-      switches: how many switching points there are; at least 1.
-      switch: (low, high) of the switching points.
-      levels: the value left of all switching points, and the other value.
-      x: (low, high) of the inputs.
-      noise: standard deviation of the targets' noise; 0 for none.
+        key: a JAX random key.
+        shots, queries: points in the support and in the query set.
+        switches: the number of switching points, at least 1.
+        switch: (low, high) of the switching points.
+        levels: the value left of all switching points, and the other value.
+        x: (low, high) of the inputs.
+        noise: standard deviation of the targets' noise; 0 for none.
 
     Returns:
-      Task with x and y float32 [shots, 1] and [queries, 1].
+        Task with x and y float32 [shots, 1] and [queries, 1], and a key in each set.
 
     Raises:
-      ValueError: for no points or switches, an interval that runs backwards, or a negative noise.
+        ValueError: there are no points or switches, an interval is reversed, or the noise is
+            negative.
 
     >>> task = sample_step(jax.random.key(0), shots=10, queries=5, noise=0)
     >>> sorted({abs(y) for y in task.support.y[:, 0].tolist()})
     [1.0]
 
-    James Harrison, Apoorva Sharma, Marco Pavone. "Meta-Learning Priors for Efficient Online
-    Bayesian Regression", 2018, arXiv:1807.08912.
+    Meta-Learning Priors for Efficient Online Bayesian Regression (James Harrison, Apoorva Sharma,
+    Marco Pavone, 2018, arXiv:1807.08912).
     """
     check_family(shots, queries, {"switch": switch, "x": x}, noise)
     if switches < 1:
-        raise ValueError(f"got switches={switches}, expected at least 1; raise it.")
+        raise ValueError(f"got switches={switches}, expected at least 1; raise switches.")
     s_key, x_key, e_key = jax.random.split(key, 3)
     points = uniform(x_key, x, (shots + queries, 1))
     passed = points > uniform(s_key, switch, (1, switches))  # [S + Q, switches]
     odd = jnp.sum(passed, axis=1, keepdims=True) % 2 == 1
     y = jnp.where(odd, levels[1], levels[0]).astype(points.dtype)
-    return noisy_task(e_key, points, y, shots=shots, noise=noise)
+    return with_keys(noisy_task(e_key, points, y, shots=shots, noise=noise), key)
 
 
 def sample_damped(
@@ -168,22 +170,23 @@ def sample_damped(
 ) -> Task:
     """Draw a damped oscillation: y = A exp(-d x) sin(w x + p) + e, with e ~ N(0, noise^2).
 
-    It is what an underdamped spring does x seconds after its release. A, d, w, p and every x are
-    uniform on their intervals. The intervals are this toolkit's own; A's is the sinusoid's.
+    y is the displacement of an underdamped spring x seconds after its release. A, d, w, p and
+    every x are uniform on their intervals. The intervals are this toolkit's own, except that of A,
+    which is the sinusoid's.
 
     Args:
-      key: a JAX random key.
-      shots, queries: points in the support and in the query set.
-      amplitude, damping, frequency, phase: (low, high) of A, of d in 1/s, of w in radians per
-        second, and of p in radians.
-      x: (low, high) of the inputs in seconds. Below 0 the oscillation grows.
-      noise: standard deviation of the targets' noise; 0 for none.
+        key: a JAX random key.
+        shots, queries: points in the support and in the query set.
+        amplitude, damping, frequency, phase: (low, high) of A, of d in 1/s, of w in radians per
+            second, and of p in radians.
+        x: (low, high) of the inputs in seconds. Below 0 the oscillation grows.
+        noise: standard deviation of the targets' noise; 0 for none.
 
     Returns:
-      Task with x and y float32 [shots, 1] and [queries, 1].
+        Task with x and y float32 [shots, 1] and [queries, 1], and a key in each set.
 
     Raises:
-      ValueError: for no points, an interval that runs backwards or a negative noise.
+        ValueError: there are no points, an interval is reversed, or the noise is negative.
 
     >>> task = sample_damped(jax.random.key(0), shots=10, queries=5)
     >>> bool((abs(task.support.y) <= 5 * jnp.exp(-0.1 * task.support.x)).all())
@@ -195,7 +198,7 @@ def sample_damped(
     a, d, w, p = map(uniform, keys[:4], (amplitude, damping, frequency, phase))
     points = uniform(keys[4], x, (shots + queries, 1))
     y = a * jnp.exp(-d * points) * jnp.sin(w * points + p)
-    return noisy_task(keys[5], points, y, shots=shots, noise=noise)
+    return with_keys(noisy_task(keys[5], points, y, shots=shots, noise=noise), key)
 
 
 FAMILIES: dict[str, Callable[..., Task]] = {  # name -> sample(key, *, shots, queries)
@@ -206,10 +209,10 @@ FAMILIES: dict[str, Callable[..., Task]] = {  # name -> sample(key, *, shots, qu
     "damped": sample_damped,
     "gp": sample_gaussian_process,
 }
-FORMULAS: dict[str, str] = {  # name -> what its tasks are, with the default intervals
+FORMULAS: dict[str, str] = {  # name -> a description of its tasks, with the default intervals
     "sinusoid": "y = A sin(x - p), A in 0.1..5, p in 0..pi, x in -5..5",
     "harmonic": "y = a1 sin(w x + b1) + a2 sin(2 w x + b2), a ~ N(0, 1), w in 5..7, noise 0.1",
-    "sinusoid-or-line": "a sinusoid, or as often y = a x + b, a and b in -3..3, noise 0.3",
+    "sinusoid-or-line": "a sinusoid or y = a x + b, equally likely, a and b in -3..3, noise 0.3",
     "step": "-1 or 1, with 3 switching points in -2.5..2.5, x in -5..5, noise variance 0.05",
     "damped": "y = A exp(-d x) sin(w x + p), A in 0.1..5, d in 0.1..0.5, w in 1..3, x in 0..10",
     "gp": "Gaussian process, length in 0.1..0.6, deviation in 0.1..1, x in -2..2, noise 0.02",

@@ -1,4 +1,4 @@
-"""The sinusoid family, and what every family of functions is made with."""
+"""The sinusoid family, and the building blocks of every family of functions."""
 
 import math
 
@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jmeta.core._types import Batch, Task
+from jmeta.core import Batch, Task
+from jmeta.data._keys import with_keys
 
 
 def sample_sinusoid(
@@ -21,37 +22,38 @@ def sample_sinusoid(
 ) -> Task:
     """Draw one task of the sinusoid family: y = A sin(x - p) + e, with e ~ N(0, noise^2).
 
-    A, p and every x are uniform on their intervals; one A and one p hold for the whole task. The
-    noise is in the support and in the query targets.
+    A, p and every x are uniform on their intervals. A task has one A and one p. Both the support
+    targets and the query targets are noisy.
 
     Args:
-      key: a JAX random key.
-      shots, queries: points in the support and in the query set.
-      amplitude, phase, x: (low, high) of A, of p in radians, and of the inputs in radians.
-      noise: standard deviation of the targets' noise; 0 for none.
+        key: a JAX random key.
+        shots, queries: points in the support and in the query set.
+        amplitude, phase, x: (low, high) of A, of p in radians, and of the inputs in radians.
+        noise: standard deviation of the targets' noise; 0 for none.
 
     Returns:
-      Task with x and y float32 [shots, 1] and [queries, 1].
+        Task with x and y float32 [shots, 1] and [queries, 1], and a key in each set.
 
     Raises:
-      ValueError: for no points, an interval that runs backwards or a negative noise.
+        ValueError: there are no points, an interval is reversed, or the noise is negative.
 
     >>> task = sample_sinusoid(jax.random.key(0), shots=10, queries=5)
     >>> task.support.x.shape, task.query.y.shape, bool(abs(task.query.y).max() <= 5)
     ((10, 1), (5, 1), True)
 
-    Chelsea Finn, Pieter Abbeel, Sergey Levine. "Model-Agnostic Meta-Learning for Fast Adaptation
-    of Deep Networks", 2017, arXiv:1703.03400, section 5.1.
+    Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks (Chelsea Finn, Pieter Abbeel,
+    Sergey Levine, 2017, arXiv:1703.03400, section 5.1).
     """
     check_family(shots, queries, {"amplitude": amplitude, "phase": phase, "x": x}, noise)
     a_key, p_key, x_key, e_key = jax.random.split(key, 4)
     a, p = uniform(a_key, amplitude), uniform(p_key, phase)
     points = uniform(x_key, x, (shots + queries, 1))
-    return noisy_task(e_key, points, a * jnp.sin(points - p), shots=shots, noise=noise)
+    task = noisy_task(e_key, points, a * jnp.sin(points - p), shots=shots, noise=noise)
+    return with_keys(task, key)
 
 
 def uniform(key: Array, interval: tuple[float, float], shape: tuple[int, ...] = ()) -> Array:
-    """Draw uniformly from [low, high): float32 of `shape`.
+    """Draw float32 numbers of a shape uniformly from [low, high).
 
     >>> float(uniform(jax.random.key(0), (2.0, 2.0)))
     2.0
@@ -60,13 +62,13 @@ def uniform(key: Array, interval: tuple[float, float], shape: tuple[int, ...] = 
 
 
 def noisy_task(key: Array, x: Array, y: Array, *, shots: int, noise: float) -> Task:
-    """Add e ~ N(0, noise^2) to y; the first `shots` points are the support, the others the query.
+    """Add e ~ N(0, noise^2) to y, and divide the points into a support and a query set.
 
     Args:
-      key: a JAX random key.
-      x, y: [S + Q, 1] inputs and values of the function.
-      shots: S.
-      noise: standard deviation of e; 0 for none.
+        key: the random key of the noise. It is not in the task; `with_keys` adds the task's keys.
+        x, y: [S + Q, 1] inputs and values of the function.
+        shots: S; the first S points are the support set.
+        noise: standard deviation of e; 0 for none.
 
     >>> noisy_task(jax.random.key(0), jnp.ones((3, 1)), jnp.ones((3, 1)), shots=1, noise=0).query.y
     Array([[1.],
@@ -79,15 +81,15 @@ def noisy_task(key: Array, x: Array, y: Array, *, shots: int, noise: float) -> T
 def check_family(
     shots: int, queries: int, intervals: dict[str, tuple[float, float]], noise: float
 ) -> None:
-    """Refuse numbers that make no task.
+    """Reject numbers from which no task can be drawn.
 
     Args:
-      shots, queries: points in the support and in the query set.
-      intervals: name -> (low, high).
-      noise: a standard deviation.
+        shots, queries: points in the support and in the query set.
+        intervals: name -> (low, high).
+        noise: a standard deviation.
 
     Raises:
-      ValueError: for no points, an interval that runs backwards or a negative noise.
+        ValueError: there are no points, an interval is reversed, or the noise is negative.
 
     >>> check_family(1, 1, {"x": (-5.0, 5.0)}, 0.0)
     """
@@ -98,7 +100,9 @@ def check_family(
     for name, (low, high) in intervals.items():
         if not (math.isfinite(low) and math.isfinite(high) and low <= high):
             raise ValueError(
-                f"got {name}=({low}, {high}), expected finite low <= high; swap or fix the bounds."
+                f"got {name}=({low}, {high}), expected finite low <= high; correct the bounds."
             )
     if not noise >= 0 or math.isinf(noise):
-        raise ValueError(f"got noise={noise}, expected a standard deviation of at least 0; fix it.")
+        raise ValueError(
+            f"got noise={noise}, expected a finite standard deviation of at least 0; correct it."
+        )

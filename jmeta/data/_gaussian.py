@@ -8,17 +8,18 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jmeta.core._types import Batch, Task
+from jmeta.core import Batch, Task
 from jmeta.data._functions import check_family, uniform
+from jmeta.data._keys import with_keys
 
 Kernel = Callable[[Array, Array], Array]  # [N, D], [M, D] -> covariances [N, M]
 
 
 class Posterior(NamedTuple):
-    """What a Gaussian process says of the function at some inputs."""
+    """What a Gaussian process predicts of the function at M inputs."""
 
     mean: Array  # [M, 1]
-    variance: Array  # [M, 1], of the function itself; add noise^2 for that of a new target
+    variance: Array  # [M, 1], of the function itself; add noise^2 for a new target's
 
 
 def squared_exponential(
@@ -37,7 +38,7 @@ def matern(
 ) -> Array:
     """Matern 5/2: k = scale^2 (1 + s + s^2 / 3) exp(-s), s = sqrt(5) |x - x'| / length.
 
-    Its draws have two derivatives, those of the squared exponential have all.
+    Draws are twice differentiable, where those of the squared exponential are infinitely so.
     Shapes [N, D], [M, D] -> [N, M].
 
     >>> float(matern(jnp.zeros((1, 1)), jnp.zeros((1, 1)), scale=2.0)[0, 0])
@@ -59,14 +60,17 @@ def periodic(
 ) -> Array:
     """k(x, x') = scale^2 exp(-2 sum_d sin^2(pi (x_d - x'_d) / period) / length^2).
 
-    Shapes [N, D], [M, D] -> [N, M]. Another period in a sampler: `partial(periodic, period=2.0)`.
+    Shapes [N, D], [M, D] -> [N, M]. To sample with another period, give
+    `kernel=partial(periodic, period=2.0)`.
 
     >>> float(periodic(jnp.zeros((1, 1)), jnp.full((1, 1), 3.0)).round(3)[0, 0])
     1.0
 
-    David MacKay. "Introduction to Gaussian Processes", 1998, section 5.
+    Introduction to Gaussian Processes (David MacKay, 1998, section 5).
     """
-    turns = [2 * jnp.pi * x / period for x in (left, right)]  # a point becomes one on a circle
+    turns = [
+        2 * jnp.pi * x / period for x in (left, right)
+    ]  # each coordinate becomes a point on a circle
     circles = [jnp.concatenate([jnp.cos(a), jnp.sin(a)], axis=-1) for a in turns]
     return squared_exponential(*circles, length=length, scale=scale)
 
@@ -84,32 +88,33 @@ def sample_gaussian_process(
 ) -> Task:
     """Draw a function of a Gaussian process: y ~ N(0, K + noise^2 I), K = k(x, x).
 
-    The support and the query targets are drawn jointly, as L z with L the Cholesky factor of
-    the covariance and z ~ N(0, I). The kernel's length and scale and every x are uniform on their
-    intervals; one length and one scale hold for the whole task.
+    Support and query targets are drawn jointly, as L z, where L is the Cholesky factor of the
+    covariance and z ~ N(0, I). The kernel's length and scale and every x are uniform on their
+    intervals. A task has one length and one scale.
 
     Args:
-      key: a JAX random key.
-      shots, queries: points in the support and in the query set.
-      kernel: `kernel(left, right, length=, scale=)`, such as `squared_exponential`, `matern` or
-        `periodic`.
-      length, scale, x: (low, high) of the kernel's length scale, above 0, of its standard
-        deviation, at least 0, and of the inputs.
-      noise: standard deviation of the targets' noise. The factor needs some against rounding:
-        less than 0.7% of the scale for 100 points, or 1.4% for 400, is raised to that.
+        key: a JAX random key.
+        shots, queries: points in the support and in the query set.
+        kernel: `kernel(left, right, length=, scale=)`, such as `squared_exponential`, `matern` or
+            `periodic`.
+        length, scale, x: (low, high) of the kernel's length scale, above 0, of its standard
+            deviation, at least 0, and of the inputs.
+        noise: standard deviation of the targets' noise. Because of rounding, the factorisation
+            needs some: for 100 points at least 0.7% of the scale and for 400 points 1.4%; a
+            smaller noise is raised to that.
 
     Returns:
-      Task with x and y float32 [shots, 1] and [queries, 1].
+        Task with x and y float32 [shots, 1] and [queries, 1], and a key in each set.
 
     Raises:
-      ValueError: for no points, an interval that runs backwards, a length that may be 0, or a
-        negative scale or noise.
+        ValueError: there are no points, an interval is reversed, the length may be 0, or the scale
+            or the noise is negative.
 
     >>> sample_gaussian_process(jax.random.key(0), shots=10, queries=5).support.y.shape
     (10, 1)
 
-    Marta Garnelo et al. "Conditional Neural Processes", 2018, arXiv:1807.01613; Hyunjik Kim et
-    al. "Attentive Neural Processes", 2019, arXiv:1901.05761 (the intervals are its code's).
+    Conditional Neural Processes (Marta Garnelo et al., 2018, arXiv:1807.01613); Attentive Neural
+    Processes (Hyunjik Kim et al., 2019, arXiv:1901.05761), whose code has these intervals.
     """
     check_family(shots, queries, {"length": length, "scale": scale, "x": x}, noise)
     if length[0] <= 0 or scale[0] < 0:
@@ -123,7 +128,7 @@ def sample_gaussian_process(
     factor = jnp.linalg.cholesky(_with_noise(chosen(points, points), noise))
     values = _product(factor, jax.random.normal(z_key, points.shape))
     support = Batch(points[:shots], values[:shots])
-    return Task(support, Batch(points[shots:], values[shots:]))
+    return with_keys(Task(support, Batch(points[shots:], values[shots:])), key)
 
 
 def gaussian_process_posterior(
@@ -134,27 +139,27 @@ def gaussian_process_posterior(
         mean     = k(x, X) (k(X, X) + noise^2 I)^-1 Y
         variance = diag k(x, x) - diag k(x, X) (k(X, X) + noise^2 I)^-1 k(X, x)
 
-    It is the best prediction there is of a task from `sample_gaussian_process` with that kernel.
+    No other prediction of a task from `sample_gaussian_process` with that kernel is better.
 
     Args:
-      kernel: covariances of two sets of inputs, such as `partial(squared_exponential, length=0.4)`.
-      support: X [S, D] and Y [S, 1].
-      x: [M, D] where to predict.
-      noise: standard deviation of the noise in Y.
+        kernel: covariances of two sets of inputs, e.g. `partial(squared_exponential, length=0.4)`.
+        support: X [S, D] and Y [S, 1].
+        x: [M, D] the inputs to predict at.
+        noise: standard deviation of the noise in Y.
 
     Returns:
-      Posterior(mean [M, 1], variance [M, 1] of the function, without noise).
+        Posterior(mean [M, 1], variance [M, 1] of the function, without noise).
 
     Raises:
-      ValueError: for inputs or targets of other shapes.
+        ValueError: the inputs or the targets have other shapes.
 
     >>> support = Batch(jnp.zeros((1, 1)), jnp.ones((1, 1)))
     >>> found = gaussian_process_posterior(squared_exponential, support, jnp.zeros((1, 1)), 1.0)
     >>> round(float(found.mean[0, 0]), 3), round(float(found.variance[0, 0]), 3)
     (0.5, 0.5)
 
-    Carl Edward Rasmussen, Christopher Williams. "Gaussian Processes for Machine Learning", 2006,
-    algorithm 2.1.
+    Gaussian Processes for Machine Learning (Carl Edward Rasmussen, Christopher Williams, 2006,
+    algorithm 2.1).
     """
     shapes = support.x.shape, support.y.shape, x.shape
     if [len(shape) for shape in shapes] != [2, 2, 2] or shapes[0][1] != shapes[2][1]:
@@ -172,19 +177,19 @@ def gaussian_process_posterior(
 
 
 def _squares(left: Array, right: Array) -> Array:
-    """|x - x'|^2 of all pairs, from the differences: exactly 0 and symmetric where it must be."""
+    """|x - x'|^2 of all pairs. From differences it is exactly symmetric, and 0 between equals."""
     return jnp.sum((left[:, None, :] - right[None, :, :]) ** 2, axis=-1)
 
 
 def _product(left: Array, right: Array) -> Array:
-    """A matrix product in full float32, where the device has a coarser and faster one."""
+    """A matrix product in full float32, even on devices whose default is coarser and faster."""
     return jnp.matmul(left, right, precision="highest")
 
 
 def _with_noise(covariance: Array, noise: float | Array) -> Array:
-    """K + noise^2 I, or what rounding needs where the noise is less, so that it can be factored.
+    """K + noise^2 I, where noise^2 is raised to what the Cholesky factorisation needs.
 
-    That is 4 roundings a point; for a covariance of 0 (a scale of 0), the least normal number.
+    That is 4 rounding errors per point or, where K is 0, the smallest normal number.
     """
     limits = jnp.finfo(covariance.dtype)
     rounding = 4 * len(covariance) * limits.eps * jnp.max(jnp.diagonal(covariance))

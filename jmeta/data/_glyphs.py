@@ -1,8 +1,8 @@
 """The built-in set `glyphs`: characters of many writing systems, drawn from matplotlib's fonts.
 
-A class is a character, a group is its script, and a drawing is one font face with one seeded
-affine and elastic jitter. Nothing is downloaded. Scripts, never single characters, are dealt to
-the train, val and test parts, and characters that look alike are one class across all parts.
+A class is a character, its group is its script, and a drawing is one font face under a seeded
+affine and elastic distortion. Nothing is downloaded. Whole scripts are assigned to train, val or
+test. Of characters that look alike, in whatever scripts, only one is kept.
 """
 
 import unicodedata
@@ -14,15 +14,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, features
 
-from jmeta.data._paths import file_digest, load_prepared, prepared_name, save_prepared
+from jmeta.data._digests import file_digest
+from jmeta.data._paths import load_prepared, prepared_name, save_prepared
 from jmeta.data._pool import Dataset, pool_from_classes, split_hash
 
-_ALIKE = 0.86  # correlation of blurred renders from which two characters are one class
-_FOREIGN = 0.35  # correlation below which two faces hold different forms under one code point
+_ALIKE = 0.86  # characters whose blurred renders correlate more are one class
+_FOREIGN = 0.35  # faces whose renders correlate less draw different forms
 _FEWEST_FACES = 4
-_HARMONICS = 4  # the elastic field has this many cosines along each axis
+_HARMONICS = 4  # cosines of the elastic field along each axis
 _REFERENCES = ("DejaVuSans", "DejaVuSerif", "DejaVuSansMono", "STIXGeneral")
-_FACES = (  # neighbours differ, so the first few drawings of a class are of different families
+_FACES = (  # neighbours are of different families, and so are the first drawings of a class
     "DejaVuSans",
     "DejaVuSerif-Italic",
     "DejaVuSansMono-Bold",
@@ -48,7 +49,7 @@ class _Script(NamedTuple):
     ranges: tuple[tuple[int, int], ...]  # code points, both ends included
 
 
-# The held-out scripts come first: a shape that two scripts share belongs to the earlier one.
+# The held-out scripts come first: of a shape that two scripts share, the earlier one's is kept.
 _SCRIPTS = (
     _Script("georgian", "test", ((0x10A0, 0x10FF), (0x2D00, 0x2D2F))),
     _Script("hebrew", "test", ((0x5D0, 0x5F2), (0xFB1D, 0xFB4F))),
@@ -76,27 +77,27 @@ _SCRIPTS = (
 class _Glyph(NamedTuple):
     code: int
     script: _Script
-    faces: tuple[str, ...]  # those of `_FACES` that hold it
+    faces: tuple[str, ...]  # those of `_FACES` that have it
 
 
 def load_glyphs(*, size: int = 28, drawings: int = 20) -> Dataset:
-    """Load the built-in set of characters: rendered at the first call (seconds), then cached.
+    """Load the built-in set of characters. The first call renders it (seconds) and caches it.
 
-    Drawing d of a character is face d (cycling over the faces that hold it) seen through
+    Drawing d of a character is face d (cycling over the faces that have it) seen through
     u -> A u + t + sum_jk a_jk cos(pi j x) cos(pi k y) / (j + k), with A, t and a drawn from a
-    generator seeded with the code point; the first n drawings do not depend on `drawings`.
+    generator seeded with the code point. The first n drawings do not depend on `drawings`.
 
     Args:
-      size: height and width of an image in pixels, 16 to 128.
-      drawings: examples per class, 2 to 1000.
+        size: height and width of an image in pixels, 16 to 128.
+        drawings: examples per class, 2 to 1000.
 
     Returns:
-      A data set of uint8 images [size, size, 1], ink 255 on 0, with groups by script. The parts
-      share no script. `info["groups"]` names the scripts of each part in the pools' order.
+        Pools of uint8 images [E, size, size, 1], ink 255 on 0. The groups are scripts, which the
+        parts do not share; `info["groups"]` has their names in the pools' order.
 
     Raises:
-      ValueError: for a size or number of drawings out of range, or missing font files.
-      ImportError: when matplotlib, which ships the fonts, is not installed.
+        ValueError: the size or the number of drawings is out of range, or font files are missing.
+        ImportError: matplotlib, which ships the fonts, is not installed.
 
     >>> glyphs = load_glyphs()
     >>> glyphs.test.examples.shape[1:], glyphs.test.smallest, glyphs.info["groups"]["test"]
@@ -123,13 +124,12 @@ def load_glyphs(*, size: int = 28, drawings: int = 20) -> Dataset:
 def _check(name: str, value: int, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise ValueError(
-            f"got {name}={value!r}, expected a whole number from {low} to {high}; "
-            f"pass a {name} in that range."
+            f"got {name}={value!r}, expected a whole number from {low} to {high}; pass one."
         )
 
 
 def _font_files() -> dict[str, Path]:
-    """Where the faces lie: matplotlib ships them."""
+    """The path of each face; matplotlib ships them."""
     try:
         from matplotlib import get_data_path
     except ImportError as error:
@@ -142,7 +142,7 @@ def _font_files() -> dict[str, Path]:
     if missing := [path.name for path in fonts.values() if not path.is_file()]:
         raise ValueError(
             f"{len(missing)} of {len(fonts)} font files are missing from {folder}, the first is "
-            f"{missing[0]}; expected matplotlib's own fonts there: reinstall matplotlib."
+            f"{missing[0]}; expected matplotlib's own fonts there, so reinstall matplotlib."
         )
     return fonts
 
@@ -165,13 +165,13 @@ def _render(fonts: dict[str, Path], *, size: int, drawings: int) -> Dataset:
         "groups": groups,
         "source": "rendered from the DejaVu and STIX fonts that ship with matplotlib",
         "licence": "DejaVu: Bitstream Vera and Arev licences; STIX: STIX Font licence",
-        "image": [size, size, 1],
+        "shape": [size, size, 1],
     }
     return Dataset("glyphs", pools["train"], pools["val"], pools["test"], info)
 
 
 def _candidates(fonts: dict[str, Path]) -> Iterator[_Glyph]:
-    """Letters, numbers and symbols that enough faces truly hold, script after script."""
+    """Letters, numbers and symbols that enough faces have, script after script."""
     from fontTools.ttLib import TTFont
 
     held = {}
@@ -186,7 +186,7 @@ def _candidates(fonts: dict[str, Path]) -> Iterator[_Glyph]:
 
 
 def _distinct(glyphs: Iterator[_Glyph], fonts: dict[str, Path]) -> list[_Glyph]:
-    """Keep a character unless it looks like one kept before, in any reference face."""
+    """Keep a character unless it looks like an earlier one in any reference face."""
     seen = [(g, looks) for g in glyphs if (looks := _looks(g, fonts)) is not None]
     alike = np.zeros((len(seen), len(seen)), bool)
     for r in range(len(_REFERENCES)):
@@ -200,9 +200,9 @@ def _distinct(glyphs: Iterator[_Glyph], fonts: dict[str, Path]) -> list[_Glyph]:
 
 
 def _looks(glyph: _Glyph, fonts: dict[str, Path]) -> list[np.ndarray] | None:
-    """Unit vectors of its look in each reference face, or the first that holds it.
+    """The looks of a character in each reference face, or in the first of them that has it.
 
-    None for a character without ink, or one that different faces draw as different forms.
+    None for a character without ink, or one that faces draw as different forms.
     """
     own, stretched = {}, []
     for face in (f for f in _REFERENCES if f in glyph.faces):
@@ -219,7 +219,7 @@ def _looks(glyph: _Glyph, fonts: dict[str, Path]) -> list[np.ndarray] | None:
 
 
 def _look(ink: Image.Image) -> np.ndarray:
-    """A blurred, centred unit vector: the product of two is their correlation."""
+    """A blurred render as a centred unit vector, so that a product of two is a correlation."""
     blurred = ink.filter(ImageFilter.GaussianBlur(1.5))
     x = np.asarray(blurred.resize((24, 24), Image.Resampling.BOX), np.float32).ravel()
     return (x - x.mean()) / (np.linalg.norm(x - x.mean()) + np.float32(1e-6))
@@ -231,7 +231,7 @@ def _font(path: Path, pixels: int) -> ImageFont.FreeTypeFont:
 
 
 def _ink(code: int, path: Path, *, box: int, canvas: int) -> Image.Image | None:
-    """A character scaled so that its ink just fits a centred box; None when it has no ink."""
+    """A character scaled so that its ink just fits a centred box; None if it has no ink."""
     font, text = _font(path, 2 * canvas), chr(code)
     left, top, right, bottom = (round(v) for v in font.getbbox(text))
     page = Image.new("L", (max(1, right - left) + 4, max(1, bottom - top) + 4))
@@ -247,7 +247,7 @@ def _ink(code: int, path: Path, *, box: int, canvas: int) -> Image.Image | None:
 
 
 def _draw(glyph: _Glyph, fonts: dict[str, Path], *, size: int, drawings: int) -> np.ndarray:
-    """All drawings of one character: uint8 [drawings, size, size, 1]."""
+    """All drawings of one character, uint8 [drawings, size, size, 1]."""
     masters = []
     for face in glyph.faces[:drawings]:
         if (ink := _ink(glyph.code, fonts[face], box=38 * size // 28, canvas=2 * size)) is not None:
@@ -256,13 +256,13 @@ def _draw(glyph: _Glyph, fonts: dict[str, Path], *, size: int, drawings: int) ->
     noise = random.standard_normal((drawings, 7 + 2 * _HARMONICS**2)).astype(np.float32)
     which = np.arange(drawings) % len(masters)
     field = _sample(np.stack(masters), which, _bend(np.clip(noise, -2, 2), size))
-    threshold = 0.3 + 0.06 * np.clip(noise[:, :1], -2, 2)  # a thin pen or a broad one
+    threshold = 0.3 + 0.06 * np.clip(noise[:, :1], -2, 2)  # from a broad pen to a thin one
     ink = np.clip((field - threshold) / 0.3 + 0.5, 0, 1)
     return np.round(255 * ink).astype(np.uint8).reshape(drawings, size, size, 1)
 
 
 def _bend(noise: np.ndarray, size: int) -> np.ndarray:
-    """Where each pixel of each drawing looks: [D, 2, P] in -1..1, from clipped normals."""
+    """The places [D, 2, P] in -1..1 that the pixels of each drawing show, from clipped normals."""
     grid, waves = _basis(size)
     turn, slant, wide, tall, dx, dy = (noise[:, i] for i in range(1, 7))
     cos, sin = np.cos(0.1 * turn), np.sin(0.1 * turn)
@@ -288,7 +288,7 @@ def _basis(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _sample(masters: np.ndarray, which: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Bilinear look-up in uint8 masters [F, M, M] at [D, 2, P] in -1..1: float32 [D, P]."""
+    """Sample uint8 masters [F, M, M] bilinearly at [D, 2, P] in -1..1: float32 [D, P]."""
     side = masters.shape[-1]
     x, y = np.moveaxis(np.clip((at + 1) * (side / 2) - 0.5, 0, side - 1.001), 1, 0)
     left, top = x.astype(np.int32), y.astype(np.int32)

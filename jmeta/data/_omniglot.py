@@ -1,7 +1,7 @@
 """Omniglot: 1623 handwritten characters of 50 alphabets, 20 drawings each, in three named splits.
 
-Brenden M. Lake, Ruslan Salakhutdinov, Joshua B. Tenenbaum. "Human-level concept learning through
-probabilistic program induction", Science 350 (2015) 1332-1338.
+Human-level concept learning through probabilistic program induction (Brenden M. Lake, Ruslan
+Salakhutdinov, Joshua B. Tenenbaum, Science 350, 2015, 1332-1338).
 """
 
 import hashlib
@@ -10,17 +10,17 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jmeta.data._archives import decode_image, open_zip, read_member
-from jmeta.data._paths import data_root, file_digest, load_arrays, prepared_name, save_arrays
+from jmeta.data._omniglot_files import drawings_in, omniglot_folder, part_paths, source_digest
+from jmeta.data._paths import data_root, load_arrays, prepared_name, save_arrays
 from jmeta.data._pool import Dataset, Pool, pool_from_classes, split_hash
 
 SPLITS = ("vinyals", "lake", "random")
 LAKE_VALIDATION = ("Balinese", "Early_Aramaic", "Greek", "Korean", "Latin")
-_PARTS = ("images_background", "images_evaluation")
 _DRAWING = re.compile(r"(?:^|/)([^/]+/character\d\d)/([^/.][^/]*\.png)$")
 
 
@@ -40,27 +40,27 @@ def load_omniglot(
     seed: int = 0,
     size: int = 28,
 ) -> Dataset:
-    """Load Omniglot from `<root>/omniglot`, decoding it once and keeping the result in the cache.
+    """Load Omniglot. It is decoded once; the result is kept in the cache.
 
     Args:
-      root: folder that holds `omniglot/`, or that folder itself; `$JMETA_DATA` without it.
-      split, seed: see `omniglot_dataset`.
-      size: side of the images in pixels; the originals have 105.
+        root: the folder that holds `omniglot/`, or that folder itself; `$JMETA_DATA` by default.
+        split, seed: see `omniglot_dataset`.
+        size: height and width of the images in pixels; the originals have 105.
 
     Returns:
-      Pools of uint8 images [E, size, size, 1], ink 255 on 0; groups are alphabets.
+        Pools of uint8 images [E, size, size, 1], ink 255 on 0. The groups are alphabets.
 
     Raises:
-      ValueError: when the files are absent, damaged or not Omniglot.
+        ValueError: the files are absent, damaged or not Omniglot.
 
     >>> load_omniglot("/nowhere")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
       ...
     ValueError: found no Omniglot in /nowhere/omniglot: ...
     """
-    _check_split(split)
-    source = _find_source(data_root(root))
-    name = prepared_name("omniglot", {"source": _source_digest(source), "size": size})
+    check_split(split)
+    source = omniglot_folder(data_root(root))
+    name = prepared_name("omniglot", {"source": source_digest(source), "size": size})
     images = _unpack(load_arrays(name))
     if images is None:
         images = omniglot_images(source, size=size)
@@ -69,15 +69,15 @@ def load_omniglot(
 
 
 def omniglot_images(source: str | os.PathLike[str], *, size: int = 28) -> dict[str, np.ndarray]:
-    """Decode all drawings under a folder: class name -> uint8 [drawings, size, size], ink 255.
+    """Decode all drawings: class name -> uint8 [drawings, size, size], ink 255 on 0.
 
     Args:
-      source: folder with `images_background` and `images_evaluation`, each a .zip (read in
-        memory, never unpacked) or a folder.
-      size: side in pixels, reached by Lanczos resampling of the grey image.
+        source: the folder with `images_background` and `images_evaluation`, each a .zip, which is
+            read in memory, or a folder.
+        size: height and width in pixels, reached by Lanczos resampling of the grey image.
 
     Raises:
-      ValueError: when a part is missing, or an archive or image is damaged.
+        ValueError: a part is missing, or an archive or image is damaged.
 
     >>> omniglot_images("/nowhere")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
@@ -85,9 +85,9 @@ def omniglot_images(source: str | os.PathLike[str], *, size: int = 28) -> dict[s
     ValueError: found no Omniglot in /nowhere: ...
     """
     if size < 1:
-        raise ValueError(f"got size={size}, expected at least 1 pixel; the usual one is 28.")
+        raise ValueError(f"got size={size}, expected at least 1 pixel; the usual size is 28.")
     drawings: dict[str, dict[str, np.ndarray]] = {}
-    for path in _part_paths(Path(source)):
+    for path in part_paths(Path(source)):
         for member, read in _members(path):
             if found := _DRAWING.search(member):
                 name = f"{path}:{member}"
@@ -99,37 +99,40 @@ def omniglot_images(source: str | os.PathLike[str], *, size: int = 28) -> dict[s
 def omniglot_dataset(
     images: Mapping[str, np.ndarray], *, split: str = "vinyals", seed: int = 0
 ) -> Dataset:
-    """Sort Omniglot's characters into train, validation and test pools.
+    """Divide Omniglot's characters into training, validation and test pools.
 
-    Numbers of different splits do not compare. Within a pool classes are sorted by name, so that
-    each alphabet is one group.
+    Results on different splits are not comparable. The classes of a pool are sorted by name, so
+    that each alphabet is one group.
 
     Args:
-      images: class name "Alphabet/characterNN" -> uint8 [drawings, H, W], all 1623 characters.
-      split: "vinyals", 1028/172/423 characters (Vinyals et al. 2016, arXiv:1606.04080);
-        "lake", the 964 characters of the 30 background alphabets (5 of them, LAKE_VALIDATION,
-        being validation: 828/136) and the 659 of the 20 evaluation alphabets;
-        "random", 1100/100/423 characters whatever their alphabet (the proportions of Finn et al.
-        2017, arXiv:1703.03400), ordered by sha256 of "seed/name".
-      seed: for "random" only.
+        images: class name "Alphabet/characterNN" -> uint8 [drawings, H, W], for all 1623
+            characters.
+        split: one of
+            "vinyals": 1028/172/423 characters, the lists of Vinyals et al. 2016, arXiv:1606.04080;
+            "lake": the 964 characters of the 30 background alphabets, 5 of which
+            (`LAKE_VALIDATION`) are for validation (828/136), and the 659 of the 20 evaluation
+            alphabets;
+            "random": 1100/100/423 characters regardless of alphabet, ordered by sha256 of
+            "seed/name". The proportions are those of Finn et al. 2017, arXiv:1703.03400.
+        seed: of the split "random". The other splits have none.
 
     Raises:
-      ValueError: for an unknown split, or when the names are not Omniglot's.
+        ValueError: the split is unknown, or the names are not Omniglot's.
 
     >>> omniglot_dataset({}, split="miniature")
     Traceback (most recent call last):
       ...
     ValueError: got split='miniature', expected one of vinyals, lake, random; pick one of them.
     """
-    _check_split(split)
+    check_split(split)
     rows = _rows()
     known = {c for row in rows for c in row.characters}
     if known != set(images):
         lacking, strange = sorted(known - set(images)), sorted(set(images) - known)
         raise ValueError(
             f"got {len(images)} characters, expected Omniglot's {len(known)}: {len(lacking)} are "
-            f"missing {lacking[:2]} and {len(strange)} are unknown {strange[:2]}; get both "
-            "images_background and images_evaluation again, complete."
+            f"missing {lacking[:2]} and {len(strange)} are unknown {strange[:2]}; download all of "
+            "images_background and images_evaluation again."
         )
     parts = _split_parts(rows, split, seed)
     pools = {part: _pool(images, names) for part, names in parts.items()}
@@ -140,13 +143,27 @@ def omniglot_dataset(
         "classes": parts,
         "source": "Omniglot, Lake, Salakhutdinov, Tenenbaum, Science 350 (2015) 1332-1338",
         "licence": "MIT, (c) 2015 Brenden Lake",
-        "image": list(pools["train"].examples.shape[1:]),
+        "shape": list(pools["train"].examples.shape[1:]),
     }
     return Dataset("omniglot", pools["train"], pools["val"], pools["test"], info)
 
 
+def check_split(split: Any) -> None:
+    """Reject anything but the name of one of Omniglot's splits.
+
+    Raises:
+        ValueError: it is something else.
+
+    >>> check_split("lake")
+    """
+    if not isinstance(split, str) or split not in SPLITS:
+        raise ValueError(
+            f"got split={split!r}, expected one of {', '.join(SPLITS)}; pick one of them."
+        )
+
+
 def _split_parts(rows: list[_Row], split: str, seed: int) -> dict[str, list[str]]:
-    """Class names of each part, sorted."""
+    """The sorted class names of each part."""
     parts: dict[str, list[str]] = {"train": [], "val": [], "test": []}
     if split == "random":
         names = [c for row in rows for c in row.characters]
@@ -176,58 +193,15 @@ def _pool(images: Mapping[str, np.ndarray], names: list[str]) -> Pool:
     return pool_from_classes(arrays, [name.split("/")[0] for name in names])
 
 
-def _check_split(split: str) -> None:
-    if split not in SPLITS:
-        raise ValueError(
-            f"got split={split!r}, expected one of {', '.join(SPLITS)}; pick one of them."
-        )
-
-
-def _find_source(root: Path) -> Path:
-    """The folder that holds the two parts: `root` itself or `root/omniglot`."""
-    here = any((root / f"{p}{end}").exists() for p in _PARTS for end in (".zip", ""))
-    return root if here else root / "omniglot"
-
-
-def _part_paths(source: Path) -> list[Path]:
-    """The zip or folder of each part."""
-    found = []
-    for part in _PARTS:
-        choices = [source / f"{part}.zip", source / part]
-        found += [path for path in choices if path.exists()][:1]
-    if len(found) < len(_PARTS):
-        what = f"only {found[0].name}" if found else "no Omniglot"
-        raise ValueError(
-            f"found {what} in {source}: put images_background.zip and images_evaluation.zip there "
-            "(github.com/brendenlake/omniglot, folder python) and set JMETA_DATA to the folder "
-            "above, or run `jmeta data prepare omniglot --source PATH`."
-        )
-    return found
-
-
 def _members(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """Sorted (name, reader) of every file in a zip or folder; a reader is good for one turn."""
+    """(name, reader) of every file in a zip or folder, sorted; call a reader before the next."""
     if path.is_dir():
-        for file in sorted(path.rglob("*.png")):
-            yield file.relative_to(path).as_posix(), file.read_bytes
+        for name in drawings_in(path):
+            yield name, (path / name).read_bytes
         return
     with open_zip(path) as archive:
         for name in sorted(archive.namelist()):
             yield name, lambda name=name: read_member(archive, name)  # type: ignore[misc]
-
-
-def _source_digest(source: Path) -> str:
-    """Digest of the zips' bytes, or of a folder's file names, sizes and times."""
-    digest = hashlib.sha256()
-    for path in _part_paths(source):
-        if path.is_dir():
-            for file in sorted(path.rglob("*.png")):
-                stat = file.stat()
-                entry = f"{file.relative_to(path)}|{stat.st_size}|{stat.st_mtime_ns}\n"
-                digest.update(entry.encode())
-        else:
-            digest.update(file_digest(path).encode())
-    return digest.hexdigest()
 
 
 def _pack(images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

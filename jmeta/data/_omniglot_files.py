@@ -8,7 +8,7 @@ from pathlib import Path
 from jmeta.data._digests import file_digest, listing_digest
 from jmeta.data._paths import cache_dir, data_root
 
-PARTS = ("images_background", "images_evaluation")
+OMNIGLOT_PARTS = ("images_background", "images_evaluation")
 
 
 def omniglot_root(root: str | os.PathLike[str] | None = None) -> Path:
@@ -40,7 +40,7 @@ def has_omniglot(root: Path) -> bool:
     >>> has_omniglot(Path("/nowhere"))
     False
     """
-    return len(_found(omniglot_folder(root))) == len(PARTS)
+    return len(_found(omniglot_folder(root))) == len(OMNIGLOT_PARTS)
 
 
 def part_paths(source: Path) -> list[Path]:
@@ -58,7 +58,7 @@ def part_paths(source: Path) -> list[Path]:
     ValueError: found no Omniglot in /nowhere: ...
     """
     found = _found(source)
-    if len(found) < len(PARTS):
+    if len(found) < len(OMNIGLOT_PARTS):
         what = f"only {found[0].name}" if found else "no Omniglot"
         raise ValueError(
             f"found {what} in {source}: put images_background.zip and images_evaluation.zip there "
@@ -66,6 +66,16 @@ def part_paths(source: Path) -> list[Path]:
             "above, or run `jmeta data prepare omniglot --source PATH`."
         )
     return found
+
+
+def drawings_in(part: Path) -> list[str]:
+    """Return the sorted paths of the png files below a folder, relative to it, without dead links.
+
+    >>> drawings_in(Path("/nowhere"))
+    []
+    """
+    files = (path for path in part.rglob("*.png") if path.is_file())
+    return sorted(path.relative_to(part).as_posix() for path in files)
 
 
 def source_digest(source: Path) -> str:
@@ -80,8 +90,7 @@ def source_digest(source: Path) -> str:
     digest = hashlib.sha256()
     for path in part_paths(source):
         if path.is_dir():
-            names = (file.relative_to(path).as_posix() for file in path.rglob("*.png"))
-            digest.update(listing_digest(path, names).encode())
+            digest.update(listing_digest(path, drawings_in(path)).encode())
         else:
             digest.update(file_digest(path).encode())
     return digest.hexdigest()
@@ -112,7 +121,7 @@ def copy_parts(source: Path, target: Path) -> None:
 def _found(folder: Path) -> list[Path]:
     """The parts that are in a folder; fewer than two where it is not Omniglot's."""
     found = []
-    for part in PARTS:
+    for part in OMNIGLOT_PARTS:
         choices = (folder / f"{part}.zip", folder / part)
         found += [path for path in choices if path.exists()][:1]
     return found

@@ -1,4 +1,4 @@
-"""A CSV as text: every cell with its line and column, for messages that name the place."""
+"""A CSV as text, every cell with its line and column, so that messages can name the place."""
 
 import csv
 import math
@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-LARGEST = 1e30  # what a float32 and its square can still bear, roughly
+LARGEST = 1e30  # numbers from here on are rejected; a float32 ends at 3.4e38
 
 
 class Rows(NamedTuple):
-    """A file as text: every row has a cell a column."""
+    """A file as text, with one cell per row and column."""
 
     path: Path
     columns: list[str]
@@ -19,11 +19,11 @@ class Rows(NamedTuple):
 
 
 def read_rows(path: Path) -> Rows:
-    """Read a UTF-8 CSV with the names of its columns in the first line; blank lines are left out.
+    """Read a UTF-8 CSV whose first line names the columns. Blank lines are left out.
 
     Raises:
-        ValueError: no file, no CSV in UTF-8, no rows, unnamed or equal columns, or a row with more
-            or fewer cells than there are columns.
+        ValueError: the file is missing, is no CSV in UTF-8 or has no rows; columns have no name or
+            the same name; or a row has more or fewer cells than there are columns.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -33,7 +33,7 @@ def read_rows(path: Path) -> Rows:
     [['a', '1']]
     """
     if not path.is_file():
-        raise ValueError(f"there is no file {path}; give the path of a CSV")
+        raise ValueError(f"there is no file {path}; give the path of a CSV.")
     lines, cells = [], []
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -45,19 +45,19 @@ def read_rows(path: Path) -> Rows:
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(
             f"{path} cannot be read as CSV in UTF-8 near line {lines[-1] + 1 if lines else 1} "
-            f"({error}); save it again as comma-separated UTF-8"
+            f"({error}); save it again as comma-separated UTF-8."
         ) from error
     if len(cells) < 2:
         raise ValueError(
             f"{path} has {len(cells)} rows; expected a first line with the names of the columns "
-            "and a row an example"
+            "and one row per example."
         )
     _check_shape(path, cells, lines)
     return Rows(path, cells[0], lines[1:], cells[1:])
 
 
 def shown(names: Iterable[str], most: int = 20) -> str:
-    """Names for a message, not endlessly many.
+    """Quote names for a message, at most so many of them.
 
     >>> shown("abc", 2)
     "'a', 'b', ..."
@@ -67,39 +67,41 @@ def shown(names: Iterable[str], most: int = 20) -> str:
 
 
 def text_of(rows: Rows, row: int, column: int) -> str:
-    """The text of a cell.
+    """Return the text of a cell.
 
     Raises:
-        ValueError: nothing is there, or "nan".
+        ValueError: the cell is empty or "nan".
 
     >>> text_of(Rows(Path("a.csv"), ["y"], [2], [["a"]]), 0, 0)
     'a'
     """
     text = rows.cells[row][column]
     if text.casefold() in ("", "nan"):
-        raise refusal(rows, row, column, "is a missing value; fill it in or leave the row out")
+        raise refusal(rows, row, column, "is a missing value; fill it in or leave the row out.")
     return text
 
 
 def number_of(rows: Rows, row: int, column: int) -> float:
-    """The number in a cell.
+    """Return the number in a cell.
 
     Raises:
-        ValueError: nothing is there, or no finite number.
+        ValueError: the cell is empty, or no finite number below `LARGEST`.
 
     >>> number_of(Rows(Path("a.csv"), ["y"], [2], [["1e3"]]), 0, 0)
     1000.0
     """
     text = text_of(rows, row, column)
     if not is_number(text):
-        raise refusal(rows, row, column, "is no number; correct it or leave the row out")
+        raise refusal(rows, row, column, "is no number; correct it or leave the row out.")
     if not abs(float(text)) < LARGEST:
-        raise refusal(rows, row, column, f"is {LARGEST:g} or more; correct it or rescale")
+        raise refusal(
+            rows, row, column, f"is {LARGEST:g} or more; correct it or rescale the column."
+        )
     return float(text)
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is a finite number.
+    """Tell whether a text is a finite number.
 
     >>> [is_number(text) for text in ("-1.5", "inf", "1_000", "one")]
     [True, False, False, False]
@@ -111,10 +113,10 @@ def is_number(text: str) -> bool:
 
 
 def refusal(rows: Rows, row: int, column: int, what: str) -> ValueError:
-    """An error that says where a cell is, what it has, and `what` is wrong with it.
+    """Make an error that says where a cell is, what it holds, and `what` is wrong with it.
 
-    >>> refusal(Rows(Path("a.csv"), ["y"], [2], [["one"]]), 0, 0, "is no number")
-    ValueError("a.csv, line 2, column 'y': 'one' is no number")
+    >>> refusal(Rows(Path("a.csv"), ["y"], [2], [["one"]]), 0, 0, "is no number.")
+    ValueError("a.csv, line 2, column 'y': 'one' is no number.")
     """
     place = f"{rows.path}, line {rows.lines[row]}, column {rows.columns[column]!r}"
     return ValueError(f"{place}: {shown([rows.cells[row][column]])} {what}")
@@ -125,11 +127,11 @@ def _check_shape(path: Path, cells: list[list[str]], lines: list[int]) -> None:
     if len(set(columns)) < len(columns) or "" in columns:
         raise ValueError(
             f"{path}, line {lines[0]}: the columns are {shown(columns)}; "
-            "give each a name of its own"
+            "give each a name of its own."
         )
     for row, line in zip(cells, lines, strict=True):
         if len(row) != len(columns):
             raise ValueError(
-                f"{path}, line {line}: {len(row)} cells, expected {len(columns)}, one a column; "
-                "correct that line (text with a comma belongs in quotes)"
+                f"{path}, line {line}: {len(row)} cells, expected {len(columns)}, one per "
+                "column; correct that line (text with a comma belongs in quotes)."
             )

@@ -10,14 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jmeta.core._types import Batch, Task
-from jmeta.data._archives import file_digest
-from jmeta.data._division import DEFAULT_FRACTIONS, PARTS, choose_parts, dataset_from_classes
+from jmeta.core import Batch, Task
+from jmeta.data._digests import file_digest
+from jmeta.data._division import PARTS, Split, choose_parts, dataset_from_classes
 from jmeta.data._episodes import draw_distinct
+from jmeta.data._keys import with_keys
 from jmeta.data._pool import Dataset, Pool
 from jmeta.data._rows import LARGEST, Rows, is_number, number_of, read_rows, refusal, shown, text_of
 
-MOST_KINDS = 20  # columns that one column of text may become
+MOST_KINDS = 20  # values that a column of text may have
 
 
 class TableName(NamedTuple):
@@ -30,10 +31,10 @@ class TableName(NamedTuple):
 
 
 def parse_table_name(name: str) -> TableName:
-    """Read the options behind the file name; `drop` may be given several times.
+    """Read the options after the file name. `drop` may be given several times.
 
     Raises:
-        ValueError: an option is given twice, or without a column.
+        ValueError: `task` or `target` is given twice, or an option has no column.
 
     >>> parse_table_name("schools.csv,task=school,target=score")
     TableName(path='schools.csv', task='school', target='score', drop=())
@@ -46,8 +47,8 @@ def parse_table_name(name: str) -> TableName:
     once = max(len(found["task"]), len(found["target"])) <= 1
     if not once or not all(column for columns in found.values() for column in columns):
         raise ValueError(
-            f"got the table {name!r}, expected FILE.csv,task=COLUMN,target=COLUMN with each of "
-            "task and target once at most; name one column for each"
+            f"got the table {name!r}, expected FILE.csv,task=COLUMN,target=COLUMN with task and "
+            "target at most once; name one column for each."
         )
     one = {key: next(iter(found[key]), None) for key in ("task", "target")}
     return TableName(",".join(pieces), one["task"], one["target"], tuple(found["drop"]))
@@ -59,34 +60,34 @@ def load_table(
     task: str | None = None,
     target: str | None = None,
     drop: Sequence[str] = (),
-    split: Sequence[float] | str | os.PathLike[str] = DEFAULT_FRACTIONS,
+    split: Split = None,
     seed: int = 0,
 ) -> Dataset:
     """Make a data set of a CSV in which each row is one example of one task.
 
     Whole tasks (schools, users, patients) go to training, validation or testing. Numbers are
     standardised by the mean and deviation of the training tasks' rows: v -> (v - mean) / deviation.
-    A column without any number becomes a column of 0 and 1 for each value that the training tasks
-    have, at most 20; another value is 0 in all of them.
+    A column without any number is replaced by one column of 0 and 1 for each value that it has in
+    the training tasks, at most 20. Any other value is 0 in all of these.
 
     Args:
-        path: a UTF-8 CSV, the names of its columns in the first line.
-        task: the column that names the task. None: the one called "task", or else the first.
-        target: the column to predict. None: the last that is not the task's.
+        path: a UTF-8 CSV whose first line names the columns.
+        task: the column that names the task. None takes the column "task", or else the first.
+        target: the column to predict. None takes the last that does not name the task.
         drop: columns to leave out.
-        split: fractions of the tasks for train, val, test; or a folder with the tasks' names in
-            train.txt, val.txt and test.txt.
-        seed: of the shuffle behind the fractions.
+        split: fractions of the tasks for train, val, test, by default (0.64, 0.16, 0.20); or a
+            folder with the names of the tasks in train.txt, val.txt and test.txt.
+        seed: of the shuffle that precedes a division by fractions.
 
     Returns:
-        Dataset whose pools have a task where others have a class: examples float32 [rows, D + 1],
-        the D features and then the target. `info` has the names of the columns, and the target's
-        mean and deviation, to turn errors back into its units.
+        A data set whose pools have tasks instead of classes. The examples are float32
+        [rows, D + 1]: the D features and then the target. `info` has the names of the columns, and
+        the mean and deviation of the target, which turn errors back into its units.
 
     Raises:
-        ValueError: the file is missing, damaged or empty; a column is missing; a cell is empty or
-            no number where its column has numbers (with its line and column); a text column has
-            too many values; or there are too few tasks.
+        ValueError: the file is missing, damaged or empty; a column is missing; a cell is empty, or
+            no number in a column of numbers; a column of text has too many values; or there are
+            too few tasks. A message about a cell has its line and column.
 
     >>> import tempfile
     >>> lines = [f"{school},{hours},{hours + score}" for score, school in enumerate("abcde")
@@ -115,19 +116,20 @@ def load_table(
 def sample_table_task(key: Array, table: Pool, *, shots: int, queries: int) -> Task:
     """Draw one task of a table: some of its rows to adapt on, and others to predict.
 
-    The task is uniform among those with at least shots + queries rows. Rows are drawn without
-    replacement, so support and query share none.
+    The task is chosen uniformly among those with at least shots + queries rows. Rows are drawn
+    without replacement, so support and query share none.
 
     Args:
-      key: a JAX random key.
-      table: a part of `load_table`. Make it an argument of the function that you jit.
-      shots, queries: rows in the support and in the query set.
+        key: a JAX random key.
+        table: a pool of `load_table`. Pass it as an argument to the function that you jit.
+        shots, queries: rows in the support and in the query set.
 
     Returns:
-      Task with x float32 [shots, D] and [queries, D], y float32 [shots, 1] and [queries, 1].
+        Task with x float32 [shots, D] and [queries, D], y float32 [shots, 1] and [queries, 1], and
+        a key in each set.
 
     Raises:
-      ValueError: while tracing, when no task has that many rows.
+        ValueError: no task has that many rows. It is raised while tracing.
 
     >>> from jmeta.data._pool import make_pool
     >>> table = make_pool(np.zeros((7, 3), np.float32), [2, 5], [2])
@@ -147,13 +149,14 @@ def sample_table_task(key: Array, table: Pool, *, shots: int, queries: int) -> T
     picks = table.starts[chosen] + draw_distinct(row_key, table.counts[chosen], k=rows)
     drawn = table.examples.at[picks].get(mode="promise_in_bounds")
     x, y = drawn[:, :-1], drawn[:, -1:]
-    return Task(Batch(x[:shots], y[:shots]), Batch(x[shots:], y[shots:]))
+    task = Task(Batch(x[:shots], y[:shots]), Batch(x[shots:], y[shots:]))
+    return with_keys(task, key)
 
 
 def _divide(
-    rows: Rows, named: int, split: Sequence[float] | str | os.PathLike[str], seed: int
+    rows: Rows, named: int, split: Split, seed: int
 ) -> tuple[dict[str, int], np.ndarray, dict[str, list[str]], str]:
-    """The number of each task, the task of each row [R], the tasks of each part, the split."""
+    """The number of each task; the task of each row [R]; each part's tasks; the split's name."""
     owners = [text_of(rows, row, named) for row in range(len(rows.cells))]
     number = {name: index for index, name in enumerate(sorted(set(owners)))}
     where = f"{rows.path}, where each task in {rows.columns[named]!r} is a class"
@@ -162,19 +165,22 @@ def _divide(
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
     if missing := [name for part in PARTS for name in parts[part] if name not in number]:
-        raise ValueError(f"{where}: the split lists tasks that it has not: {shown(missing)}")
+        raise ValueError(
+            f"{where}: the split lists tasks that it has not: {shown(missing)}; correct the lists."
+        )
     return number, np.array([number[name] for name in owners]), parts, called
 
 
 def _roles(
     rows: Rows, task: str | None, target: str | None, drop: Sequence[str]
 ) -> tuple[int, int, list[int]]:
-    """Which column is the task's, which the target's, and which are features."""
+    """The columns of the task and of the target, and those of the features."""
     columns = rows.columns
     for column in [task, target, *drop]:
         if column is not None and column not in columns:
             raise ValueError(
-                f"{rows.path} has no column {column!r}; its columns are {shown(columns)}"
+                f"{rows.path} has no column {column!r}; name one of its columns, which are "
+                f"{shown(columns)}."
             )
     named = task or ("task" if "task" in columns and target != "task" else columns[0])
     rest = [column for column in columns if column != named and column not in drop]
@@ -184,7 +190,7 @@ def _roles(
         raise ValueError(
             f"{rows.path} has the columns {shown(columns)}; task {named!r}, target {aimed!r} and "
             f"dropped {list(drop)} leave {len(used)} features; expected a task, another column as "
-            "target, and at least one more: name them with task=, target= and drop="
+            "target, and at least one more, so name them with task=, target= and drop=."
         )
     return columns.index(named), columns.index(aimed), used
 
@@ -192,7 +198,7 @@ def _roles(
 def _values(
     rows: Rows, used: list[int], aimed: int, training: np.ndarray
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Features and target [R, D + 1], standardised, with what the columns are."""
+    """Standardised features and target [R, D + 1], and the facts about these columns."""
     columns, names = [], []
     for column in used:
         if any(is_number(row[column]) for row in rows.cells):
@@ -206,33 +212,33 @@ def _values(
     if np.ptp(y[training]) == 0:
         raise ValueError(
             f"{rows.path}: the target {rows.columns[aimed]!r} is {mean:g} in every row of the "
-            "training tasks; choose another target"
+            "training tasks; choose another target."
         )
     aim = {"column": rows.columns[aimed], "mean": mean, "deviation": deviation}
     return np.stack([*columns, y], axis=1).astype(np.float32), {"features": names, "target": aim}
 
 
 def _standard(rows: Rows, column: int, training: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """A column of numbers [R] less the training rows' mean, over their deviation (1 if equal)."""
+    """A standardised column [R], and the training rows' mean and deviation (1 if all are equal)."""
     values = np.array([number_of(rows, row, column) for row in range(len(rows.cells))])
     mean = float(values[training].mean())
     deviation = float(values[training].std()) if np.ptp(values[training]) > 0 else 1.0
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         scaled = (values - mean) / deviation
     if len(bad := np.flatnonzero(~(np.abs(scaled) < LARGEST))):
-        what = f"is {LARGEST:g} deviations from the mean or more; correct it or leave the row out"
+        what = f"is {LARGEST:g} deviations from the mean or more; correct it or leave the row out."
         raise refusal(rows, int(bad[0]), column, what)
     return scaled, mean, deviation
 
 
 def _indicators(rows: Rows, column: int, training: np.ndarray) -> dict[str, np.ndarray]:
-    """For each text that a column has in the training rows, where it stands [R], as 0 and 1."""
+    """Text -> a column [R], 1 where that text is and 0 elsewhere, for all in the training rows."""
     texts = [text_of(rows, row, column) for row in range(len(rows.cells))]
     kinds = sorted({text for text, used in zip(texts, training, strict=True) if used})
     if len(kinds) > MOST_KINDS:
         raise ValueError(
             f"{rows.path}: the column {rows.columns[column]!r} is text with {len(kinds)} values "
             f"in the training tasks, expected numbers or at most {MOST_KINDS} values; "
-            "leave it out with drop= or write numbers"
+            "leave it out with drop= or write numbers."
         )
     return {kind: np.array([text == kind for text in texts], np.float64) for kind in kinds}

@@ -1,4 +1,4 @@
-"""Omniglot through TFDS: prepared from its two zips, and read back as the zips' own drawings."""
+"""Omniglot through TFDS: prepared from its two zips, and read back as the drawings in the zips."""
 
 import hashlib
 import io
@@ -11,8 +11,9 @@ from zipfile import ZipFile
 import numpy as np
 
 from jmeta.data._archives import decode_image, open_zip, read_member
+from jmeta.data._omniglot_files import OMNIGLOT_PARTS
 
-ZIPS = {"train": "images_background.zip", "test": "images_evaluation.zip"}  # TFDS's split names
+SPLITS = ("train", "test")  # what TFDS calls the two parts
 _MEMBER = re.compile(r"[^/]+/([^/]+)/character(\d+)/((\d+)_\d+\.png)")
 _DRAWINGS = 20  # of every character
 
@@ -28,27 +29,30 @@ class Drawing(NamedTuple):
 
 
 def omniglot_builder(tfds: Any, *, source: Path, data_dir: Path) -> Any:
-    """TFDS's own Omniglot builder, fed from local zips in place of a download.
+    """Return TFDS's own Omniglot builder, which reads local zips instead of a download.
 
-    Splits, features, keys and label names are those of TFDS; only the splits small1 and small2,
-    which repeat drawings of train, are left out. Needs neither a network nor TensorFlow.
+    Splits, features, keys and label names are those of TFDS. Only the splits small1 and small2,
+    which repeat drawings of train, are left out. Neither a network nor TensorFlow is needed.
 
     Args:
         tfds: the module `tensorflow_datasets`.
-        source: folder with images_background.zip and images_evaluation.zip.
+        source: the folder with images_background.zip and images_evaluation.zip.
         data_dir: where TFDS keeps sets.
 
     Raises:
         ValueError: a zip is missing or damaged.
     """
+    zips = {
+        split: source / f"{part}.zip" for split, part in zip(SPLITS, OMNIGLOT_PARTS, strict=True)
+    }
     listed = {}
-    for part, name in ZIPS.items():
-        with open_zip(source / name) as archive:
-            listed[part] = list_drawings(archive)
+    for split, path in zips.items():
+        with open_zip(path) as archive:
+            listed[split] = list_drawings(archive)
     stock = tfds.builder_cls("omniglot")
 
     class Omniglot(stock, skip_registration=True):  # type: ignore
-        code_path = None  # nothing is downloaded, so no list of checksums is looked for
+        code_path = None  # nothing is downloaded, so TFDS need not look for checksums
 
         def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[str, dict]]]:
             del dl_manager
@@ -56,13 +60,13 @@ def omniglot_builder(tfds: Any, *, source: Path, data_dir: Path) -> Any:
             names = dict.fromkeys(f"{d.alphabet}_{d.character}" for d in every)
             self.info.features["alphabet"].names = sorted({d.alphabet for d in every})
             self.info.features["label"].names = list(names)
-            return {part: _examples(source / ZIPS[part], listed[part]) for part in ZIPS}
+            return {split: _examples(zips[split], listed[split]) for split in zips}
 
     return Omniglot(data_dir=str(data_dir), file_format="array_record")
 
 
 def list_drawings(archive: ZipFile) -> list[Drawing]:
-    """The drawings of one Omniglot zip, sorted by path.
+    """List the drawings of one Omniglot zip, sorted by path.
 
     Args:
         archive: as opened by `jmeta.data._archives.open_zip`.
@@ -79,7 +83,7 @@ def list_drawings(archive: ZipFile) -> list[Drawing]:
     if not matches:
         raise ValueError(
             f"{archive.filename} has no <Alphabet>/characterNN/<id>_<drawing>.png inside; expected "
-            "Omniglot's images_background.zip or images_evaluation.zip"
+            "Omniglot's images_background.zip or images_evaluation.zip."
         )
     return [Drawing(m[0], m[1], int(m[2]) - 1, int(m[4]) - 1, m[3]) for m in matches]
 
@@ -89,21 +93,21 @@ def recover_drawings(
 ) -> dict[str, np.ndarray]:
     """Turn one TFDS split of Omniglot back into "Alphabet/characterNN" -> its 20 drawings.
 
-    TFDS writes examples in the order of md5(split name + key), the key being
-    "<Alphabet>_<character>_<id>_<drawing>.png". Within a character the examples thus stand in the
-    order of 20 hashes that are known, and the drawing's number is recovered from the rank.
+    TFDS stores examples in the order of md5(split name + key), where the key is
+    "<Alphabet>_<character>_<id>_<drawing>.png". The 20 hashes of a character are therefore known,
+    and the rank of an example among them tells which drawing it is.
 
     Args:
         examples: the split, in the order in which it is stored, with undecoded images.
         info: the builder's info, for the names of the alphabets.
         part: the split's name.
-        size: side of the result in pixels.
+        size: height and width of the result in pixels.
 
     Returns:
-        name -> uint8 `[20, size, size]`, ink 255 on 0, drawings in the order of their numbers.
+        name -> uint8 [20, size, size], ink 255 on 0, ordered by the drawings' numbers.
 
     Raises:
-        ValueError: a character has not 20 drawings.
+        ValueError: a character does not have 20 drawings.
     """
     alphabets = info.features["alphabet"].names
     members: dict[tuple[str, int, int], list[np.ndarray]] = {}
@@ -117,7 +121,7 @@ def recover_drawings(
         if len(drawings) != _DRAWINGS:
             raise ValueError(
                 f"TFDS's omniglot has {len(drawings)} drawings of {name}, expected {_DRAWINGS}; "
-                "delete the prepared set and run `jmeta data prepare tfds:omniglot` again"
+                "delete the prepared set and run `jmeta data prepare tfds:omniglot` again."
             )
         ranks = _stored_order(f"{part}{alphabet}_{character}_{int(label) + 1:04d}")
         images[name] = np.stack([drawings[rank] for rank in ranks])
@@ -125,14 +129,14 @@ def recover_drawings(
 
 
 def _stored_order(stem: str) -> np.ndarray:
-    """[20] the place of drawing 01, 02, ... among the stored examples of its character."""
+    """The places [20] of drawings 01, 02, ... among the stored examples of their character."""
     keys = [f"{stem}_{number:02d}.png" for number in range(1, _DRAWINGS + 1)]
     hashes = [hashlib.md5(key.encode(), usedforsecurity=False).digest() for key in keys]
     return np.argsort(sorted(range(_DRAWINGS), key=lambda number: hashes[number]))
 
 
 def _ink(data: bytes, size: int) -> np.ndarray:
-    """Decode one drawing to uint8 `[size, size]`, ink 255 on 0: in the files paper is white."""
+    """Decode one drawing to uint8 [size, size], ink 255 on 0. In the files the paper is white."""
     return 255 - decode_image(data, name="a drawing of TFDS's omniglot", mode="L", size=size)
 
 

@@ -6,7 +6,7 @@ whose attribute `stochastic` is true takes a PRNG key as its last input, in both
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -18,54 +18,50 @@ Apply = Callable[..., Any]  # (params, *inputs) -> outputs
 
 @dataclass(frozen=True)
 class Network:
-    """A network made of functions. Make one with `from_functions`, `from_nnx` or `from_equinox`.
+    """A network made by an adapter: `from_functions`, `from_nnx`, `from_equinox`, `with_dropout`.
 
-    >>> net = Network(lambda key, x: jnp.ones(()), lambda w, x: w * x)
-    >>> net.apply(2.0, 3.0)
+    Args:
+        init: `(key, *inputs) -> params`.
+        choose: takes the name of a method, or None for the network itself, and returns the
+            function `(params, *inputs) -> outputs` that it stands for.
+        stochastic: whether the last input of `init` and `apply` is a PRNG key.
+
+    >>> net = Network(lambda key, x: jnp.ones(()), lambda method: jnp.multiply)
+    >>> float(net.apply(2.0, 3.0))
     6.0
     """
 
     init: Init
-    function: Apply
-    methods: tuple[tuple[str, Apply], ...] = ()
+    choose: Callable[[str | None], Apply]
     stochastic: bool = False
 
     def apply(self, params: Any, *inputs: Any, method: str | None = None) -> Any:
-        """Outputs of the network, or of one of its methods.
-
-        Raises:
-            ValueError: the network has no method of this name.
-        """
-        if method is None:
-            return self.function(params, *inputs)
-        known = dict(self.methods)
-        if method not in known:
-            raise ValueError(
-                f"The network has no method {method!r}; it has {sorted(known) or 'none at all'}. "
-                f"Pass it to from_functions as {method}=function."
-            )
-        return known[method](params, *inputs)
+        """Outputs of the network, or of its method of this name."""
+        return self.choose(method)(params, *inputs)
 
 
-def from_functions(init: Init, apply: Apply, *, stochastic: bool = False, **methods: Apply) -> Any:
+def from_functions(
+    init: Init, apply: Apply, *, stochastic: bool = False, **methods: Apply
+) -> Network:
     """Make a network of pure functions.
 
-        net.init(key, *inputs)                          = init(key, *inputs)
-        net.apply(params, *inputs)                      = apply(params, *inputs)
-        net.apply(params, *inputs, method="encode")     = methods["encode"](params, *inputs)
+        net.init(key, *inputs) = init(key, *inputs)
+        net.apply(params, *inputs) = apply(params, *inputs)
+        net.apply(params, *inputs, method="encode") = methods["encode"](params, *inputs)
 
     Args:
         init: `(key, *inputs) -> params`, for inputs [N, ...].
-        apply: `(params, *inputs) -> outputs`, leading axis [N].
+        apply: `(params, *inputs) -> outputs`, for inputs and outputs with a leading axis [N].
         stochastic: whether both functions take a PRNG key as their last input.
-        methods: further functions of the parameters, by name, which `apply` calls with `method=`
-            as `flax.linen.Module.apply` does.
+        methods: further functions of the parameters, which `apply` calls by their names, as
+            `flax.linen.Module.apply` does.
 
     Returns:
-        A frozen, hashable `Network`.
+        A frozen and hashable network.
 
     Raises:
-        ValueError: one of the functions is not callable.
+        ValueError: one of the functions is not callable; from `apply`, there is no method of the
+            given name.
 
     >>> import jax, jax.numpy as jnp
     >>> def init(key, x):
@@ -78,55 +74,152 @@ def from_functions(init: Init, apply: Apply, *, stochastic: bool = False, **meth
     for name, function in {"init": init, "apply": apply, **methods}.items():
         if not callable(function):
             raise ValueError(
-                f"from_functions expects functions, but {name} is {type(function).__name__}; give "
-                "init(key, *inputs) and apply(params, *inputs)."
+                f"from_functions expects functions, but {name} is of type "
+                f"{type(function).__name__}; give init(key, *inputs) and apply(params, *inputs)."
             )
-    return Network(init, apply, tuple(sorted(methods.items())), stochastic)
+
+    def choose(method: str | None) -> Apply:
+        if method is None:
+            return apply
+        if method not in methods:
+            raise ValueError(
+                f"The network has no method {method!r}, only {sorted(methods)}; give it to "
+                f"from_functions as {method}=function."
+            )
+        return methods[method]
+
+    return Network(init, choose, stochastic)
 
 
-def from_equinox(module_or_make: Any) -> Any:
-    """Make a network of an Equinox module.
+def with_dropout(module: nn.Module, *, rng: str = "dropout", **options: Any) -> Network:
+    """Make a stochastic network of a Linen module that draws random numbers in training.
 
-    The parameters are the module's inexact arrays, as a module whose other leaves are `None`.
-    Everything else, such as activation functions and integers, stays in the network. Equinox
-    modules are written for one example, so `apply` maps the module over the leading axis [N] of
-    all its inputs. Layers with state, such as `equinox.nn.BatchNorm`, are not supported.
+        net.init(key, *inputs, r) = module.init({"params": key, rng: r}, *inputs, **options)
+        net.apply(params, *inputs, r) = module.apply(params, *inputs, rngs={rng: r}, **options)
+
+    where r is a PRNG key. Train with this network and evaluate the same parameters with
+    the plain module, which is deterministic.
 
     Args:
-        module_or_make: an `equinox.Module`, whose present parameters `init` returns whatever its
-            key; or a function `key -> module`, which `init(key, *inputs)` calls to make fresh
-            parameters. The function is also called once here, with `jax.random.key(0)`, for what
-            is not a parameter.
+        module: a Flax Linen module.
+        rng: the name under which the module asks for its keys, `self.make_rng(rng)`.
+        options: keywords for the module's call that switch the randomness on. The default is
+            `deterministic=False`; give `train=True` for a module that names it that way.
 
     Returns:
-        A `Network`; `apply(params, *inputs, method="name")` maps the method of that name.
+        A network whose attribute `stochastic` is true: the last input of `init` and of `apply`
+        is a PRNG key.
+
+    Raises:
+        ValueError: `module` is not a Linen module; from `init` and `apply`, the last input is not
+            a typed PRNG key.
+
+    Dropout: A Simple Way to Prevent Neural Networks from Overfitting (Srivastava, Hinton,
+    Krizhevsky, Sutskever, Salakhutdinov, 2014, JMLR 15).
+
+    >>> import jax, jax.numpy as jnp
+    >>> from jmeta.nn import ResNet12
+    >>> module = ResNet12(5, widths=(4, 8, 8, 16), drop_rate=0.1)
+    >>> net, x, key = with_dropout(module), jnp.ones((2, 16, 16, 3)), jax.random.key(0)
+    >>> params = jax.eval_shape(net.init, key, x, key)
+    >>> jax.eval_shape(net.apply, params, x, key).shape
+    (2, 5)
+    """
+    if not isinstance(module, nn.Module):
+        raise ValueError(
+            f"with_dropout expects a Flax Linen module, but got {type(module).__name__}; make "
+            "other stochastic networks with from_functions(init, apply, stochastic=True)."
+        )
+    options = options or {"deterministic": False}
+
+    def init(key: jax.Array, *inputs: Any) -> Any:
+        *inputs_alone, rng_key = _with_key(inputs)
+        return module.init({"params": key, rng: rng_key}, *inputs_alone, **options)
+
+    def choose(method: str | None) -> Apply:
+        def apply(params: Any, *inputs: Any) -> Any:
+            *inputs_alone, rng_key = _with_key(inputs)
+            rngs = {rng: rng_key}
+            return module.apply(params, *inputs_alone, rngs=rngs, method=method, **options)
+
+        return apply
+
+    return Network(init, choose, stochastic=True)
+
+
+def _with_key(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The inputs of a stochastic network, after a check that the last of them is a key."""
+    kind = getattr(inputs[-1], "dtype", None) if inputs else None
+    if kind is None or not jnp.issubdtype(kind, jax.dtypes.prng_key):
+        raise ValueError(
+            "A network with dropout expects a PRNG key as its last input, such as "
+            f"jax.random.key(0), but got {'no input' if not inputs else type(inputs[-1]).__name__};"
+            " to evaluate without dropout, call the plain module with the same parameters."
+        )
+    return inputs
+
+
+def from_equinox(module_or_make: Any) -> Network:
+    """Make a network of an Equinox module.
+
+    The parameters are the module's inexact arrays: the module itself with `None` in place of all
+    other leaves. The other leaves, such as activation functions and integers, stay in the network.
+    Equinox modules are written for one example, so `apply` maps the module over the leading axis
+    [N] of all its inputs. Layers with state, such as `equinox.nn.BatchNorm`, are not supported.
+
+    Args:
+        module_or_make: either an `equinox.Module`, whose present parameters `init` returns
+            whatever its key is; or a function `key -> module`, with which `init(key, *inputs)`
+            makes fresh parameters. The leaves that are not parameters come from one call of the
+            function with `jax.random.key(0)`.
+
+    Returns:
+        A network. `apply(params, *inputs, method="name")` maps the method of that name.
 
     Raises:
         ValueError: Equinox is not installed, the argument is neither a module nor a function, or
-            the module has no inexact arrays.
+            the module has no parameters.
 
     Equinox: neural networks in JAX via callable PyTrees and filtered transformations (Kidger,
     Garcia, 2021, arXiv:2111.00254).
 
-    >>> import jax, jax.numpy as jnp, pytest
-    >>> eqx = pytest.importorskip("equinox")
-    >>> net = from_equinox(lambda key: eqx.nn.MLP(3, 2, 8, depth=1, key=key))
-    >>> params = net.init(jax.random.key(0), jnp.ones((5, 3)))
-    >>> net.apply(params, jnp.ones((5, 3))).shape
+    >>> import equinox as eqx  # doctest: +SKIP
+    >>> net = from_equinox(lambda key: eqx.nn.MLP(3, 2, 8, 1, key=key))  # doctest: +SKIP
+    >>> params = net.init(jax.random.key(0), jnp.ones((5, 3)))  # doctest: +SKIP
+    >>> net.apply(params, jnp.ones((5, 3))).shape  # doctest: +SKIP
     (5, 2)
     """
-    try:
-        import equinox
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            "from_equinox needs the package equinox, which is not installed; run "
-            "pip install equinox."
-        ) from error
-    given = isinstance(module_or_make, equinox.Module)
+    eqx = _equinox()
+    given = isinstance(module_or_make, eqx.Module)
     if not given and not callable(module_or_make):
         raise ValueError(
             "from_equinox expects an equinox.Module or a function key -> module, but got "
             f"{type(module_or_make).__name__}."
         )
-    module = module_or_make if given else module_or_make(jax.random.key(0))
-    return _EquinoxNetwork.of(module, None if given else module_or_make, equinox)
+    make = (lambda key: module_or_make) if given else module_or_make
+    present, rest = eqx.partition(make(jax.random.key(0)), eqx.is_inexact_array)
+    if not jax.tree.leaves(present):
+        raise ValueError("from_equinox got a module without inexact arrays: it has no parameters.")
+
+    def init(key: jax.Array, *inputs: Any) -> Any:
+        return eqx.filter(make(key), eqx.is_inexact_array)
+
+    def choose(method: str | None) -> Apply:
+        def apply(params: Any, *inputs: Any) -> Any:
+            return jax.vmap(getattr(eqx.combine(params, rest), method or "__call__"))(*inputs)
+
+        return apply
+
+    return Network(init, choose)
+
+
+def _equinox() -> Any:
+    """The package, which is an optional dependency."""
+    try:
+        import equinox
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            "from_equinox needs the package equinox, which is not installed; "
+            "run: pip install equinox."
+        ) from error
+    return equinox

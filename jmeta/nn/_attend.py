@@ -1,28 +1,26 @@
-"""Dot-product attention, and how a module with two methods becomes two functions."""
+"""Dot-product attention, and inputs joined with their labels."""
 
-from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-Apply = Callable[[Any, Any], Any]  # (parameters, inputs) -> outputs
-
 
 def attention(queries: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Array) -> jax.Array:
-    """Mix values by how well their keys fit each query.
+    """Average the values, weighted by how well their keys match each query.
 
-        out_q = Σ_s softmax_s(k_s · q_q / √K) v_s    over the s that query q may see
+        out_q = Σ_s softmax_s(k_s · q_q / √K) v_s    over the s with mask[q, s]
 
     Args:
         queries: [Q, K].
         keys: [S, K].
         values: [S, V].
-        mask: [Q, S] bool: query q may see s. A query that may see nothing gets zeros.
+        mask: [Q, S] bool, true where query q may see element s. A query that may see nothing
+            gets zeros.
 
     Returns:
-        [Q, V].
+        Outputs [Q, V].
 
     Attention Is All You Need (Vaswani et al., 2017, arXiv:1706.03762), equation 1.
 
@@ -35,7 +33,9 @@ def attention(queries: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.
 
 
 def masked_softmax(logits: jax.Array, mask: jax.Array) -> jax.Array:
-    """Softmax over the last axis where the mask holds, 0 elsewhere; all 0 where it never does.
+    """Softmax over the entries of the last axis where the mask is true; the others get 0.
+
+    A row whose mask is false everywhere gets zeros.
 
     >>> masked_softmax(jnp.zeros(3), jnp.array([True, True, False])).tolist()
     [0.5, 0.5, 0.0]
@@ -44,37 +44,10 @@ def masked_softmax(logits: jax.Array, mask: jax.Array) -> jax.Array:
     return jnp.where(mask, weights, 0)
 
 
-def encode_decode(model: nn.Module) -> tuple[Apply, Apply]:
-    """The two functions that a learner which reads its support set is made of.
-
-        encode(params, support) -> state,   decode(params, (state, queries)) -> outputs
-
-    Args:
-        model: a Linen module with methods `encode(support)` and `decode(state, queries)`:
-            `SNAIL`, `MANN` or `NeuralProcess`.
-
-    >>> import jax, jax.numpy as jnp
-    >>> from jmeta.nn._neural_process import NeuralProcess
-    >>> model = NeuralProcess(width=8)
-    >>> support = jnp.ones((3, 1)), jnp.ones((3, 1)), jnp.ones(3, bool)
-    >>> params = jax.jit(model.init)(jax.random.key(0), support, jnp.ones((2, 1)))
-    >>> encode, decode = encode_decode(model)
-    >>> state, _ = jax.jit(encode)(params, support)
-    >>> mean, scale = jax.jit(decode)(params, ((state, None), jnp.ones((2, 1))))
-    >>> mean.shape
-    (2, 1)
-    """
-
-    def encode(params: Any, support: Any) -> Any:
-        return model.apply(params, support, method="encode")
-
-    def decode(params: Any, state_and_queries: tuple[Any, Any]) -> Any:
-        return model.apply(params, *state_and_queries, method="decode")
-
-    return encode, decode
-
-
 def embedded(embed: nn.Module | None, x: Any, labels: jax.Array) -> jax.Array:
-    """Inputs [N, ...] and their one-hot labels [N, ways], side by side: [N, D + ways]."""
-    z = x.reshape(len(x), -1) if embed is None else embed(x)
+    """Concatenate embedded inputs [N, D] with one-hot labels [N, ways] to [N, D + ways].
+
+    Without an embedding network the inputs [N, ...] are flattened to [N, D].
+    """
+    z = x.reshape(x.shape[0], -1) if embed is None else embed(x)
     return jnp.concatenate([z, labels.astype(z.dtype)], axis=-1)

@@ -1,7 +1,9 @@
-"""Convolution as one bilinear primitive, closed under differentiation of any order.
+"""Convolution as one bilinear JAX primitive that is closed under differentiation.
 
-The tangents and transposes of a role (see `jmeta.nn._roles`) are the primitive itself with another
-role, so that forward, reverse, and every mixture of the two stay on the paths chosen there.
+The primitive computes one of three roles: the output, the gradient by the image or the gradient by
+the kernel (see `jmeta.nn._roles`). The tangent and the transpose of a role are again the primitive
+with some role. So derivatives of every order, in forward and reverse mode, use the fast
+implementations that `_roles` chooses.
 """
 
 from typing import Any
@@ -22,7 +24,7 @@ def _compute(a: jax.Array, b: jax.Array, *, role: str, geometry: Geometry) -> ja
 
 
 def bind(role: str, a: jax.Array, b: jax.Array, geometry: Geometry) -> jax.Array:
-    """The derivative of the trilinear form by `role`, as a function of the two others."""
+    """Compute one role of a convolution from its two operands (see `jmeta.nn._roles`)."""
     out: jax.Array = _conv_p.bind(*align(a, b), role=role, geometry=geometry)
     return out
 
@@ -30,8 +32,8 @@ def bind(role: str, a: jax.Array, b: jax.Array, geometry: Geometry) -> jax.Array
 def _abstract(a: Any, b: Any, *, role: str, geometry: Geometry) -> Any:
     if any(axis is not None for x in (a, b) for axis in x.sharding.spec):
         raise ValueError(
-            "A convolution got an array sharded over a mesh axis of type Explicit; make the mesh "
-            "with axis_types=(jax.sharding.AxisType.Auto, ...), or use shard_map."
+            "A convolution got an array that is sharded over a mesh axis of type Explicit; make "
+            "the mesh with axis_types=(jax.sharding.AxisType.Auto, ...), or use shard_map."
         )
     if role == "out":
         shape = (a.shape[0], *geometry.steps(), b.shape[3])
@@ -65,7 +67,7 @@ def _transpose(cotangent: Any, a: Any, b: Any, *, role: str, geometry: Geometry)
 
 
 def _batch(args: Any, dims: Any, *, role: str, geometry: Geometry) -> Any:
-    """One kernel for all: more images. A kernel each: matrix products under `vmap`."""
+    """Batch a role: with one shared kernel, merge the batch into the images; otherwise `vmap`."""
     shared = {"out": 1, "image": 0}.get(role)
     if shared is None or dims[shared] is not None:
         return jax.vmap(lambda a, b: compute_each(role, a, b, geometry), dims)(*args), 0

@@ -1,4 +1,4 @@
-"""Full-context embeddings: LSTMs that let a support set change how its members are embedded."""
+"""Full-context embeddings: LSTMs that embed each example in the context of its support set."""
 
 import flax.linen as nn
 import jax
@@ -10,19 +10,22 @@ State = tuple[jax.Array, jax.Array]  # an LSTM's cell and hidden state
 
 
 class FullContext(nn.Module):
-    """g, a bidirectional LSTM over the support set, and f, an attention LSTM over it for a query.
+    """Embed support examples by a bidirectional LSTM, and queries by an attention LSTM.
 
-        g(x_i) = h→_i + h←_i + z_i
-        f: h_k = LSTM([z, r_{k−1}], h_{k−1}) + z,   r_k = Σ_i softmax_i(h_k · g_i) g_i,   h_0 = z
+        g(x_i) = h→_i + h←_i + z_i                                       support, method "support"
+        f(x) = h_K,   h_k = LSTM([z, r_{k−1}], h_{k−1}) + z,   h_0 = z   queries, method "query"
+               r_k = Σ_i softmax_i(h_k · g_i) g_i
 
-    Padded examples change no state and take no attention. The order of the support set counts.
+    where z are the embeddings of a backbone, and h→, h← the LSTM's states in either direction.
+    Padded examples change no state and get no attention. The result depends on the order of the
+    support set.
 
     Args:
         features: D, the width of the embeddings and of the LSTMs.
-        steps: K, processing steps of f.
+        steps: K, the number of attention steps of f.
 
     Raises:
-        ValueError: embeddings that are not [N, features].
+        ValueError: embeddings are not [N, features].
 
     Matching Networks for One Shot Learning (Vinyals, Blundell, Lillicrap, Kavukcuoglu, Wierstra,
     2016, arXiv:1606.04080), appendix A; Order Matters: Sequence to sequence for sets (Vinyals,
@@ -46,19 +49,19 @@ class FullContext(nn.Module):
     def __call__(
         self, support: jax.Array, valid: jax.Array, queries: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """Both: embeddings [S, D], mask [S], [Q, D] to g [S, D] and f [Q, D]."""
+        """Support embeddings [S, D], mask [S] and query embeddings [Q, D] to g [S, D], f [Q, D]."""
         context = self.support(support, valid)
         return context, self.query(queries, context, valid)
 
     def support(self, z: jax.Array, valid: jax.Array) -> jax.Array:
-        """Embeddings [S, D] and mask [S] to g [S, D]."""
+        """Support embeddings [S, D] and mask [S] to g [S, D]."""
         self._check(z)
         ahead = _read(self.forward, z, valid)
         back = _read(self.backward, z[::-1], valid[::-1])[::-1]
         return z + ahead + back
 
     def query(self, z: jax.Array, context: jax.Array, valid: jax.Array) -> jax.Array:
-        """Embeddings [Q, D], g [S, D] and mask [S] to f [Q, D]."""
+        """Query embeddings [Q, D], g [S, D] and mask [S] to f [Q, D]."""
         self._check(z)
         cell, hidden = jnp.zeros_like(z), z
         for _ in range(self.steps):
@@ -72,12 +75,12 @@ class FullContext(nn.Module):
         if z.ndim != 2 or z.shape[1] != self.features:
             raise ValueError(
                 f"FullContext({self.features}) expects embeddings [N, {self.features}], but got "
-                f"{z.shape}; give it the width of the embedding network."
+                f"{z.shape}; set features to the width of the embedding network."
             )
 
 
 def _read(cell: nn.Module, z: jax.Array, valid: jax.Array) -> jax.Array:
-    """Hidden states [S, D] of an LSTM that skips what is not valid."""
+    """Hidden states [S, D] of an LSTM that skips the examples which are not valid."""
 
     def advance(cell: nn.Module, state: State, step: State) -> tuple[State, jax.Array]:
         x, real = step

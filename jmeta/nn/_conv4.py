@@ -1,4 +1,4 @@
-"""The four-layer convolutional network of few-shot learning, in its two forms."""
+"""The network of four convolutions that is common in few-shot learning, in its two forms."""
 
 from typing import Literal
 
@@ -17,28 +17,30 @@ Form = Literal["strided", "maxpool"]
 class Conv4(nn.Module):
     """Four blocks of convolution, normalisation and ReLU, then a linear layer "head".
 
-    * "strided": 3x3 convolutions with stride 2, mean over pixels (MAML on Omniglot): D = filters.
-    * "maxpool": 3x3 convolutions and 2x2 max-pooling, flattened (Matching and Prototypical
-      Networks): D = filters (H // 16) (W // 16), 64 for 28x28 images. Max-pooling comes before
+    * "maxpool": 3x3 convolutions and 2x2 max-pooling, flattened to D = filters (H // 16) (W // 16)
+      features (Matching and Prototypical Networks; MAML on miniImageNet). Max-pooling comes before
       ReLU, which gives the same numbers for less work.
+    * "strided": 3x3 convolutions with stride 2, then the mean over pixels, D = filters (MAML on
+      Omniglot, with 64 filters).
 
     Args:
-        outputs: width of the linear layer; None gives the embedding [N, D].
+        outputs: width of the linear layer. None leaves it out and gives the embedding [N, D].
         filters: channels of each convolution.
-        norm: "batch" (transductive in an episode), "group", "layer" or None; see `Norm`.
-        form: "strided" or "maxpool".
-        context: context parameters "context" [context], zero at first; a linear layer of them
-            scales and shifts the channels of every block (FiLM). 0 for none (CAVIA,
+        norm: "batch" (transductive in an episode), "group", "layer" or "none"; see `Norm`.
+        form: "maxpool" or "strided".
+        context: number of context parameters, "context" [context], which start at zero. In every
+            block, a linear layer of them scales and shifts the channels (FiLM). 0 for none (CAVIA,
             arXiv:1810.03642).
-        maps: feature maps [N, H // 4, W // 4, filters] and no linear layer: "maxpool" with pooling
-            in the first two blocks only (Relation Networks, arXiv:1711.06025).
+        maps: return feature maps [N, H // 4, W // 4, filters]: the form "maxpool" with pooling in
+            the first two blocks only (Relation Networks, arXiv:1711.06025). Requires outputs=None.
         kernel_init: initializer of the convolutions.
         head_init: initializer of the linear layer.
         impl: see `conv2d`.
 
     Raises:
-        ValueError: inputs that are not floating-point images [N, H, W, C], images smaller than
-            16x16 for "maxpool", an unknown form, or maps of another form or with outputs.
+        ValueError: the inputs are not floating-point images [N, H, W, C]; images are smaller than
+            16x16 in the form "maxpool"; the form is unknown; or `maps` is set together with
+            outputs or with another form.
 
     Matching Networks for One Shot Learning (Vinyals et al., 2016, arXiv:1606.04080);
     Prototypical Networks for Few-shot Learning (Snell, Swersky, Zemel, 2017, arXiv:1703.05175);
@@ -52,9 +54,9 @@ class Conv4(nn.Module):
     """
 
     outputs: int | None
-    filters: int = 64
-    norm: Kind | None = "batch"
-    form: Form = "strided"
+    filters: int = 32
+    norm: Kind = "batch"
+    form: Form = "maxpool"
     context: int = 0
     maps: bool = False
     kernel_init: Initializer = nn.initializers.glorot_uniform()
@@ -63,12 +65,9 @@ class Conv4(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Images [N, H, W, C] to [N, outputs], or to [N, D]."""
-        if self.form not in ("strided", "maxpool"):
-            raise ValueError(f"Conv4 got form={self.form!r}; it knows 'strided' and 'maxpool'.")
+        """Images [N, H, W, C] to [N, outputs], or to [N, D] without outputs."""
+        self._check()
         pooled = self.form == "maxpool"
-        if self.maps and not (pooled and self.outputs is None):
-            raise ValueError("Conv4 gives maps in the form 'maxpool' without outputs alone.")
         check_images(x, smallest=16 if pooled else 1)
         if self.context:
             context = self.param("context", nn.initializers.zeros_init(), (self.context,))
@@ -78,13 +77,23 @@ class Conv4(nn.Module):
             x = max_pool(x, relu=True) if pooled and not (self.maps and index > 1) else nn.relu(x)
         if self.maps:
             return x
-        x = x.reshape(len(x), -1) if pooled else mean_pool(x)
+        x = x.reshape(x.shape[0], -1) if pooled else mean_pool(x)
         if self.outputs is None:
             return x
         return linear(x, self.outputs, self.head_init, name="head")
 
+    def _check(self) -> None:
+        """Refuse options that do not fit together."""
+        if self.form not in ("strided", "maxpool"):
+            raise ValueError(f"Conv4 got form={self.form!r}; give 'maxpool' or 'strided'.")
+        if self.maps and (self.form != "maxpool" or self.outputs is not None):
+            raise ValueError(
+                f"Conv4 got maps=True with form={self.form!r}, outputs={self.outputs}; feature "
+                "maps need form='maxpool' and outputs=None."
+            )
+
     def _film(self, x: jax.Array, context: jax.Array, index: int) -> jax.Array:
-        """Scale and shift the channels as the context says."""
+        """Scale and shift the channels by a linear layer of the context."""
         maps = linear(context[None], 2 * self.filters, self.kernel_init, name=f"film_{index}")
         scale, shift = jnp.split(maps[:, None, None, :], 2, -1)
         return x * (1 + scale) + shift
@@ -93,7 +102,7 @@ class Conv4(nn.Module):
         return Conv(
             self.filters,
             stride=stride,
-            use_bias=self.norm is None,
+            use_bias=self.norm == "none",
             kernel_init=self.kernel_init,
             impl=self.impl,
         )

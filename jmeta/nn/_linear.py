@@ -1,4 +1,4 @@
-"""Pairs of linear primitives that are each other's transposes, so that both ways are fast."""
+"""Pairs of linear JAX primitives that are each other's transposes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,14 +12,19 @@ Apply = Callable[[jax.Array, jax.Array], jax.Array]  # (linear argument, fixed o
 
 
 def varying(x: Any) -> frozenset[str]:
-    """Mesh axes inside `shard_map` along which x may differ (`vma` in jax before 0.10.2)."""
+    """Mesh axes of a `shard_map` along which x may differ between devices.
+
+    Versions of jax before 0.10.2 name them `vma`.
+    """
     aval = jax.typeof(x)
-    found: frozenset[str] = aval.mat.varying if hasattr(aval, "mat") else aval.vma
+    found: frozenset[str] = (
+        aval.mat.varying if hasattr(aval, "mat") else aval.vma
+    )  # the latter before jax 0.10.2
     return found
 
 
 def align(*arrays: jax.Array) -> list[jax.Array]:
-    """Let all arrays vary over the mesh axes along which any of them does."""
+    """Mark all arrays as varying over the mesh axes along which any of them varies."""
     axes = frozenset[str]().union(*(varying(x) for x in arrays))
     missing = [tuple(sorted(axes - varying(x))) for x in arrays]
     pairs = zip(arrays, missing, strict=True)
@@ -27,10 +32,18 @@ def align(*arrays: jax.Array) -> list[jax.Array]:
 
 
 def transposes(name: str, forward: Apply, backward: Apply) -> tuple[Apply, Apply]:
-    """Two functions (x, fixed) -> y and (y, fixed) -> x, linear in the first, adjoint.
+    """Make primitives of two functions, (x, fixed) -> y and (y, fixed) -> x.
 
-    Both take leading axes as they come: `forward(x, fixed)` must treat axis 0 of its arguments
-    and of its result as a batch, for `vmap` merges its axis into it.
+    Each must be linear in its first argument, and each the transpose of the other. Axis 0 of all
+    arguments and results must be a batch axis, because `vmap` merges its axis into it.
+
+    Args:
+        name: of the primitives, for printing.
+        forward: `(x, fixed) -> y`.
+        backward: `(y, fixed) -> x`.
+
+    Returns:
+        The two functions, now differentiable with respect to their first argument.
     """
     primitives = [Primitive(f"jmeta_{name}"), Primitive(f"jmeta_{name}_transposed")]
 
@@ -48,6 +61,8 @@ def transposes(name: str, forward: Apply, backward: Apply) -> tuple[Apply, Apply
 
 
 def _rules(primitive: Primitive, compute: Apply, apply: Apply, other: Apply) -> None:
+    """Register how to evaluate, lower, differentiate, transpose and batch a primitive."""
+
     def abstract(x: Any, fixed: Any) -> Any:
         kinds = (jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (x, fixed))
         return x.update(shape=jax.eval_shape(compute, *kinds).shape, weak_type=False)

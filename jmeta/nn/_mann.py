@@ -1,4 +1,4 @@
-"""MANN: an LSTM controller with an external memory that overwrites what is least used."""
+"""MANN: an LSTM controller with an external memory that overwrites its least used rows."""
 
 from typing import Any, NamedTuple
 
@@ -13,23 +13,23 @@ Support = tuple[Any, jax.Array, jax.Array]  # inputs [S, ...], one-hot labels [S
 
 
 class Memory(NamedTuple):
-    """Rows that are read by content and written by use."""
+    """An external memory, read by content and written where it was used least or last."""
 
     rows: jax.Array  # [M, W]
-    usage: jax.Array  # [M] decayed sum of the read and write weights
-    weights: jax.Array  # [H, M] the last read weights of each head, which sum to 1
+    usage: jax.Array  # [M] decayed sum of all read and write weights so far
+    weights: jax.Array  # [H, M] the last read weights of each head; each row sums to 1
 
 
 class MANNState(NamedTuple):
-    """What a sequence leaves behind."""
+    """The state of a MANN after a sequence."""
 
-    controller: tuple[jax.Array, jax.Array]  # LSTM cell and output, [C] each
+    controller: tuple[jax.Array, jax.Array]  # cell and output of the LSTM, [C] each
     memory: Memory
-    reads: jax.Array  # [H W] what was read last
+    reads: jax.Array  # [H W] the rows that were read last
 
 
 def empty_memory(slots: int, width: int, heads: int, dtype: Any = jnp.float32) -> Memory:
-    """Zero rows, unused; head h looks at row h.
+    """A memory of zeros that was never used, with head h reading row h.
 
     >>> empty_memory(3, 2, 1).weights.tolist()
     [[1.0, 0.0, 0.0]]
@@ -39,12 +39,12 @@ def empty_memory(slots: int, width: int, heads: int, dtype: Any = jnp.float32) -
 
 
 def read_weights(rows: jax.Array, keys: jax.Array, strengths: jax.Array) -> jax.Array:
-    """Address by content: w_h = softmax_i(β_h cos(k_h, M_i)), [H, M].
+    """Read weights [H, M] by content, w_h = softmax_i(β_h cos(k_h, M_i)).
 
     Args:
-        rows: M [M, W].
-        keys: k [H, W], one a head.
-        strengths: β [H]; ones give the published form.
+        rows: M, the rows of the memory [M, W].
+        keys: k, one for each head [H, W].
+        strengths: β [H]; MANN as published has ones.
 
     Neural Turing Machines (Graves, Wayne, Danihelka, 2014, arXiv:1410.5401), equations 5 and 6.
 
@@ -53,38 +53,45 @@ def read_weights(rows: jax.Array, keys: jax.Array, strengths: jax.Array) -> jax.
     >>> round(float(weights[0, 0]), 3)
     1.0
     """
-    epsilon = 1e-6  # inside the roots, for rows of zeros
+    epsilon = 1e-6  # inside the roots, because rows may be zero
     lengths = [jnp.sqrt(jnp.sum(v**2, -1) + epsilon) for v in (keys, rows)]
     cosines = keys @ rows.T / (lengths[0][:, None] * lengths[1][None, :])
     return jax.nn.softmax(strengths[:, None] * cosines, axis=-1)
 
 
 def least_used(usage: jax.Array, heads: int) -> jax.Array:
-    """One-hot rows [H, M]: head h gets the (h+1)-th least used slot, the first among equals.
+    """One-hot rows [H, M] that select the slot with the (h + 1)-th smallest usage for head h.
+
+    Among slots of equal usage the first comes first.
 
     >>> import jax.numpy as jnp
     >>> least_used(jnp.array([0.5, 0.1, 0.1]), 2).tolist()
     [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
     slots = jnp.argsort(jax.lax.stop_gradient(usage), stable=True)[:heads]
-    return jax.nn.one_hot(slots, len(usage), dtype=usage.dtype)
+    return jax.nn.one_hot(slots, usage.shape[0], dtype=usage.dtype)
 
 
 def write(
     memory: Memory, keys: jax.Array, weights: jax.Array, gate: jax.Array, *, decay: float
 ) -> Memory:
-    """Write each key to the slot read last, or to the least used, which is erased first.
+    """Write each key, partly to the slot read last and partly to the least used one.
+
+    The least used slots are erased before the keys are added.
 
         write weights  w^w = σ(α) w^r_{t-1} + (1 − σ(α)) w^lu_{t-1}
         rows           M_i ← M_i (1 − w^lu_i) + Σ_h w^w_{hi} k_h
         usage          w^u ← γ w^u + Σ_h (w^r_h + w^w_h)
 
     Args:
-        memory: before the step.
-        keys: k [H, W], one a head.
-        weights: w^r [H, M], the read weights of this step.
-        gate: α [].
-        decay: γ in [0, 1).
+        memory: the memory before this step.
+        keys: k, one for each head [H, W].
+        weights: w^r, the read weights of this step [H, M].
+        gate: α, a scalar [].
+        decay: γ, in [0, 1).
+
+    Returns:
+        The memory after this step.
 
     One-shot Learning with Memory-Augmented Neural Networks (Santoro, Bartunov, Botvinick,
     Wierstra, Lillicrap, 2016, arXiv:1605.06065).
@@ -94,7 +101,7 @@ def write(
     >>> write(memory, key, jnp.array([[0.0, 1.0]]), jnp.zeros(()), decay=0.9).rows.tolist()
     [[3.0], [0.0]]
     """
-    free = least_used(memory.usage, len(keys))
+    free = least_used(memory.usage, keys.shape[0])
     share = nn.sigmoid(gate)
     written = share * memory.weights + (1 - share) * free
     rows = memory.rows * (1 - free.sum(0))[:, None] + written.T @ keys
@@ -103,29 +110,29 @@ def write(
 
 
 class MANN(nn.Module):
-    """A memory-augmented network: the support sequence writes the memory, queries read it.
+    """A memory-augmented neural network: the support set writes a memory that the queries read.
 
-    A step feeds [input, label, last reads] to an LSTM, whose output gives a key for each head;
-    the head reads the memory by content and then writes its key. The logits are linear in
-    [LSTM output, reads]. Each query is one step from the state that the support left, with a null
-    label, and moves nothing. The order of the support matters.
+    In each step an LSTM gets [input, label, last reads] and emits a key for each head; the head
+    reads the memory by content and then writes its key. The logits are linear in [LSTM output,
+    reads]. A query is one step from the state after the support set, with zeros for its label; it
+    does not change the state. The result depends on the order of the support set.
 
-    The published episodes give the label one step late, for every image is judged before its
-    label is seen; here a support example comes with its label.
+    In the published episodes a label arrives one step after its input, because every input is
+    classified before its label is seen. Here a support example comes together with its label.
 
     Args:
-        outputs: classes N; the width of labels and logits.
-        slots: rows of the memory, M.
-        width: of a row, W.
-        heads: reads (and writes) a step, H.
-        controller: LSTM units.
-        decay: γ of the usage.
-        sharpen: each head learns a strength β = 1 + softplus(·), as Neural Turing Machines have;
-            False for β = 1 as published.
+        outputs: N, the number of classes and the width of labels and logits.
+        slots: M, the number of rows of the memory.
+        width: W, the width of a row.
+        heads: H, the number of reads and of writes in a step.
+        controller: the number of LSTM units.
+        decay: γ, the decay of the usage.
+        sharpen: whether each head learns a strength β = 1 + softplus(·), as in Neural Turing
+            Machines; False gives β = 1, as published.
         embed: network for the inputs, such as `Conv4(None)`; None flattens them.
 
     Raises:
-        ValueError: more heads than slots.
+        ValueError: there are more heads than slots.
 
     One-shot Learning with Memory-Augmented Neural Networks (Santoro, Bartunov, Botvinick,
     Wierstra, Lillicrap, 2016, arXiv:1605.06065).
@@ -148,11 +155,11 @@ class MANN(nn.Module):
     embed: nn.Module | None = None
 
     def setup(self) -> None:
-        """The controller, what it emits, and the write gate."""
+        """Make the controller, its output layers and the write gate."""
         if not 1 <= self.heads <= self.slots:
             raise ValueError(
-                f"MANN got heads={self.heads}, slots={self.slots}; give at least one head and no "
-                "more heads than slots, for each writes to a slot of its own."
+                f"MANN got heads={self.heads}, slots={self.slots}; give at least one head, and no "
+                "more heads than slots, because each head writes to a slot of its own."
             )
         self.lstm = nn.LSTMCell(self.controller)
         self.key = nn.Dense(self.heads * self.width)
@@ -165,7 +172,7 @@ class MANN(nn.Module):
         return self.decode(self.encode(support), x)
 
     def encode(self, support: Support) -> MANNState:
-        """The state after the support, one example after the other; padded ones change nothing."""
+        """Read the support set, one example after another; padded examples change nothing."""
         x, labels, mask = support
         x = embedded(self.embed, x, labels)
         scan = nn.scan(MANN._step, variable_broadcast="params", split_rngs={"params": False})
@@ -173,8 +180,8 @@ class MANN(nn.Module):
         return state
 
     def decode(self, state: MANNState, x: Any) -> jax.Array:
-        """Logits [Q, outputs] of queries that all read the same memory."""
-        x = embedded(self.embed, x, jnp.zeros((len(x), self.outputs)))
+        """Logits [Q, outputs] of queries [Q, ...], each of which reads the same memory."""
+        x = embedded(self.embed, x, jnp.zeros((x.shape[0], self.outputs)))
         read = nn.vmap(
             lambda model, state, x: model._read(state, x)[0],
             variable_axes={"params": None},
@@ -191,7 +198,7 @@ class MANN(nn.Module):
         return jax.tree.map(lambda leaf: align(leaf, self.gate)[0], start)
 
     def _read(self, state: MANNState, x: jax.Array) -> tuple[MANNState, jax.Array]:
-        """One step of the controller and the reads; the rows and their usage stay."""
+        """One step of the controller and of the reads, and the keys; no row or usage changes."""
         controller, out = self.lstm(state.controller, jnp.concatenate([x, state.reads]))
         keys = jnp.tanh(self.key(out)).reshape(self.heads, self.width)
         one = jnp.ones(self.heads, out.dtype)
@@ -203,7 +210,7 @@ class MANN(nn.Module):
     def _step(
         self, state: MANNState, inputs: tuple[jax.Array, jax.Array]
     ) -> tuple[MANNState, None]:
-        """Read, then write; nothing happens where the example is padding."""
+        """Read, then write; a padded example leaves the state as it is."""
         x, present = inputs
         after, keys = self._read(state, x)
         memory = write(state.memory, keys, after.memory.weights, self.gate, decay=self.decay)

@@ -1,6 +1,5 @@
-"""Meta Networks: layers with slow and fast weights; networks that turn gradients into weights."""
+"""Meta Networks: layers with slow and fast weights, and networks that map gradients to weights."""
 
-from collections.abc import Callable
 from functools import reduce
 from operator import add
 from typing import Any
@@ -9,33 +8,33 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jmeta.nn._adapters import Network, from_functions
 from jmeta.nn._conv import Initializer, conv2d
 from jmeta.nn._linear import align
 from jmeta.nn._pool import max_pool
 
-SlowFastApply = Callable[[Any, Any, Any], tuple[jax.Array, jax.Array]]
-
 
 class SlowFast(nn.Module):
-    """A network whose every layer adds up a slow and a fast half (layer augmentation).
+    """A network in which every layer has slow and fast weights (layer augmentation).
 
-        h = relu(W x + b) + relu(W* x + b*),      r = W x + b + W* x + b*
+        h = relu(W x + b) + relu(W* x + b*)      each hidden layer
+        r = W x + b + W* x + b*                  representation: the last hidden layer, no ReLU
 
-    W are its parameters; W* is the collection "fast", of the same names and shapes. Without it
-    the network is an ordinary one. `slow_and_fast` makes both arguments of a function. r is the
-    representation, what the last hidden layer computes before the relu: it keeps its signs, by
-    which cosines tell inputs apart.
+    The slow weights W are the parameters. The fast weights W* are the variables "fast", which have
+    the same names and shapes; without them the network is an ordinary one. `slow_and_fast` makes a
+    network that takes both. The representation is taken before the ReLU because cosines tell
+    inputs apart better with the signs kept.
 
-    The paper's convolutions go without normalisation. Here each example's maps are brought to mean
-    0 and variance 1 after each of them, which has no parameters and learns much faster.
+    The paper uses no normalisation. Here the feature maps of each example are standardised to mean
+    0 and variance 1 after each convolution, which adds no parameters and learns much faster.
 
     Args:
         outputs: width of the linear classifier.
-        filters: 3x3 convolutions with 2x2 max-pooling, first.
-        features: widths of the linear layers after them, at least one.
+        filters: channels of the 3x3 convolutions, each followed by 2x2 max-pooling.
+        features: widths of the linear layers after the convolutions, at least one.
 
     Raises:
-        ValueError: no features.
+        ValueError: `features` is empty.
 
     Meta Networks (Munkhdalai, Yu, 2017, arXiv:1703.00837), section 3.3.
 
@@ -54,11 +53,14 @@ class SlowFast(nn.Module):
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Inputs [N, ...] to representations [N, D] and logits [N, outputs]."""
         if not self.features:
-            raise ValueError("SlowFast got features=(); the last of them is the representation.")
+            raise ValueError(
+                "SlowFast got features=(); give at least one width, because the last one is that "
+                "of the representation."
+            )
         for width in self.filters:
             x = max_pool(_relu_both(_Layer(width, window=3)(x)))
             x = jax.nn.standardize(x, axis=(1, 2, 3))
-        x = x.reshape(len(x), -1)
+        x = x.reshape(x.shape[0], -1)
         for width in self.features:
             halves = _Layer(width)(x)
             x = _relu_both(halves)
@@ -66,7 +68,7 @@ class SlowFast(nn.Module):
 
 
 class _Layer(nn.Module):
-    """An affine map, or a convolution: by slow weights and, where they are given, by fast ones."""
+    """A linear layer or a convolution with slow weights and, if there are any, fast weights."""
 
     width: int
     window: int = 0
@@ -87,53 +89,71 @@ class _Layer(nn.Module):
 
 
 def _relu_both(halves: list[jax.Array]) -> jax.Array:
+    """The sum of the ReLU of each half."""
     return reduce(add, [nn.relu(half) for half in halves])
 
 
-def slow_and_fast(model: nn.Module) -> SlowFastApply:
-    """`SlowFast` as a function (slow, fast, x) -> (representation, logits).
+def slow_and_fast(module: nn.Module) -> Network:
+    """Make a network of a `SlowFast` module that takes slow and fast weights.
+
+        net.init(key, x) = module.init(key, x)
+        net.apply(slow, fast, x) = (representation [N, D], logits [N, outputs])
 
     Both weights have the structure of the parameters, {'params': ...}; `fast` may be None.
 
+    Args:
+        module: a `SlowFast`, or another Linen module that reads the variables "fast".
+
+    Meta Networks (Munkhdalai, Yu, 2017, arXiv:1703.00837), section 3.3.
+
     >>> import jax, jax.numpy as jnp
-    >>> model, x = SlowFast(5), jnp.ones((2, 3))
-    >>> params = jax.jit(model.init)(jax.random.key(0), x)
-    >>> once, twice = (slow_and_fast(model)(params, fast, x)[0] for fast in (None, params))
+    >>> net, x = slow_and_fast(SlowFast(5)), jnp.ones((2, 3))
+    >>> params = jax.jit(net.init)(jax.random.key(0), x)
+    >>> once, twice = (net.apply(params, fast, x)[0] for fast in (None, params))
     >>> bool(jnp.allclose(2 * once, twice))
     True
     """
 
-    def apply(slow: Any, fast: Any, x: Any) -> tuple[jax.Array, jax.Array]:
+    def apply(slow: Any, fast: Any, x: Any) -> Any:
         variables = slow if fast is None else {**slow, "fast": fast["params"]}
-        both: Any = model.apply(variables, x)
-        return both
+        return module.apply(variables, x)
 
-    return apply
+    return from_functions(module.init, apply)
 
 
 def meta_information(gradient: jax.Array, *, p: float = 7.0) -> jax.Array:
-    """A gradient [...] as two numbers an entry [..., 2], both in the range of a network's inputs.
+    """Represent each entry g of a gradient by two numbers of moderate size.
 
-        (log|g| / p, sign g)  where |g| ≥ e^-p,   (-1, e^p g)  elsewhere
+        (log|g| / p, sign g)  if |g| ≥ e^-p,      (-1, e^p g)  otherwise
+
+    Args:
+        gradient: [...].
+        p: the paper has 10, which is steeper near 0.
+
+    Returns:
+        Inputs for a network, [..., 2].
 
     Learning to learn by gradient descent by gradient descent (Andrychowicz et al., 2016,
-    arXiv:1606.04474), appendix A; they take p = 10, which is steeper near 0.
+    arXiv:1606.04474), appendix A.
 
     >>> import jax.numpy as jnp
     >>> meta_information(jnp.array([0.0, -1.0])).tolist()
     [[-1.0, 0.0], [0.0, -1.0]]
     """
     least = jnp.exp(jnp.asarray(-p, gradient.dtype))
-    size = jnp.maximum(jnp.abs(gradient), least)  # the logarithm never sees 0
+    size = jnp.maximum(jnp.abs(gradient), least)  # so that the logarithm is finite
     return jnp.stack([jnp.log(size) / p, gradient / size], -1)
 
 
 class GradientMLP(nn.Module):
-    """The generator m: one gradient to one set of fast weights, each entry by the same network.
+    """The function m: maps one gradient to one set of fast weights.
+
+    The same small network maps each entry of the gradient to the weight of the same place.
 
     Args:
         width: of the two hidden layers.
-        head_init: initializer of the last layer; small, so that training begins with slow weights.
+        head_init: initializer of the last layer. It is small, so that the fast weights are near
+            zero when training begins.
 
     Meta Networks (Munkhdalai, Yu, 2017, arXiv:1703.00837), section 3.1.
 
@@ -155,14 +175,14 @@ class GradientMLP(nn.Module):
 
 
 class GradientLSTM(nn.Module):
-    """The generator d: the gradients of several examples to one set of fast weights.
+    """The function d: maps the gradients of several examples to one set of fast weights.
 
-    An LSTM reads the examples in their order, each entry of the gradient by the same cell, and
-    its last output gives the weight. The entries lie along the last axis, where they are many. The
-    steps are computed again in the backward pass.
+    For each entry, the same LSTM reads the gradients of the examples in their order, and a linear
+    layer of its last output gives the weight. The entries lie along the last axis. The backward
+    pass recomputes the steps to save memory.
 
     Args:
-        width: LSTM units.
+        width: the number of LSTM units.
         head_init: initializer of the last layer.
 
     Meta Networks (Munkhdalai, Yu, 2017, arXiv:1703.00837), section 3.1.

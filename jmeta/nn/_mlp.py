@@ -9,18 +9,20 @@ from jmeta.nn._norm import Kind, Norm
 
 
 class MLP(nn.Module):
-    """Linear layers with ReLU between them; with (40, 40) and 1 output, MAML's sinusoid network.
+    """Linear layers with ReLU between them. The defaults are MAML's network for sinusoids.
 
     Args:
-        features: widths of the hidden layers.
-        outputs: width of the last, linear layer "head"; None ends with the last hidden [N, D].
-        norm: normalisation before each ReLU (see `Norm`).
-        context: context parameters "context" [context], zero at first, joined to every input;
-            0 for none (CAVIA, arXiv:1810.03642).
-        kernel_init: initializer of the weights; MAML takes a truncated normal of deviation 0.01.
+        hidden: widths of the hidden layers.
+        outputs: width of the last linear layer, "head". None leaves it out and gives the last
+            hidden layer [N, D].
+        norm: normalisation before each ReLU: "none", "batch", "group" or "layer"; see `Norm`.
+        context: number of context parameters, "context" [context], which start at zero and are
+            concatenated with every input; 0 for none (CAVIA, arXiv:1810.03642).
+        kernel_init: initializer of all weights. MAML's published code draws them from a truncated
+            normal distribution of deviation 0.01.
 
     Raises:
-        ValueError: inputs that are not floating-point.
+        ValueError: the inputs are not floating-point arrays [N, ...].
 
     Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks (Finn, Abbeel, Levine, 2017,
     arXiv:1703.03400).
@@ -30,11 +32,11 @@ class MLP(nn.Module):
     (10, 1)
     """
 
-    features: tuple[int, ...] = (40, 40)
+    hidden: tuple[int, ...] = (40, 40)
     outputs: int | None = 1
-    norm: Kind | None = None
+    norm: Kind = "none"
     context: int = 0
-    kernel_init: Initializer = nn.initializers.truncated_normal(0.01)
+    kernel_init: Initializer = nn.initializers.he_normal()
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -44,12 +46,12 @@ class MLP(nn.Module):
                 f"MLP expects floating-point inputs [N, ...], but got {jnp.result_type(x)} of "
                 f"shape {jnp.shape(x)}; add the batch axis, or cast integers to floats first."
             )
-        x = x.reshape(len(x), -1)
+        x = x.reshape(x.shape[0], -1)
         if self.context:
             context = self.param("context", nn.initializers.zeros_init(), (self.context,))
-            repeated = jnp.broadcast_to(context[None], (len(x), self.context))
+            repeated = jnp.broadcast_to(context[None], (x.shape[0], self.context))
             x = jnp.concatenate([x, repeated], -1)
-        for width in self.features:
+        for width in self.hidden:
             x = nn.relu(Norm(self.norm)(linear(x, width, self.kernel_init)))
         if self.outputs is None:
             return x
@@ -59,5 +61,5 @@ class MLP(nn.Module):
 def linear(
     x: jax.Array, features: int, kernel_init: Initializer, *, name: str | None = None
 ) -> jax.Array:
-    """A linear layer of the module that calls it: [N, D] to [N, features], zero bias at first."""
+    """Apply a linear layer of the calling module: [N, D] to [N, features]; the bias starts at 0."""
     return nn.Dense(features, kernel_init=kernel_init, name=name)(x)

@@ -1,4 +1,4 @@
-"""Neural processes: functions predicted from a set of points, with their uncertainty."""
+"""Neural processes: networks that predict a function, with uncertainty, from some of its points."""
 
 from typing import Any
 
@@ -14,29 +14,34 @@ Normal = tuple[jax.Array, jax.Array]  # mean, standard deviation
 
 
 class NeuralProcess(nn.Module):
-    """Conditional, latent and attentive neural processes: two paths, each of which may be left out.
+    """A conditional, latent or attentive neural process.
 
         deterministic   r(x) = mean_i h(x_i, y_i),  or attention over the h(x_i, y_i)
         latent          z ~ N(μ(s), σ(s)²),         s = mean_i h'(x_i, y_i)
         decoder         y ~ N(μ(x, r, z), σ(x, r, z)²)
 
+    The options choose which of the two paths, deterministic and latent, there are:
+
     * CNP: `NeuralProcess()`.
     * NP: `NeuralProcess(latent=True, deterministic=False)`, or with both paths.
-    * ANP: `NeuralProcess(latent=True, heads=8)`: attention from x to the x_i. Attention among the
-      points themselves, which the paper's regression in one dimension goes without, is not there.
+    * ANP: `NeuralProcess(latent=True, heads=8)`, with attention from x to the x_i. There is no
+      attention among the points themselves; the paper's regression in one dimension has none
+      either.
 
-    The order of the points does not matter; a point that the mask leaves out is not there.
+    The result does not depend on the order of the points. Points whose mask is false are ignored.
 
     Args:
         outputs: width of y.
-        width: of all layers, of r and of z.
-        depth: hidden layers of each network.
-        deterministic, latent: which paths; at least one.
-        heads: of the attention that makes r depend on x; 0 for the mean. They divide the width.
+        width: width of all layers, of r and of z.
+        depth: number of hidden layers of each network.
+        deterministic: whether there is a deterministic path.
+        latent: whether there is a latent path.
+        heads: number of attention heads that make r depend on x, a divisor of `width`; 0 for the
+            mean over points.
         least: smallest standard deviation of y; the papers' code has 0.1.
 
     Raises:
-        ValueError: no path, or heads that do not divide the width.
+        ValueError: there is no path, or the heads do not divide the width.
 
     Conditional Neural Processes (Garnelo et al., 2018, arXiv:1807.01613); Neural Processes
     (Garnelo et al., 2018, arXiv:1807.01622); Attentive Neural Processes (Kim et al., 2019,
@@ -60,7 +65,7 @@ class NeuralProcess(nn.Module):
     least: float = 0.1
 
     def setup(self) -> None:
-        """The networks of the chosen paths, and the decoder."""
+        """Make the networks of the chosen paths, and the decoder."""
         if not (self.deterministic or self.latent) or (self.heads and self.width % self.heads):
             raise ValueError(
                 f"NeuralProcess got deterministic={self.deterministic}, latent={self.latent}, "
@@ -84,12 +89,15 @@ class NeuralProcess(nn.Module):
         return MLP((self.width,) * self.depth, outputs, kernel_init=init)
 
     def __call__(self, support: Support, x: jax.Array) -> Normal:
-        """Points and x [Q, D] to mean and standard deviation [Q, outputs], at the mean latent."""
+        """Points and x [Q, D] to mean and standard deviation [Q, outputs], with z at its mean."""
         memory, latent = self.encode(support)
         return self.decode((memory, None if latent is None else latent[0]), x)
 
     def encode(self, support: Support) -> tuple[Any, Normal | None]:
-        """What the deterministic path keeps, and the latent's mean and deviation [width]."""
+        """The state of the deterministic path, and the latent's mean and deviation [width].
+
+        A path that the options leave out gives None.
+        """
         x, y, mask = support
         x, y = (jnp.where(mask[:, None], v, 0) for v in (x, y))
         pairs = jnp.concatenate([x, y], -1)
@@ -102,7 +110,10 @@ class NeuralProcess(nn.Module):
     def decode(self, state: tuple[Any, jax.Array | None], x: jax.Array) -> Normal:
         """Mean and standard deviation [Q, outputs] at x [Q, D], given one latent z [width].
 
-        σ = least + (1 − least) softplus(·)
+            σ = least + (1 − least) softplus(·)
+
+        The state is a pair, that of the deterministic path and z; a path that the options leave
+        out has None.
         """
         memory, z = state
         parts = [x]
@@ -115,7 +126,7 @@ class NeuralProcess(nn.Module):
         return mean, self.least + (1 - self.least) * nn.softplus(raw)
 
     def _latent(self, pairs: jax.Array, mask: jax.Array) -> Normal:
-        """σ = 0.1 + 0.9 sigmoid(·), as in the papers' code."""
+        """The latent's mean and deviation, σ = 0.1 + 0.9 sigmoid(·) as in the papers' code."""
         one, two = self.moments
         mean, raw = jnp.split(two(nn.relu(one(_masked_mean(self.summary(pairs), mask)))), 2)
         return mean, 0.1 + 0.9 * nn.sigmoid(raw)
@@ -124,18 +135,18 @@ class NeuralProcess(nn.Module):
         """Multi-head attention from x [Q, D] to the points: [Q, width]."""
         places, found, mask = memory
         rows = self.query(self.places(x)), self.key(self.places(places)), self.value(found)
-        queries, keys, values = (v.reshape(len(v), self.heads, -1) for v in rows)
-        visible = jnp.broadcast_to(mask, (len(x), len(mask)))
+        queries, keys, values = (v.reshape(v.shape[0], self.heads, -1) for v in rows)
+        visible = jnp.broadcast_to(mask, (x.shape[0], mask.shape[0]))
         each_head = jax.vmap(attention, in_axes=(1, 1, 1, None), out_axes=1)
         read = each_head(queries, keys, values, visible)
-        return self.mixed(read.reshape(len(x), -1))
+        return self.mixed(read.reshape(x.shape[0], -1))
 
 
 def _masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
-    """Mean [D] of the rows [S, D] that are there; zeros where none is."""
+    """Mean [D] of the rows [S, D] whose mask is true; zeros if there is none."""
     return jnp.where(mask[:, None], values, 0).sum(0) / jnp.maximum(mask.sum(), 1)
 
 
 def _each(row: Any, x: jax.Array) -> jax.Array:
-    """The same row [D] for every entry of x: [Q, D]."""
-    return jnp.broadcast_to(row, (len(x), len(row)))
+    """Repeat a row [D] for every entry of x: [Q, D]."""
+    return jnp.broadcast_to(row, (x.shape[0], row.shape[0]))

@@ -1,68 +1,100 @@
-"""Flax NNX modules as the pure functions that jmeta composes."""
+"""The adapter for Flax NNX: a module with state inside becomes a network of pure functions."""
 
-from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
+import jax
 
-def from_nnx(module: Any) -> tuple[Callable[[Any, Any], Any], Any]:
-    """Take an NNX module apart into `apply(params, x) -> outputs` and its parameters.
+from jmeta.nn._adapters import Apply, Network
 
-    `apply` is pure and goes through `jit`, `vmap` and `grad`, so that (apply, params) is used as a
-    Linen `model.apply` and its variables. Only `nnx.Param`s become parameters. Other state, such
-    as the running statistics of a batch normalisation after `module.eval()`, is held fixed at its
-    value of now; a call that would change it is refused, since a learner adapts by its parameters
-    alone.
+
+def from_nnx(module_or_make: Any) -> Network:
+    """Make a network of a Flax NNX module.
+
+    The parameters are the module's `nnx.Param`s, as a nested dict of arrays. `apply` is pure: it
+    goes through `jit`, `vmap` and `grad` and changes no module. Other state, such as the running
+    statistics of a batch normalisation after `module.eval()`, stays as it is now. A call that
+    would change it is refused, because a learner adapts by its parameters alone.
 
     Args:
-        module: an `nnx.Module` that is called with one argument.
+        module_or_make: either an `nnx.Module`, whose present parameters `init` returns whatever
+            its key is; or a function `rngs -> module`, such as the module's class, with which
+            `init(key, *inputs)` makes fresh parameters from `nnx.Rngs(key)`. State that is not a
+            parameter comes from one call of the function with `nnx.Rngs(0)`.
 
     Returns:
-        (apply, params), the parameters as a nested dict of arrays.
+        A network. `apply(params, *inputs, method="name")` calls the method of that name.
 
     Raises:
-        ValueError: something that is no NNX module or has no `nnx.Param`; from `apply`, a call
-            that changes other state (running statistics in training mode, dropout's key).
+        ValueError: the argument is neither an NNX module nor a function that makes one, or the
+            module has no `nnx.Param`; from `apply`, the call changes other state (running
+            statistics in training mode, the key of a dropout).
 
-    >>> import jax.numpy as jnp
+    >>> import jax, jax.numpy as jnp
     >>> from flax import nnx
-    >>> apply, params = from_nnx(nnx.Linear(3, 2, rngs=nnx.Rngs(0)))
-    >>> apply(params, jnp.ones((4, 3))).shape, sorted(params)
+    >>> net = from_nnx(lambda rngs: nnx.Linear(3, 2, rngs=rngs))
+    >>> params = net.init(jax.random.key(0), jnp.ones((4, 3)))
+    >>> net.apply(params, jnp.ones((4, 3))).shape, sorted(params)
     ((4, 2), ['bias', 'kernel'])
     """
     from flax import nnx
 
-    if not isinstance(module, nnx.Module):
-        raise ValueError(
-            f"from_nnx expects a flax.nnx.Module, but got {type(module).__name__}; a Linen module "
-            "is used as it is, through model.apply."
-        )
+    given = isinstance(module_or_make, nnx.Module)
+    module = module_or_make if given else _made(module_or_make, nnx.Rngs(0))
     split: Any = nnx.split(nnx.clone(module), nnx.Param, ...)
     graph, params, rest = split
     if not nnx.to_flat_state(params):
-        raise ValueError("from_nnx got a module without any nnx.Param; there is nothing to learn.")
+        raise ValueError("from_nnx got a module without any nnx.Param: it has no parameters.")
 
-    def apply(values: Any, x: Any) -> Any:
-        state = nnx.clone(params)
-        nnx.replace_by_pure_dict(state, values)
-        merged = nnx.merge(graph, state, rest, copy=True)
-        before = nnx.to_flat_state(nnx.state(merged, nnx.Not(nnx.Param)))
-        held = [(path, variable.get_value()) for path, variable in before]
-        outputs = merged(x)
-        after = dict(nnx.to_flat_state(nnx.state(merged, nnx.Not(nnx.Param))))
-        _refuse_changes(held, after)
-        return outputs
+    def init(key: jax.Array, *inputs: Any) -> Any:
+        if given:
+            return nnx.to_pure_dict(params)
+        return nnx.to_pure_dict(nnx.state(_made(module_or_make, nnx.Rngs(key)), nnx.Param))
 
-    return apply, nnx.to_pure_dict(params)
+    def choose(method: str | None) -> Apply:
+        def apply(values: Any, *inputs: Any) -> Any:
+            state = nnx.clone(params)
+            nnx.replace_by_pure_dict(state, values)
+            merged = nnx.merge(graph, state, rest, copy=True)
+            return _call_unchanged(merged, method or "__call__", inputs)
+
+        return apply
+
+    return Network(init, choose)
 
 
-def _refuse_changes(held: list[Any], after: dict[Any, Any]) -> None:
-    """Raise if a variable other than a parameter was assigned during the call."""
-    known = {path for path, _ in held}
-    changed = [path for path, value in held if after[path].get_value() is not value]
+def _made(make: Any, rngs: Any) -> Any:
+    """The module that a function makes, after a check that it is one."""
+    from flax import nnx
+
+    makes = callable(make) and not isinstance(make, nn.Module)
+    module = make(rngs) if makes else make
+    if not isinstance(module, nnx.Module):
+        raise ValueError(
+            "from_nnx expects a flax.nnx.Module or a function rngs -> module, but got "
+            f"{type(module).__name__}; a Linen module is a network as it stands."
+        )
+    return module
+
+
+def _call_unchanged(module: Any, method: str, inputs: tuple[Any, ...]) -> Any:
+    """Call a method and refuse a change of any variable that is not a parameter."""
+    from flax import nnx
+
+    def others() -> list[Any]:
+        flat = nnx.to_flat_state(nnx.state(module, nnx.Not(nnx.Param)))
+        return [(path, variable.get_value()) for path, variable in flat]
+
+    before = others()
+    outputs = getattr(module, method)(*inputs)
+    after = dict(others())
+    known = {path for path, _ in before}
+    changed = [path for path, value in before if after[path] is not value]
     changed += [path for path in after if path not in known]
     if changed:
         names = ", ".join(".".join(map(str, path)) for path in changed)
         raise ValueError(
-            f"The call changed state that is no nnx.Param ({names}), which a pure apply cannot "
-            "carry; call module.eval() first, or use batch statistics and keys that come with x."
+            f"The call changed state that is not an nnx.Param ({names}). Call module.eval() "
+            "first, or use layers whose statistics and keys come with the inputs."
         )
+    return outputs

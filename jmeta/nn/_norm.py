@@ -1,35 +1,35 @@
-"""Normalisation layers that carry no running state through training."""
+"""Normalisation without running statistics: the moments are those of the input itself."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-Kind = Literal["batch", "group", "layer"]
+Kind = Literal["batch", "group", "layer", "none"]
 
 
 class Norm(nn.Module):
-    """Normalise by the moments of the input itself, then scale and shift each channel.
+    """Normalise the input by its own moments, then scale and shift each channel.
 
         y = scale (x - mean) / √(variance + ε) + bias
 
-    * "batch": moments of each channel over the given batch, and H, W. In an episode this is
-      transductive: a query's output depends on the other queries given with it. Where the
-      variables hold a collection "batch_stats" (see `population_statistics`) its fixed moments
-      are used instead, without a gradient, and every example stands for itself.
-    * "group": moments of each example over H, W and the channels of one of `groups` groups.
-    * "layer": moments of each example over H, W and all channels.
-    * None: the input as it is, with no parameters.
+    * "batch": the moments of each channel over the batch and over H, W. In an episode this is
+      transductive: the output for a query depends on the other queries of the batch. If the
+      variables contain a collection "batch_stats" (see `population_statistics`), its fixed moments
+      are used instead, without a gradient, and the examples no longer depend on each other.
+    * "group": the moments of each example over H, W and the channels of each of `groups` groups.
+    * "layer": the moments of each example over H, W and all channels.
+    * "none": no normalisation and no parameters; the output is the input.
 
     Args:
-        kind: which moments.
-        groups: number of groups for "group"; it must divide the channels.
-        epsilon: added to the variance inside the root.
+        kind: "batch", "group", "layer" or "none".
+        groups: number of groups for "group"; it must divide the number of channels.
+        epsilon: ε, added to the variance inside the root.
 
     Raises:
-        ValueError: an unknown kind, or groups that do not divide the channels.
+        ValueError: the kind is unknown, or the groups do not divide the channels.
 
     Batch Normalization (Ioffe, Szegedy, 2015, arXiv:1502.03167); Layer Normalization (Ba, Kiros,
     Hinton, 2016, arXiv:1607.06450); Group Normalization (Wu, He, 2018, arXiv:1803.08494).
@@ -41,32 +41,29 @@ class Norm(nn.Module):
     [-1.225, 0.0, 1.225]
     """
 
-    kind: Kind | None = "batch"
+    kind: Kind = "batch"
     groups: int = 8
     epsilon: float = 1e-5
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Inputs [N, ..., C] to the same shape."""
-        if self.kind is None:
+        """Inputs [N, ..., C] to outputs of the same shape."""
+        check_kind(self.kind)
+        if self.kind == "none":
             return x
         channels = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones_init(), (channels,))
         bias = self.param("bias", nn.initializers.zeros_init(), (channels,))
         if self.kind == "batch":
             mean, variance = self._batch_moments(x)
-        elif self.kind in ("group", "layer"):
-            mean, variance = _group_moments(x, self.groups if self.kind == "group" else 1)
         else:
-            raise ValueError(
-                f"Norm got kind={self.kind!r}; it knows 'batch', 'group', 'layer' and None."
-            )
+            mean, variance = _group_moments(x, self.groups if self.kind == "group" else 1)
         one = (1,) * (x.ndim - 1)
         factor = scale.reshape(*one, channels) * lax.rsqrt(variance + self.epsilon)
         return x * factor + (bias.reshape(*one, channels) - mean * factor)
 
     def _batch_moments(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Moments [1, ..., 1, C]: the batch's, or those kept in "batch_stats"."""
+        """Moments [1, ..., 1, C] of the batch, or those stored in "batch_stats"."""
         shape = (1,) * (x.ndim - 1) + x.shape[-1:]
         keep = self.is_mutable_collection("batch_stats") and not self.is_initializing()
         if self.has_variable("batch_stats", "mean") and not keep:
@@ -80,21 +77,37 @@ class Norm(nn.Module):
         return mean, variance
 
 
+def check_kind(kind: str) -> None:
+    """Refuse an unknown kind of normalisation.
+
+    Raises:
+        ValueError: the kind is not "batch", "group", "layer" or "none".
+
+    >>> check_kind("none")
+    """
+    if kind not in get_args(Kind):
+        raise ValueError(
+            f"Got the normalisation {kind!r}; give 'batch', 'group', 'layer', or 'none' for no "
+            "normalisation."
+        )
+
+
 def population_statistics(model: nn.Module, params: Any, *x: Any) -> Any:
     """Fix the moments of every batch normalisation to those of some example inputs.
 
-    One pass over `x`, all at once. The result stands where `params` stood, and makes a network
-    inductive: no prediction depends on what else is in the batch. The moments belong to these
-    weights; compute them again after the weights change.
+    Use the result in place of `params`. It makes the network inductive: no prediction depends on
+    the other examples of its batch. The moments belong to these weights, so compute them again
+    after the weights change. All inputs go through the network in one pass.
 
     Args:
-        model: a Flax Linen module made with `Norm`.
+        model: a Flax Linen module that normalises with `Norm`.
         params: its variables, {'params': ...}.
-        x: example inputs as the model takes them, images [N, H, W, C]. Of a network that uses a
-            layer more than once, such as on support and queries, the last use counts.
+        x: example inputs as the model takes them, such as images [N, H, W, C]. If the network
+            calls a layer more than once, for example on support and queries, the moments of the
+            last call are stored.
 
     Returns:
-        {'params': ..., 'batch_stats': ...}; without the second if no layer uses batch moments.
+        {'params': ..., 'batch_stats': ...}, without the latter if no layer uses batch moments.
 
     >>> import jax, jax.numpy as jnp
     >>> model, x = Norm("batch"), jnp.arange(6.0).reshape(3, 2)
@@ -108,10 +121,10 @@ def population_statistics(model: nn.Module, params: Any, *x: Any) -> Any:
 
 
 def _moments(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
-    """Mean and variance over `axes`, kept as axes of size 1, in one pass over the data.
+    """Mean and variance over `axes`, which stay as axes of size 1, in one pass over the data.
 
-    Var(x) = E[(x - s)²] - E[x - s]² for any constant s. The first element as s keeps float32 from
-    cancelling where the mean is large against the deviation.
+    Var(x) = E[(x - s)²] - E[x - s]² for any constant s. With the first element as s, float32 loses
+    no digits to cancellation when the mean is large compared to the deviation.
     """
     first = tuple(slice(0, 1) if axis in axes else slice(None) for axis in range(x.ndim))
     shift = lax.stop_gradient(x[first])
@@ -122,11 +135,12 @@ def _moments(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]
 
 
 def _group_moments(x: jax.Array, groups: int) -> tuple[jax.Array, jax.Array]:
-    """Moments [N, 1, ..., 1, C] of each example and group of channels."""
+    """Moments [N, 1, ..., 1, C] of each example over each group of channels."""
     channels = x.shape[-1]
     if groups < 1 or channels % groups:
         raise ValueError(
-            f"Norm got groups={groups} for {channels} channels; give a number that divides them."
+            f"Norm got groups={groups} for {channels} channels; give a number that divides the "
+            "number of channels."
         )
     grouped = x.reshape(*x.shape[:-1], groups, channels // groups)
     axes = (*range(1, x.ndim - 1), x.ndim)

@@ -1,4 +1,4 @@
-"""Pooling in the fewest passes over memory, its derivatives of any order too."""
+"""Pooling whose derivatives of every order take few passes over memory."""
 
 from collections.abc import Callable
 
@@ -8,27 +8,27 @@ from jax import lax
 
 from jmeta.nn._linear import transposes
 
-_NONE = 4  # the place of a square whose maximum passes nothing on
-_CACHED_ELEMENTS = 600_000  # larger inputs leave the cache before their places are needed
+_NONE = 4  # the place of a square whose maximum is cut by ReLU and has no derivative
+_CACHED_ELEMENTS = 600_000  # larger inputs leave the cache before their places are read
 
 
 def max_pool(x: jax.Array, *, relu: bool = False) -> jax.Array:
-    """The largest of each 2x2 square, without overlap; with `relu`, at least 0.
+    """Take the maximum of each 2x2 square, without overlap.
 
     An odd last row or column is left out (padding "VALID"). Max-pooling commutes with ReLU and
-    every other monotone activation; pool first, it is cheaper. The derivative goes to the first
-    of equal maxima, and to none where ReLU cuts. It is linear given the places of the maxima,
-    which are all that is kept for the backward pass: one byte a square.
+    every other monotone activation, and to pool first is cheaper. Of several equal maxima the
+    first gets the derivative; where ReLU gives 0 there is none. The backward pass needs only the
+    places of the maxima, one byte for each square.
 
     Args:
         x: images [N, H, W, C].
-        relu: apply ReLU as well, in the same pass.
+        relu: whether to apply ReLU in the same pass.
 
     Returns:
-        [N, H // 2, W // 2, C].
+        Images [N, H // 2, W // 2, C].
 
     Raises:
-        ValueError: fewer than 2x2 pixels.
+        ValueError: the inputs are not images of at least 2x2 pixels.
 
     >>> import jax.numpy as jnp
     >>> max_pool(jnp.arange(9.0).reshape(1, 3, 3, 1)).ravel().tolist()
@@ -73,12 +73,13 @@ def _max_relu_jvp(
 def _written(
     place: Callable[[jax.Array, jax.Array], jax.Array], x: jax.Array, y: jax.Array
 ) -> jax.Array:
-    """The places, image by image on a CPU: a loop's results are written down.
+    """Compute the places of the maxima, on a CPU in a loop over images.
 
-    XLA:CPU would otherwise fuse the comparisons into each of the passes that read the places, in
-    every order of derivative, and do them again there.
+    XLA writes the results of a loop to memory. Without the loop it would fuse the comparisons into
+    every pass that reads the places, in every order of derivative, and repeat them there.
     """
-    if jax.default_backend() != "cpu" or x.size > _CACHED_ELEMENTS:
+    static = isinstance(x.shape[0], int)  # or a symbolic dimension of jax.export
+    if jax.default_backend() != "cpu" or not static or x.size > _CACHED_ELEMENTS:
         return place(x, y)
     return lax.map(lambda pair: place(pair[0][None], pair[1][None])[0], (x, y))
 
@@ -89,19 +90,19 @@ def _corners(x: jax.Array) -> list[jax.Array]:
 
 
 def _place(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Which corner the maximum is: 0 to 3 as int8 [N, H // 2, W // 2, C]."""
+    """The number of the corner that holds the maximum, 0 to 3: int8 [N, H // 2, W // 2, C]."""
     first, second, third, _ = (corner == y for corner in _corners(x))
     later = jnp.where(third, jnp.int8(2), jnp.int8(3))
     return jnp.where(first, jnp.int8(0), jnp.where(second, jnp.int8(1), later))
 
 
 def _place_above_zero(x: jax.Array, y: jax.Array) -> jax.Array:
-    """The same after ReLU: no corner where it cuts."""
+    """The same after ReLU, with no corner where the output is 0."""
     return jnp.where(y > 0, _place(x, y), jnp.int8(_NONE))
 
 
 def _pick_places(x: jax.Array, place: jax.Array) -> jax.Array:
-    """The corner at its place of each square, or 0: [N, H, W, C] -> [N, H // 2, W // 2, C]."""
+    """The chosen corner of each square, 0 if there is none: [N, H // 2, W // 2, C]."""
     picked = jnp.zeros((), x.dtype)
     for number, corner in enumerate(_corners(x)):
         picked = jnp.where(place == number, corner, picked)
@@ -109,7 +110,7 @@ def _pick_places(x: jax.Array, place: jax.Array) -> jax.Array:
 
 
 def _spread_places(y: jax.Array, place: jax.Array) -> jax.Array:
-    """The adjoint: each value at its place of the square, 0 elsewhere."""
+    """The adjoint of `_pick_places`: each value at its place of the square, 0 elsewhere."""
     number = jnp.arange(4, dtype=place.dtype).reshape(1, 1, 2, 1, 2, 1)
     here = place[:, :, None, :, None] == number
     spread = jnp.where(here, y[:, :, None, :, None], jnp.zeros((), y.dtype))
@@ -121,7 +122,7 @@ _pick, _ = transposes("pool", _pick_places, _spread_places)
 
 
 def mean_pool(x: jax.Array) -> jax.Array:
-    """The mean over all pixels: images [N, H, W, C] to vectors [N, C].
+    """Average over all pixels: images [N, H, W, C] to vectors [N, C].
 
     >>> import jax.numpy as jnp
     >>> mean_pool(jnp.arange(4.0).reshape(1, 2, 2, 1)).tolist()

@@ -1,7 +1,7 @@
-"""Relation modules: how alike every query is to every class, as logits.
+"""Relation modules: networks that score how alike every query is to every class.
 
-A layer over the concatenation of two maps is the sum of a layer over each of them. So the first
-one reads N classes and Q queries rather than N Q pairs.
+A linear layer of two concatenated inputs is the sum of a layer of each. So the first layer here
+runs on N classes and Q queries separately, instead of on N Q pairs.
 """
 
 import flax.linen as nn
@@ -13,16 +13,19 @@ from jmeta.nn._pool import max_pool
 
 
 class RelationConv(nn.Module):
-    """The paper's: two convolution blocks with 2x2 max-pooling, then two linear layers.
+    """The relation module of the paper: two convolution blocks, then two linear layers.
+
+    Each block is a 3x3 convolution, a normalisation, ReLU and 2x2 max-pooling.
 
     Args:
         filters: channels of each convolution.
-        hidden: width of the layer before the last.
-        norm: normalisation of each block (see `Norm`); "batch" mixes all pairs of an episode.
+        hidden: width of the linear layer before the last.
+        norm: normalisation of each block, see `Norm`. With "batch" the score of a pair depends on
+            all pairs of the episode.
         impl: see `conv2d`.
 
     Raises:
-        ValueError: inputs that are not floating-point maps [M, H, W, C] of 4x4 pixels or more.
+        ValueError: the inputs are not floating-point maps [M, H, W, C] of at least 4x4 pixels.
 
     Learning to Compare: Relation Network for Few-Shot Learning (Sung, Yang, Zhang, Xiang, Torr,
     Hospedales, 2018, arXiv:1711.06025), figure 2.
@@ -35,7 +38,7 @@ class RelationConv(nn.Module):
 
     filters: int = 64
     hidden: int = 8
-    norm: Kind | None = "batch"
+    norm: Kind = "batch"
     impl: Impl | None = None
 
     @nn.compact
@@ -44,31 +47,31 @@ class RelationConv(nn.Module):
         for maps in (classes, queries):
             if maps.ndim != 4 or min(maps.shape[1:3]) < 4:
                 raise ValueError(
-                    f"RelationConv expects maps [M, H, W, C] of 4x4 pixels or more, but got "
-                    f"{maps.shape}; pool less before it, or take RelationMLP."
+                    "RelationConv expects maps [M, H, W, C] of at least 4x4 pixels, but got "
+                    f"{maps.shape}; pool less before it, or use RelationMLP."
                 )
-        bias = self.norm is None
+        bias = self.norm == "none"
         left = Conv(self.filters, use_bias=bias, impl=self.impl, name="class_conv")(classes)
         right = Conv(self.filters, use_bias=False, impl=self.impl, name="query_conv")(queries)
         x = _pairs(left, right)
         x = max_pool(Norm(self.norm)(x), relu=True)
         x = Conv(self.filters, use_bias=bias, impl=self.impl)(x)
         x = max_pool(Norm(self.norm)(x), relu=True)
-        x = nn.relu(nn.Dense(self.hidden)(x.reshape(len(x), -1)))
-        return nn.Dense(1)(x).reshape(len(queries), len(classes))
+        x = nn.relu(nn.Dense(self.hidden)(x.reshape(x.shape[0], -1)))
+        return nn.Dense(1)(x).reshape(queries.shape[0], classes.shape[0])
 
 
 class RelationMLP(nn.Module):
-    """The same over vectors: linear layers with ReLU between them.
+    """A relation module for vectors: linear layers with ReLU between them.
 
     Args:
-        features: widths of the hidden layers, one or more.
+        features: widths of the hidden layers, at least one.
 
     Raises:
-        ValueError: inputs that are not [M, D].
+        ValueError: the inputs are not vectors [M, D].
 
     Learning to Compare: Relation Network for Few-Shot Learning (Sung, Yang, Zhang, Xiang, Torr,
-    Hospedales, 2018, arXiv:1711.06025), whose zero-shot network has this form.
+    Hospedales, 2018, arXiv:1711.06025); its network for zero-shot learning has this form.
 
     >>> import jax, jax.numpy as jnp
     >>> model, z = RelationMLP((4,)), jnp.ones((3, 6))
@@ -85,7 +88,7 @@ class RelationMLP(nn.Module):
             if vectors.ndim != 2:
                 raise ValueError(
                     f"RelationMLP expects vectors [M, D], but got {vectors.shape}; flatten the "
-                    "maps, or take RelationConv."
+                    "maps, or use RelationConv."
                 )
         first, *rest = self.features
         left = nn.Dense(first, name="class_dense")(classes)
@@ -93,9 +96,9 @@ class RelationMLP(nn.Module):
         x = nn.relu(_pairs(left, right))
         for width in rest:
             x = nn.relu(nn.Dense(width)(x))
-        return nn.Dense(1)(x).reshape(len(queries), len(classes))
+        return nn.Dense(1)(x).reshape(queries.shape[0], classes.shape[0])
 
 
 def _pairs(classes: jax.Array, queries: jax.Array) -> jax.Array:
-    """Every query with every class: [N, ...], [Q, ...] -> sums [Q N, ...]."""
+    """The sum of every query and every class: [N, ...], [Q, ...] -> [Q N, ...]."""
     return (queries[:, None] + classes[None]).reshape(-1, *classes.shape[1:])

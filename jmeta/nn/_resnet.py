@@ -1,4 +1,4 @@
-"""ResNet-12, the usual larger network of few-shot learning, and DropBlock."""
+"""ResNet-12, the usual larger network in few-shot learning, and DropBlock."""
 
 from typing import Any
 
@@ -13,23 +13,25 @@ from jmeta.nn._pool import max_pool, mean_pool
 
 
 class ResNet12(nn.Module):
-    """Four residual blocks of three 3x3 convolutions, each ending in 2x2 max-pooling.
+    """Four residual blocks of three 3x3 convolutions, each of which ends with 2x2 max-pooling.
 
-    Randomness is data: given images alone the network is deterministic; given a pair
-    (images, key) it trains with dropout after the first two blocks and DropBlock after the others.
+    Given images alone, the network is deterministic. Given a pair (images, key), it applies
+    dropout after the first two blocks and DropBlock after the others. So does `with_dropout` of
+    the network, which takes the key as an input of its own.
 
     Args:
-        outputs: width of the last, linear layer; None gives the embedding [N, widths[-1]].
+        outputs: width of the last linear layer, "head". None leaves it out and gives the embedding
+            [N, widths[-1]].
         widths: channels of the four blocks.
-        norm: "batch" (transductive in an episode), "group", "layer" or None; see `Norm`.
+        norm: "batch" (transductive in an episode), "group", "layer" or "none"; see `Norm`.
         drop_rate: probability of dropping an activation, in [0, 1).
         drop_block: side of the squares that DropBlock drops, in pixels.
         head_init: initializer of the linear layer.
         impl: see `conv2d`.
 
     Raises:
-        ValueError: inputs that are not floating-point images [N, H, W, C] of at least 16x16
-            pixels, widths that are not four, or a drop_rate outside [0, 1).
+        ValueError: the inputs are not floating-point images [N, H, W, C] of at least 16x16 pixels,
+            there are not four widths, or `drop_rate` is not in [0, 1).
 
     Meta-Learning with Differentiable Convex Optimization (Lee, Maji, Ravichandran, Soatto, 2019,
     arXiv:1904.03758).
@@ -44,16 +46,21 @@ class ResNet12(nn.Module):
 
     outputs: int | None
     widths: tuple[int, ...] = (64, 160, 320, 640)
-    norm: Kind | None = "batch"
+    norm: Kind = "batch"
     drop_rate: float = 0.0
     drop_block: int = 5
     head_init: Initializer = nn.initializers.glorot_uniform()
     impl: Impl | None = None
 
     @nn.compact
-    def __call__(self, x: Any) -> jax.Array:
-        """Images [N, H, W, C], or (images, key), to [N, outputs] or [N, widths[-1]]."""
+    def __call__(self, x: Any, *, deterministic: bool = True) -> jax.Array:
+        """Images [N, H, W, C], or (images, key), to [N, outputs] or [N, widths[-1]].
+
+        With `deterministic=False` a key that is not given comes from `self.make_rng("dropout")`.
+        """
         x, key = x if isinstance(x, tuple) else (x, None)
+        if key is None and not deterministic:
+            key = self.make_rng("dropout")
         check_images(x, smallest=16)
         if len(self.widths) != 4 or not 0 <= self.drop_rate < 1:
             raise ValueError(
@@ -72,8 +79,10 @@ class ResNet12(nn.Module):
 
 
 class _Block(nn.Module):
+    """Three convolutions and a shortcut of one, then max-pooling."""
+
     width: int
-    norm: Kind | None
+    norm: Kind
     impl: Impl | None
 
     @nn.compact
@@ -85,7 +94,7 @@ class _Block(nn.Module):
 
     def _layer(self, x: jax.Array, window: int) -> jax.Array:
         init = nn.initializers.variance_scaling(2 / (1 + 0.1**2), "fan_out", "normal")
-        bias = self.norm is None
+        bias = self.norm == "none"
         conv = Conv(self.width, window, use_bias=bias, kernel_init=init, impl=self.impl)
         return Norm(self.norm)(conv(x))
 
@@ -95,23 +104,26 @@ def _leaky(x: jax.Array) -> jax.Array:
 
 
 def drop_block(x: jax.Array, key: jax.Array, *, rate: float, size: int) -> jax.Array:
-    """Drop squares of activations, each channel its own, and scale up what is left.
+    """Set random squares of each channel to zero and scale up the other activations.
 
-    Centres are drawn where a whole square fits, with probability
+    A square is drawn at every place where a whole one fits, with probability
 
         γ = rate / size² · H W / ((H - size + 1) (W - size + 1))
 
-    and the rest is multiplied by (number of activations) / (number kept). With size 1 this is
-    dropout.
+    and the activations that are kept are multiplied by (number of activations) / (number kept).
+    With size 1 this is dropout.
 
     Args:
         x: images [N, H, W, C].
-        key: a random key.
+        key: a PRNG key.
         rate: expected share of activations to drop, in [0, 1).
-        size: side of a square in pixels; cut to the image.
+        size: side of a square in pixels, at most that of the images.
+
+    Returns:
+        Images [N, H, W, C].
 
     Raises:
-        ValueError: a rate outside [0, 1) or a size below 1.
+        ValueError: the rate is not in [0, 1), or the size is less than 1.
 
     DropBlock: A regularization method for convolutional networks (Ghiasi, Lin, Le, 2018,
     arXiv:1810.12890).
@@ -140,7 +152,7 @@ def drop_block(x: jax.Array, key: jax.Array, *, rate: float, size: int) -> jax.A
 
 
 def _any_in_window(mask: jax.Array, axis: int, size: int) -> jax.Array:
-    """True where one of the next `size` places along an axis is."""
+    """Whether any of `size` consecutive entries along an axis is true."""
     length = mask.shape[axis] - size + 1
     shifted = [jax.lax.slice_in_dim(mask, i, i + length, axis=axis) for i in range(size)]
     return jnp.stack(shifted).any(0)

@@ -1,8 +1,9 @@
-"""The three derivatives of a convolution's trilinear form, each computed by what is fast.
+"""The three roles of a convolution, each computed by the fastest of several implementations.
 
-With T(image, kernel, out) = <out, image * kernel> the forward pass, the gradient by the image and
-the gradient by the kernel are the derivatives of T by one of its places, called its roles here:
-each is bilinear in the two other arrays, given in the order of `OPERANDS`.
+A convolution defines a trilinear form T(image, kernel, out) = <out, image * kernel>. Its derivative
+by `out` is the forward pass, and its derivatives by `image` and by `kernel` are the two gradients.
+These are called the roles "out", "image" and "kernel". Each is a bilinear function of the other two
+arrays, which are given in the order of `OPERANDS`.
 """
 
 from collections.abc import Callable
@@ -17,13 +18,14 @@ from jmeta.nn._linear import align
 
 OPERANDS = {"out": ("image", "kernel"), "image": ("kernel", "out"), "kernel": ("image", "out")}
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
-_FEW_CHANNELS = 3  # below this a product of patches beats a native convolution on a CPU
-_MANY_CHANNELS = {"out": 64, "image": 64, "kernel": 32}  # from here on Winograd's tiles do
-_CACHED_ELEMENTS = 300_000  # patches or tiles built at once: they stay in cache
+# Measured on a CPU, see benchmarks/convolution_roles.py.
+_FEW_CHANNELS = 3  # with fewer, a product of patches is faster than a native convolution
+_MANY_CHANNELS = {"out": 64, "image": 64, "kernel": 32}  # with as many, Winograd's tiles are faster
+_CACHED_ELEMENTS = 300_000  # of patches or tiles, built for as many images as stay in the cache
 
 
 class Geometry(NamedTuple):
-    """What the three arrays of a convolution do not say themselves, as static integers."""
+    """The static sizes and options of a convolution."""
 
     stride: int
     pads: tuple[tuple[int, int], tuple[int, int]]
@@ -37,7 +39,7 @@ class Geometry(NamedTuple):
         return high, wide
 
     def frame(self) -> winograd.Frame:
-        """The same for `winograd`."""
+        """The same sizes as `winograd` takes them."""
         return winograd.Frame(self.image, self.steps(), (self.pads[0][0], self.pads[1][0]))
 
 
@@ -45,7 +47,7 @@ Compute = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def compute(role: str, a: jax.Array, b: jax.Array, geometry: Geometry) -> jax.Array:
-    """A role for one kernel: Winograd's tiles, a native convolution, or a product of patches."""
+    """Compute a role for one kernel, by tiles, by a native convolution or by patches."""
     if minimal(role, a, b, geometry):
         tiles = 16 * geometry.frame().tiles()[0] * geometry.frame().tiles()[1]
         chunk = _CACHED_ELEMENTS // (tiles * max(a.shape[-1], b.shape[-1]))
@@ -60,13 +62,13 @@ def compute(role: str, a: jax.Array, b: jax.Array, geometry: Geometry) -> jax.Ar
 
 
 def compute_each(role: str, a: jax.Array, b: jax.Array, geometry: Geometry) -> jax.Array:
-    """A role by matrix products only: what stays fast under `vmap` with a kernel for each task."""
+    """Compute a role by matrix products only, which stay fast under `vmap` over kernels."""
     small = minimal(role, a, b, geometry)
     return (by_winograd if small else by_patches)(role, geometry)(a, b)
 
 
 def minimal(role: str, a: jax.Array, b: jax.Array, geometry: Geometry) -> bool:
-    """Whether Winograd's tiles serve: a 3x3 window, stride 1, many channels, float32 or more."""
+    """Whether to use Winograd's tiles: a 3x3 window, stride 1, many channels and full precision."""
     third = a.shape[2] if role == "image" else b.shape[-1]
     fits = geometry.window == (3, 3) and geometry.stride == 1
     exact = a.dtype in (jnp.float32, jnp.float64)
@@ -74,14 +76,14 @@ def minimal(role: str, a: jax.Array, b: jax.Array, geometry: Geometry) -> bool:
 
 
 def by_winograd(role: str, geometry: Geometry) -> Compute:
-    """A role as sixteen matrix products of mapped tiles."""
+    """The function that computes a role as sixteen matrix products of mapped tiles."""
     frame = geometry.frame()
     role_of = {"out": winograd.out, "image": winograd.image, "kernel": winograd.kernel}[role]
     return lambda a, b: role_of(a, b, frame)
 
 
 def by_patches(role: str, geometry: Geometry) -> Compute:
-    """A role as one matrix product of patches."""
+    """The function that computes a role as one matrix product of patches."""
     if role == "out":
         return lambda x, kernel: patch_product(x, kernel, geometry)
     if role == "image":
@@ -96,7 +98,7 @@ def native(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
 
 
 def patch_product(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
-    """The same as one matrix product: patches [N H' W', kh kw C] times [kh kw C, F]."""
+    """The same convolution as one matrix product: patches [N H' W', kh kw C] times [kh kw C, F]."""
     flat = kernel.reshape(-1, kernel.shape[-1])
     return lax.dot_general(_patches(x, geometry), flat, (((3,), (0,)), ((), ())))
 
@@ -104,7 +106,7 @@ def patch_product(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Ar
 def _patches(x: jax.Array, geometry: Geometry) -> jax.Array:
     """Windows of the images, flattened: [N, H, W, C] -> [N, H', W', kh kw C].
 
-    Columns first, then rows: kh + kw copies in place of kh kw, and longer ones.
+    Collecting columns first and then rows takes kh + kw long copies instead of kh kw short ones.
     """
     (kh, kw), step = geometry.window, geometry.stride
     x = jnp.pad(x, ((0, 0), *geometry.pads, (0, 0)))
@@ -121,7 +123,10 @@ def _patch_gradient(x: jax.Array, y: jax.Array, geometry: Geometry) -> jax.Array
 
 
 def _backward(kernel: jax.Array, y: jax.Array, geometry: Geometry) -> tuple[Any, Any, Geometry]:
-    """The gradient by the image as a forward convolution: dilated cotangent, flipped kernel."""
+    """Arguments of the forward convolution that computes the gradient by the image.
+
+    It convolves the dilated cotangent with the flipped kernel.
+    """
     sizes = zip(geometry.image, y.shape[1:3], geometry.window, geometry.pads, strict=True)
     config = []
     for size, steps, window, (low, _) in sizes:
@@ -135,8 +140,13 @@ def _backward(kernel: jax.Array, y: jax.Array, geometry: Geometry) -> tuple[Any,
 
 
 def _by_images(role: str, f: Compute, a: jax.Array, b: jax.Array, chunk: int) -> jax.Array:
-    """A role by about `chunk` images at a time: concatenated, or summed for the kernel's."""
-    count = len(b) if role == "image" else len(a)
+    """Compute a role for about `chunk` images at a time, and concatenate or add up the results.
+
+    The results are added up for the role "kernel". A symbolic number of images is not divided.
+    """
+    count = (b if role == "image" else a).shape[0]
+    if not isinstance(count, int):
+        return f(a, b)
     chunk = _near(count, max(1, chunk))
     if count <= 2 * chunk:
         return f(a, b)
@@ -151,7 +161,7 @@ def _by_images(role: str, f: Compute, a: jax.Array, b: jax.Array, chunk: int) ->
 
 
 def _sum(f: Compute, a: jax.Array, b: jax.Array, first: jax.Array | None) -> jax.Array:
-    """The sum of f over pairs of chunks, and of what there is already."""
+    """The sum of f over pairs of chunks, added to `first` if it is given."""
 
     def add(total: jax.Array, part: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         return total + f(*part), None
@@ -163,10 +173,10 @@ def _sum(f: Compute, a: jax.Array, b: jax.Array, first: jax.Array | None) -> jax
 
 
 def _split(x: jax.Array, rest: int, chunk: int) -> jax.Array:
-    """All but the first `rest` images, `chunk` at a time."""
+    """The images after the first `rest`, as chunks [M, chunk, ...]."""
     return (x[rest:] if rest else x).reshape(-1, chunk, *x.shape[1:])
 
 
 def _near(count: int, chunk: int) -> int:
-    """A divisor of `count` between half of `chunk` and `chunk`, or `chunk` where there is none."""
+    """A divisor of `count` between `chunk / 2` and `chunk`, or `chunk` if there is none."""
     return next((n for n in range(chunk, chunk // 2, -1) if count % n == 0), chunk)

@@ -1,4 +1,4 @@
-"""SNAIL: temporal convolutions and causal attention over the support sequence."""
+"""SNAIL: temporal convolutions and causal attention over the support set as a sequence."""
 
 from typing import Any
 
@@ -12,26 +12,32 @@ Support = tuple[Any, jax.Array, jax.Array]  # inputs [S, ...], one-hot labels [S
 
 
 class SNAIL(nn.Module):
-    """The simple neural attentive learner: each query ends the sequence of support examples.
+    """The simple neural attentive learner: a query follows the sequence of support examples.
 
-    Blocks A T A T A: attention reads from anywhere, causal convolutions of dilation 1, 2, 4, …
-    (as many as span `length`) aggregate neighbours. Each block appends its result to its input:
+    Attention blocks alternate with stacks of causal convolutions of dilation 1, 2, 4, …, as many
+    as are needed to span `length`. Each layer appends its result to its input:
 
         dense block:  [x, tanh(W_f x') σ(W_g x')],   x'_t = [x_{t-dilation}, x_t]
         attention:    [x, Σ_{s≤t} softmax(k_s · q_t / √K) v_s]
 
-    The published listing starts at dilation 2; from 1 every element is within reach. Causality
-    lets `encode` keep the layers' inputs over the support, and `decode` add one element a query
-    to them: the same numbers as running the sequence again for each query, at S + Q elements
-    instead of S Q. The order of the support matters.
+    The paper's listing starts with dilation 2; with 1, every earlier element can be reached. The
+    layers are causal, so `encode` runs the support set once and keeps the input of every layer,
+    and `decode` appends one element for each query. The results equal those of a whole sequence
+    for each query, at the cost of S + Q elements instead of S Q. The result depends on the order
+    of the support set.
 
     Args:
-        outputs: classes N; the width of labels and logits.
-        length: longest sequence foreseen, S + 1. A longer one is read by attention alone.
+        outputs: N, the number of classes and the width of labels and logits.
+        length: the longest expected sequence, S + 1. In a longer one, the convolutions do not
+            reach the earliest elements, but attention does.
         filters: channels that each dense block appends.
-        attention: (keys, values) widths of each attention block; convolutions lie between them.
-        embed: network for the inputs, such as `Conv4(None)`; None flattens them. One that uses
-            batch statistics sees padded examples.
+        attention: (keys, values), the widths of each attention block. Convolutions lie between
+            the blocks.
+        embed: network for the inputs, such as `Conv4(None)`; None flattens them. If it uses batch
+            statistics, they include padded examples.
+
+    Raises:
+        ValueError: `length` is less than 2, or there is no attention block.
 
     A Simple Neural Attentive Meta-Learner (Mishra, Rohaninejad, Chen, Abbeel, 2018,
     arXiv:1707.03141).
@@ -51,7 +57,7 @@ class SNAIL(nn.Module):
     embed: nn.Module | None = None
 
     def setup(self) -> None:
-        """Layers in their order, and the classifier."""
+        """Make the layers in their order, and the classifier."""
         if self.length < 2 or not self.attention:
             raise ValueError(
                 f"SNAIL got length={self.length}, attention={self.attention}; give a length of at "
@@ -71,9 +77,9 @@ class SNAIL(nn.Module):
         return self.decode(self.encode(support), x)
 
     def encode(self, support: Support) -> tuple[tuple[jax.Array, ...], jax.Array]:
-        """Each layer's input over the support, [S, C] each, and the mask [S].
+        """The input [S, C] of every layer for the support set, and the mask [S].
 
-        Padded examples must come first: they are the zeros before the sequence begins.
+        Padded examples must come first; they become the zeros before the start of the sequence.
         """
         x, labels, mask = support
         x = jnp.where(mask[:, None], embedded(self.embed, x, labels), 0)
@@ -84,20 +90,25 @@ class SNAIL(nn.Module):
         return tuple(inputs), mask
 
     def decode(self, state: tuple[tuple[jax.Array, ...], jax.Array], x: Any) -> jax.Array:
-        """Logits [Q, outputs] of queries that each come next, with a null label."""
+        """Logits [Q, outputs] of queries, each the next after the support, without a label."""
         inputs, mask = state
-        x = embedded(self.embed, x, jnp.zeros((len(x), self.outputs)))
+        x = embedded(self.embed, x, jnp.zeros((x.shape[0], self.outputs)))
         for layer, past in zip(self.layers, inputs, strict=True):
             x = layer.following(past, mask, x)
         return self.head(x)
 
 
 class DenseBlock(nn.Module):
-    """A gated causal convolution of window 2: appends tanh(W_f x') σ(W_g x') to x.
+    """A gated causal convolution with a window of 2, which appends its result to the input.
+
+        [x, tanh(W_f x') σ(W_g x')],   x'_t = [x_{t-dilation}, x_t]
 
     Args:
-        filters: channels appended.
-        dilation: how far back the window's other element lies.
+        filters: number of appended channels.
+        dilation: distance between the two elements of the window.
+
+    A Simple Neural Attentive Meta-Learner (Mishra, Rohaninejad, Chen, Abbeel, 2018,
+    arXiv:1707.03141).
 
     >>> import jax, jax.numpy as jnp
     >>> x, mask = jnp.ones((4, 3)), jnp.ones(4, bool)
@@ -109,19 +120,19 @@ class DenseBlock(nn.Module):
     dilation: int
 
     def setup(self) -> None:
-        """Both gates as one matrix product."""
+        """Make one layer for signal and gate."""
         self.gates = nn.Dense(2 * self.filters)
 
     def __call__(self, x: jax.Array, mask: jax.Array) -> jax.Array:
         """A sequence [S, C] to [S, C + filters]."""
-        del mask  # padding is zeros already
-        before = jnp.pad(x, ((self.dilation, 0), (0, 0)))[: len(x)]
+        del mask  # padded examples are zeros already
+        before = jnp.pad(x, ((self.dilation, 0), (0, 0)))[: x.shape[0]]
         return self._append(before, x)
 
     def following(self, past: jax.Array, mask: jax.Array, x: jax.Array) -> jax.Array:
-        """The same for elements [Q, C], each of which comes next after `past` [S, C]."""
+        """The outputs for elements [Q, C], each the next one after the sequence `past` [S, C]."""
         del mask
-        before = jnp.pad(past, ((self.dilation, 0), (0, 0)))[len(past)]
+        before = jnp.pad(past, ((self.dilation, 0), (0, 0)))[past.shape[0]]
         return self._append(jnp.broadcast_to(before, x.shape), x)
 
     def _append(self, before: jax.Array, x: jax.Array) -> jax.Array:
@@ -130,14 +141,16 @@ class DenseBlock(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """One head of causal attention: appends what it read to x.
+    """One head of causal attention, which appends what it reads to the input.
 
-    Keys and queries begin with the same weights, so that attention begins as a comparison: an
-    element reads what resembles it. Drawn apart, thousands of episodes pass before it is one.
+        [x, Σ_{s≤t} softmax(k_s · q_t / √K) v_s]
+
+    Keys and queries start with the same weights, so that at first an element attends to elements
+    like itself. From independent weights it takes thousands of episodes to learn this.
 
     Args:
         keys: width of keys and queries.
-        values: channels appended.
+        values: number of appended channels.
 
     Mimetic Initialization of Self-Attention Layers (Trockman, Kolter, 2023, arXiv:2305.09828).
 
@@ -151,19 +164,19 @@ class AttentionBlock(nn.Module):
     values: int
 
     def setup(self) -> None:
-        """Keys and queries as one matrix product, and values."""
+        """Make one layer for keys and queries, and one for values."""
         self.key_and_query = nn.Dense(2 * self.keys, kernel_init=_alike)
         self.value = nn.Dense(self.values)
 
     def __call__(self, x: jax.Array, mask: jax.Array) -> jax.Array:
-        """A sequence [S, C] to [S, C + values]; element t sees the present ones up to itself."""
-        visible = jnp.tril(jnp.ones((len(x), len(x)), bool)) & mask[None, :]
+        """A sequence [S, C] to [S, C + values]; t sees the elements up to itself in the mask."""
+        visible = jnp.tril(jnp.ones((x.shape[0], x.shape[0]), bool)) & mask[None, :]
         key, query = jnp.split(self.key_and_query(x), 2, axis=-1)
         read = attention(query, key, self.value(x), visible)
         return jnp.concatenate([x, read], -1)
 
     def following(self, past: jax.Array, mask: jax.Array, x: jax.Array) -> jax.Array:
-        """The same for elements [Q, C], each of which comes next after `past` [S, C]."""
+        """The outputs for elements [Q, C], each the next one after the sequence `past` [S, C]."""
         past_key, _ = jnp.split(self.key_and_query(past), 2, axis=-1)
         key, query = jnp.split(self.key_and_query(x), 2, axis=-1)
         own = jnp.sum(query * key, -1, keepdims=True)
@@ -175,9 +188,9 @@ class AttentionBlock(nn.Module):
 
 
 def _alike(key: jax.Array, shape: tuple[int, int], dtype: Any) -> jax.Array:
-    """The same kernel twice, side by side: [C, 2 K].
+    """Initialise keys and queries with the same kernel: [C, K] twice, side by side.
 
-    Twice the usual deviation: what resembles an element then stands out from the rest.
+    The kernel has twice the usual deviation, which sharpens the attention at the start.
     """
     draw = nn.initializers.variance_scaling(4.0, "fan_in", "truncated_normal")
     return jnp.tile(draw(key, (shape[0], shape[1] // 2), dtype), 2)

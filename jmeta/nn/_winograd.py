@@ -1,14 +1,14 @@
-"""The 3x3 convolution of stride 1 by Winograd's minimal filtering, in all three of its roles.
+"""Winograd's algorithm for 3x3 convolutions of stride 1, in all three roles (see `_roles`).
 
-Two neighbouring outputs of a window of three need 4 products instead of 6; a tile of 2x2 outputs
-of a 3x3 window needs 16 instead of 36. With linear maps of each tile, x̂ = Bᵀ x B of 4x4 pixels,
-k̂ = G k Gᵀ of the kernel and ŷ = A y Aᵀ of 2x2 outputs, the trilinear form of the convolution
+The algorithm needs 16 products instead of 36 for a tile of 2x2 outputs. It maps each tile of 4x4
+pixels to x̂ = Bᵀ x B, the kernel to k̂ = G k Gᵀ and each tile of 2x2 outputs to ŷ = A y Aᵀ. In these
+variables the trilinear form of the convolution is diagonal over the 16 places of a tile:
 
     <y, x * k> = Σ_place Σ_tile ŷᵀ k̂ᵀ x̂
 
-is diagonal in the 16 places of a tile. So each role maps its two arrays, takes 16 matrix products
-and applies the adjoint of the third map. A mapped array serves every role that it has a part in,
-and the compiler computes it once.
+So each role maps its two arrays, takes 16 matrix products, and applies the adjoint of the third
+map. An array that takes part in several roles is mapped once, because the compiler shares the
+common expression.
 
 Fast Algorithms for Convolutional Neural Networks (Lavin, Gray, 2015, arXiv:1509.09308).
 """
@@ -29,14 +29,14 @@ _SIDE = 4  # places of a tile along one axis
 
 
 class Frame(NamedTuple):
-    """What the arrays do not say themselves, as static integers."""
+    """The static sizes of a convolution."""
 
     image: tuple[int, int]  # H, W
     out: tuple[int, int]  # H', W'
     before: tuple[int, int]  # padding above and to the left
 
     def tiles(self) -> tuple[int, int]:
-        """Number of 2x2 tiles along each axis."""
+        """The number of 2x2 tiles along each axis."""
         return -(-self.out[0] // 2), -(-self.out[1] // 2)
 
 
@@ -56,7 +56,7 @@ def kernel(x: jax.Array, y: jax.Array, frame: Frame) -> jax.Array:
 
 
 def _product(a: jax.Array, b: jax.Array, contract: tuple[int, int]) -> jax.Array:
-    """One matrix product a place: [16, ...] times [16, ...]."""
+    """One matrix product for each place: [16, ...] times [16, ...]."""
     return lax.dot_general(a, b, (((contract[0],), (contract[1],)), ((0,), (0,))))
 
 
@@ -67,7 +67,7 @@ def _from_image(x: jax.Array, frame: Frame) -> jax.Array:
     sizes = zip(frame.before, frame.tiles(), frame.image, strict=True)
     pads = [(before, 2 * tiles + 2 - before - length, 0) for before, tiles, length in sizes]
     x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *pads, (0, 0, 0)))
-    for axis in (-3, -2):  # rows, then columns: each time a new axis of four places in front
+    for axis in (-3, -2):  # rows, then columns; each step adds a leading axis of four places
         x = jnp.stack(_combine(_IMAGE, _windows(x, axis)))
     return x.reshape(_SIDE**2, -1, x.shape[-1])
 
@@ -108,11 +108,12 @@ def _to_kernel(places: jax.Array) -> jax.Array:
 
 
 def _combine(matrix: Matrix, parts: Sequence[jax.Array]) -> list[jax.Array]:
-    """Linear combinations of equal arrays, one a row of coefficients; a zero costs nothing."""
+    """Linear combinations of arrays of one shape, one for each row of the matrix."""
     return [_weighted(row, parts) for row in matrix]
 
 
 def _weighted(row: Sequence[float], parts: Sequence[jax.Array]) -> jax.Array:
+    """One linear combination, without the terms whose coefficient is zero."""
     used = [(c, part) for c, part in zip(row, parts, strict=True) if c]
     (c, first), *rest = sorted(used, key=lambda pair: -pair[0])
     total = first if c == 1 else c * first
@@ -126,18 +127,18 @@ def _adjoint(matrix: Matrix) -> Matrix:
 
 
 def _grid(places: jax.Array, frame: Frame) -> jax.Array:
-    """Places as [4, 4, N, tiles down, tiles across, channels], that of columns in front."""
+    """Places as [4, 4, N, tiles down, tiles across, channels]; the first axis is of columns."""
     return places.reshape(_SIDE, _SIDE, -1, *frame.tiles(), places.shape[-1])
 
 
 def _windows(x: jax.Array, axis: int) -> list[jax.Array]:
-    """Entry p of every window of 4 that starts at an even place, for each p."""
+    """For each p, entry p of every window of 4 that starts at an even index."""
     last = x.shape[axis] - 3
     return [lax.slice_in_dim(x, p, p + last, 2, axis) for p in range(_SIDE)]
 
 
 def _overlap(parts: Sequence[jax.Array], axis: int) -> jax.Array:
-    """The adjoint of `_windows`: every entry is added where it came from."""
+    """The adjoint of `_windows`, which adds every entry to the place it came from."""
     here, next_ = [[(0, 0, 0)] * parts[0].ndim for _ in range(2)]
     here[axis], next_[axis] = (0, 1, 0), (1, 0, 0)
     zero = jnp.zeros((), parts[0].dtype)
@@ -149,7 +150,7 @@ def _overlap(parts: Sequence[jax.Array], axis: int) -> jax.Array:
 
 
 def _pairs(x: jax.Array, axis: int) -> list[jax.Array]:
-    """The even and the odd entries."""
+    """The even and the odd entries along an axis."""
     return [lax.slice_in_dim(x, p, x.shape[axis], 2, axis) for p in range(2)]
 
 

@@ -1,13 +1,15 @@
 """Adaptation curves: how good a learner is after each inner step, beyond those it trained with."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from jmeta import core
-from jmeta.train import build
+from jmeta.core import Params
+from jmeta.experiments import Part
+from jmeta.metrics import Estimate
 from jmeta.runs import _checkpoint as checkpoint
 from jmeta.runs import _plots as plots
 from jmeta.runs import _programs as programs
@@ -17,7 +19,12 @@ from jmeta.runs._programs import Parts
 
 
 def adaptation_curve(
-    out: str | Path, *, steps: int, episodes: int | None = None, root: str | None = None
+    out: str | Path,
+    *,
+    steps: int,
+    episodes: int | None = None,
+    root: str | None = None,
+    known: Iterable[type[Part]] = (),
 ) -> dict[str, Any]:
     """Score and loss of a run's best checkpoint on test tasks after 0, 1, ..., K inner steps.
 
@@ -26,6 +33,7 @@ def adaptation_curve(
         steps: K ≥ 1; it may be more than the run was trained with.
         episodes: test tasks; None for the run's own number.
         root: where data sets are looked for; None for `$JMETA_DATA`.
+        known: classes of your own that the run was made of.
 
     Returns:
         {"steps": [0..K], "metrics": {name: [{"mean", "ci95", "episodes"}, ... K + 1]},
@@ -35,7 +43,7 @@ def adaptation_curve(
         ValueError: no run there, `steps` less than 1, or a learner without inner steps.
     """
     check_steps(steps)
-    parts, params, best = load_run(out, root=root)
+    parts, params, best = load_run(out, root=root, known=known)
     outputs, targets = path_predictions(parts, params, steps=steps, episodes=episodes)
     return _record(parts, outputs, targets, best)
 
@@ -50,10 +58,8 @@ def _record(
     parts: Parts, outputs: np.ndarray, targets: np.ndarray, best: dict[str, Any]
 ) -> dict[str, Any]:
     steps = outputs.shape[1] - 1
-    reports = [parts.built.report(outputs[:, k], targets) for k in range(steps + 1)]
-    metrics = {
-        name: [core.Estimate(*found[name])._asdict() for found in reports] for name in reports[0]
-    }
+    reports = [parts.domain.report(outputs[:, k], targets) for k in range(steps + 1)]
+    metrics = {name: [Estimate(*found[name])._asdict() for found in reports] for name in reports[0]}
     protocol = {**report.protocol(parts), "inner_steps": steps, "episodes": len(targets)}
     return {
         "schema": report.SCHEMA,
@@ -65,36 +71,48 @@ def _record(
 
 
 def write_curve(
-    out: str | Path, *, steps: int, episodes: int | None = None, root: str | None = None
+    out: str | Path,
+    *,
+    steps: int,
+    episodes: int | None = None,
+    root: str | None = None,
+    known: Iterable[type[Part]] = (),
 ) -> None:
     """Put the curve of a run beside it: adaptation.json, and adaptation.png.
 
     Args:
-        out, steps, episodes, root: see `adaptation_curve`.
+        out, steps, episodes, root, known: see `adaptation_curve`.
 
     Raises:
         ValueError: as `adaptation_curve`.
     """
     check_steps(steps)
-    parts, params, best = load_run(out, root=root)
+    parts, params, best = load_run(out, root=root, known=known)
     outputs, targets = path_predictions(parts, params, steps=steps, episodes=episodes)
     checkpoint.write_json(Path(out) / "adaptation.json", _record(parts, outputs, targets, best))
-    scores = jax.vmap(jax.vmap(parts.built.score, (0, None)))(outputs, targets)
-    name, metric = parts.config.algorithm, parts.built.metric
+    scores = jax.vmap(jax.vmap(parts.domain.score, (0, None)))(outputs, targets)
+    name, metric = parts.experiment.algorithm.name, parts.domain.metric
     plots.plot_curves_of_adaptation(
         {name: np.asarray(scores)}, metric=metric, path=Path(out) / "adaptation.png"
     )
 
 
 def path_predictions(
-    parts: Parts, params: core.Params, *, steps: int, episodes: int | None = None
+    parts: Parts, params: Params, *, steps: int, episodes: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Predictions on test tasks after every inner step.
 
     Returns:
         Query outputs [E, K + 1, Q, ...] and targets [E, Q, ...].
+
+    Raises:
+        ValueError: a learner without inner steps.
     """
-    learner = build.curve_learner(parts.config, parts.net, steps=steps)
-    count = episodes or parts.config.episodes
-    predict = programs.predict(parts, learner, episodes=count)
-    return predict(params, parts.built.test, programs.keys(parts.config.seed).test)
+    if parts.method.curve is None:
+        name = parts.experiment.algorithm.name
+        raise ValueError(f"{name} takes no inner steps, so it has no adaptation curve.")
+    budget = parts.experiment.budget
+    predict = programs.predict(
+        parts, parts.method.curve(steps), episodes=episodes or budget.episodes
+    )
+    return predict(params, parts.domain.test, programs.keys(budget.seed).test)

@@ -10,14 +10,15 @@ import json
 import math
 import shutil
 import warnings
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from jmeta.core._types import PyTree
+from jmeta.core import PyTree
+from jmeta.runs import _legacy as legacy
 
 PREFIX = "step_"
 SCRATCH = "tmp_"  # before the name of one that is being written
@@ -113,12 +114,12 @@ def restore(folder: Path, step: int, like: PyTree) -> Checkpoint:
         like: a state of the same structure, shapes and dtypes; its values are not used.
 
     Raises:
-        ValueError: the checkpoint is missing, damaged, or of another configuration.
+        ValueError: the checkpoint is missing, damaged, or of another experiment.
     """
     import orbax.checkpoint as ocp
 
     source = path_of(folder, step).absolute()
-    _compare(source, like)
+    like, renew = _compare(source, like)
     abstract = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
     args = ocp.args.Composite(
         state=ocp.args.StandardRestore(abstract), record=ocp.args.JsonRestore()
@@ -132,7 +133,7 @@ def restore(folder: Path, step: int, like: PyTree) -> Checkpoint:
         raise ValueError(f"checkpoint {source} cannot be read: {_first_line(error)}") from error
     if not intact:
         raise ValueError(f"checkpoint {source} is damaged: its digest does not match its content")
-    return Checkpoint(state, record)
+    return Checkpoint(renew(state), record)
 
 
 def _files(source: Path) -> dict[str, str]:
@@ -144,12 +145,16 @@ def _files(source: Path) -> dict[str, str]:
     }
 
 
-def _compare(source: Path, like: PyTree) -> None:
-    """Refuse files that are not as written, and a state of another structure."""
+def _compare(source: Path, like: PyTree) -> tuple[PyTree, Callable[[PyTree], PyTree]]:
+    """Refuse files that are not as written, and a state of another structure.
+
+    Returns:
+        A state of the structure that was written, and what makes today's of it.
+    """
     if not source.is_dir():
         raise ValueError(f"there is no checkpoint {source}")
     if not (source / FILES).exists():  # then Orbax and the digest of the state have to do
-        return
+        return like, lambda state: state
     try:
         written = json.loads((source / FILES).read_text())
         wanted, files = written["structure"], written["files"]
@@ -160,11 +165,14 @@ def _compare(source: Path, like: PyTree) -> None:
         if found.get(name) != files[name]:
             what = "has changed" if name in found else "is missing"
             raise ValueError(f"checkpoint {source} is damaged: its file {name} {what}")
-    if wanted != structure(like):
-        raise ValueError(
-            f"checkpoint {source} is of another configuration: its arrays have other names, "
-            "shapes or dtypes; restore it with the model and optimizer that made it"
-        )
+    if wanted == structure(like):
+        return like, lambda state: state
+    if wanted == structure(older := legacy.older(like)):
+        return older, legacy.renewed
+    raise ValueError(
+        f"checkpoint {source} is of another experiment: its arrays have other names, "
+        "shapes or dtypes; restore it with the model and optimizer that made it"
+    )
 
 
 def restore_last(folder: Path, like: PyTree) -> Checkpoint | None:

@@ -10,14 +10,13 @@ import jax
 import numpy as np
 
 from jmeta.core import TrainState
-from jmeta.train import build
+from jmeta.experiments import Budget, Experiment
 from jmeta.runs import _checkpoint as checkpoint
+from jmeta.runs import _memory as fits
 from jmeta.runs import _processes as processes
 from jmeta.runs import _programs as programs
 from jmeta.runs import _records as records
 from jmeta.runs import _report as report
-from jmeta.runs import _memory as fits
-from jmeta.train.config import Config
 from jmeta.runs._interruption import interruption
 from jmeta.runs._programs import Parts
 from jmeta.runs._progress import Progress, quiet
@@ -39,7 +38,7 @@ class Best(NamedTuple):
 
 
 def run(
-    config: Config,
+    experiment: Experiment,
     out: str | Path,
     *,
     resume: bool = False,
@@ -52,7 +51,7 @@ def run(
     `episode.png` into `out`.
 
     Args:
-        config: everything that determines the run.
+        experiment: everything that determines the run; `jmeta.train.experiment(...)` makes one.
         out: the folder; it must not hold another run.
         resume: go on from the last checkpoint in `out`, if there is one; the result equals that
             of an undisturbed run, bit for bit, on the same devices.
@@ -68,21 +67,21 @@ def run(
         Diverged: the loss became infinite or NaN.
 
     >>> import tempfile
-    >>> tiny = Config(algorithm="maml", dataset="sinusoid", network="mlp", norm="none",
-    ...               inner_rate=0.01, steps=4, tasks=2, queries=5, validate_every=2,
-    ...               validation_episodes=4, log_every=2, episodes=8)
+    >>> from jmeta.experiments import experiment
+    >>> tiny = experiment("maml", dataset="sinusoid", steps=4, tasks=2, queries=5,
+    ...                   validate_every=2, validation_episodes=4, log_every=2, episodes=8)
     >>> result = run(tiny, tempfile.mkdtemp())
     >>> sorted(result["metrics"])
     ['mse']
     """
     out = Path(out)
     progress = progress if processes.first() else quiet
-    parts = processes.together(lambda: programs.parts(config, root=root))
-    processes.agree("options or data", f"{config} {parts.built.info.get('hash')}")
-    processes.once(lambda: records.open_folder(config, out, resume=resume))
+    parts = processes.together(lambda: programs.parts(experiment, root=root))
+    processes.agree("options or data", f"{experiment} {parts.domain.info.get('hash')}")
+    processes.once(lambda: records.open_folder(parts.experiment, out, resume=resume))
     state, best, seconds = _start(parts, out, resume=resume, progress=progress)
     send, memory = _compiled(parts, state)
-    progress(_started(config, state, memory))
+    progress(_started(parts.experiment, state, memory))
     state, best, seconds = _train(parts, out, send, state, best, seconds, progress)
     params = _best_params(out, state, best)
     cost = report.Cost(seconds, memory)
@@ -118,18 +117,18 @@ def _compiled(parts: Parts, state: TrainState) -> tuple[Send, int | None]:
         ValueError: the machine has not that much.
     """
     advance = programs.dispatch(parts)
-    send = partial(advance, pool=parts.built.train)
+    send = partial(advance, pool=parts.domain.train)
     step = int(state.step)
-    if step >= parts.config.steps:
+    if step >= parts.experiment.budget.steps:
         return send, None
-    length = _length(parts.config, step)
+    length = _length(parts.experiment.budget, step)
     return send, processes.together(lambda: fits.check(parts, advance, state, length=length))
 
 
-def _started(config: Config, state: TrainState, memory: int | None) -> dict[str, Any]:
+def _started(experiment: Experiment, state: TrainState, memory: int | None) -> dict[str, Any]:
     """What is told before the first update."""
     size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    told = {"event": "start", "step": int(state.step), "steps": config.steps}
+    told = {"event": "start", "step": int(state.step), "steps": experiment.budget.steps}
     return {**told, "parameters": size, "memory": memory}
 
 
@@ -148,19 +147,19 @@ def _train(
     devices never wait for the host. Several processes read first: what they then say to each
     other must not meet the messages of a dispatch.
     """
-    config = parts.config
+    budget = parts.experiment.budget
     validate = _validator(parts)
     step = int(state.step)
     unread, begun = list[Sent](), 0.0
     with interruption() as interrupted:
-        while step < config.steps:
+        while step < budget.steps:
             if not unread:
                 begun = time.perf_counter()
-            length = _length(config, step)
+            length = _length(budget, step)
             state, results = send(state, length=length)
             step += length
             unread.append(Sent(step, length, *results))
-            at_interval = step % config.validate_every == 0 or step == config.steps
+            at_interval = step % budget.validate_every == 0 or step == budget.steps
             settle = at_interval or processes.several()
             while len(unread) > (0 if settle or interrupted() else 1):
                 sent = unread.pop(0)
@@ -172,9 +171,9 @@ def _train(
                 best = _validated(parts, out, state, step, best, validate, progress)
             if at_interval or stop:
                 _save(out, step, state, best, before, seconds)
-            if stop and step < config.steps:
+            if stop and step < budget.steps:
                 raise Interrupted(
-                    f"stopped at step {step} of {config.steps} and saved; "
+                    f"stopped at step {step} of {budget.steps} and saved; "
                     f"go on with: jmeta train --out {out} --resume"
                 )
     return state, best, seconds
@@ -202,21 +201,21 @@ def _read(parts: Parts, out: Path, sent: Sent, begun: float, progress: Progress)
     """Wait for a dispatch, record its line of metrics, and say how long it took."""
     line = _summary(parts, out, sent.step, np.asarray(sent.losses), np.asarray(sent.scores))
     took = time.perf_counter() - begun
-    tasks = sent.length * parts.config.tasks
+    tasks = sent.length * parts.experiment.budget.tasks
     if processes.first():
         records.append(out, {**line, "tasks_per_second": tasks / took})
     progress({"event": "train", **line, "tasks": tasks, "seconds": took})
     return took
 
 
-def _length(config: Config, step: int) -> int:
+def _length(budget: Budget, step: int) -> int:
     """Updates of the next dispatch: up to the next multiple of an interval, or the end.
 
     It depends on the step alone, so that a resumed run dispatches as an undisturbed one.
     """
-    to_log = config.log_every - step % config.log_every
-    to_validation = config.validate_every - step % config.validate_every
-    return min(to_log, to_validation, config.steps - step)
+    to_log = budget.log_every - step % budget.log_every
+    to_validation = budget.validate_every - step % budget.validate_every
+    return min(to_log, to_validation, budget.steps - step)
 
 
 def _summary(
@@ -226,7 +225,7 @@ def _summary(
     if not np.isfinite(losses).all():
         bad = step - len(losses) + int(np.argmin(np.isfinite(losses))) + 1
         raise _diverged(out, f"the loss is {losses[~np.isfinite(losses)][0]} at step {bad}")
-    return {"step": step, "loss": float(losses.mean()), parts.built.metric: float(scores.mean())}
+    return {"step": step, "loss": float(losses.mean()), parts.domain.metric: float(scores.mean())}
 
 
 def _diverged(out: Path, what: str) -> Diverged:
@@ -240,15 +239,14 @@ Validate = Callable[[TrainState], dict[str, Any]]
 
 def _validator(parts: Parts) -> Validate | None:
     """`state -> validation record`, or None where there are no validation classes."""
-    config, built = parts.config, parts.built
-    if built.val is None:
+    budget, domain = parts.experiment.budget, parts.domain
+    if domain.val is None:
         return None
-    chosen = build.eval_learner(config, parts.net)
-    predict = programs.predict(parts, chosen, episodes=config.validation_episodes)
-    key = programs.keys(config.seed).val
+    predict = programs.predict(parts, parts.method.learner, episodes=budget.validation_episodes)
+    key = programs.keys(budget.seed).val
 
     def validate(state: TrainState) -> dict[str, Any]:
-        found = built.report(*predict(state.params, built.val, key))[built.metric]
+        found = domain.report(*predict(state.params, domain.val, key))[domain.metric]
         if not np.isfinite(found.mean):
             return {"validation": None, "ci95": None}
         return {"validation": found.mean, "ci95": found.ci95}
@@ -278,7 +276,7 @@ def _validated(
         records.append(out, line)
     progress({"event": "validation", **line})
     value = line["validation"]
-    sign = 1 if parts.built.higher_is_better else -1
+    sign = 1 if parts.domain.higher_is_better else -1
     if value is None:
         return best if best.value is not None else Best(step, None)
     if best.value is None or sign * value > sign * best.value:

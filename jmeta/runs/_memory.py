@@ -1,6 +1,6 @@
 """Does a run fit? What its compiled program takes, against what the machine has."""
 
-import dataclasses
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ def check(parts: Parts, advance: Any, state: TrainState, *, length: int) -> int 
     Raises:
         ValueError: more is needed than there is; it names the largest `chunk` that fits.
     """
-    room, pool = available(parts), parts.built.train
+    room, pool = available(parts), parts.domain.train
     size = needed(advance.lower(state, pool=pool, length=length).compile(), parts)
     if size is None or room is None or size <= room:
         return size
@@ -84,15 +84,16 @@ def check(parts: Parts, advance: Any, state: TrainState, *, length: int) -> int 
 
 def _largest_chunk(parts: Parts, state: TrainState, *, length: int, room: int) -> int | None:
     """The largest number of tasks at once that fits, by bisection; None if even one does not."""
-    each = parts.config.tasks // parts.mesh.size
-    now = programs.chunk_for(parts.config) or each
+    each = parts.experiment.budget.tasks // parts.mesh.size
+    now = programs.chunk_for(parts.experiment) or each
     smaller = [n for n in range(1, min(now, each + 1)) if each % n == 0]
     fitting = None
     while smaller:
         middle = len(smaller) // 2 if fitting else 0  # one task decides whether any fits
-        config = dataclasses.replace(parts.config, chunk=smaller[middle])
-        advance = programs.dispatch(parts._replace(config=config))
-        lowered = advance.lower(state, pool=parts.built.train, length=length)
+        device = replace(parts.experiment.device, chunk=smaller[middle])
+        experiment = replace(parts.experiment, device=device)
+        advance = programs.dispatch(parts._replace(experiment=experiment))
+        lowered = advance.lower(state, pool=parts.domain.train, length=length)
         size = needed(lowered.compile(), parts)
         if size is None or size > room:
             smaller = smaller[:middle]

@@ -7,26 +7,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from jmeta.core import Gaussian, Params, Task
-from jmeta.train import build
+from jmeta.core import Params, Task
+from jmeta.experiments._pictures import BAD, GOOD, INK, quiet_axes, save
 from jmeta.runs import _programs as programs
 from jmeta.runs._programs import Parts
 
-GOOD, BAD, INK = "#1b7f5c", "#c4372f", "#22313f"
 # told apart by eyes that mix red and green, too (Okabe, Ito: Color Universal Design, 2008)
 HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 DASHES = ("-", "--", "-.", ":")
-
-
-def _save(figure: Any, path: Path) -> None:
-    scratch = path.with_name(path.stem + ".tmp.png")
-    figure.savefig(scratch, dpi=150, facecolor="white")
-    scratch.replace(path)
-
-
-def _axes(axes: Any) -> None:
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def curves(lines: list[dict[str, Any]], *, metric: str, path: Path) -> None:
@@ -50,131 +38,30 @@ def curves(lines: list[dict[str, Any]], *, metric: str, path: Path) -> None:
     right.set(xlabel="outer updates", ylabel=metric)
     right.legend(frameon=False)
     for axes in (left, right):
-        _axes(axes)
+        quiet_axes(axes)
         if metric == "mse":  # a likelihood may be negative
             axes.set_yscale("log")
-    _save(figure, path)
+    save(figure, path)
 
 
-def episode(parts: Parts, params: Params, *, path: Path) -> None:
-    """The first test episode: support, queries, and what the learner says of them."""
-    key = jax.random.fold_in(programs.keys(parts.config.seed).test, 0)
-    learner = build.eval_learner(parts.config, parts.net)
-    draw = jax.jit(parts.built.sample_eval)
-    task = draw(key, parts.built.test)
+def episode(parts: Parts, params: Params, *, path: Path) -> bool:
+    """Draw the first test episode: support, queries, and what the learner says of them.
+
+    Returns:
+        Whether there is a picture; the episodes of some sources have none.
+    """
+    domain, learner = parts.domain, parts.method.learner
+    if domain.draw is None:
+        return False
+    key = jax.random.fold_in(programs.keys(parts.experiment.budget.seed).test, 0)
+    task = jax.jit(domain.sample_eval)(key, domain.test)
 
     @jax.jit
     def guess(params: Params, task: Task) -> Any:
         return learner.predict(learner.adapt(params, task.support), task.query.x)
 
-    outputs = guess(params, task)
-    if parts.built.metric == "accuracy" and task.support.x.ndim == 4:
-        _images(task, np.asarray(outputs), path)
-    elif parts.built.metric == "mse":
-        draw_task = _function if task.query.x.shape[-1] == 1 else _agreement
-        draw_task(task, np.asarray(outputs), path)
-    elif parts.built.metric == "nll" and task.query.x.shape[-1] == 1:
-        plain = task._replace(support=task.support._replace(x=task.support.x.x))
-        mean, deviation = _moments(outputs)
-        _function(plain, mean, path, deviation=deviation)
-
-
-def _images(task: Task, logits: np.ndarray, path: Path, most: int = 10) -> None:
-    """A row a class: its support examples, then its queries framed green or red."""
-    from matplotlib.figure import Figure
-
-    ways = logits.shape[-1]
-    shown = min(ways, 10)
-    support_y, query_y = np.asarray(task.support.y), np.asarray(task.query.y)
-    shots = min(int((support_y == 0).sum()), 5)
-    queries = min(int((query_y == 0).sum()), most)
-    odds = np.exp(logits - logits.max(-1, keepdims=True))
-    odds /= odds.sum(-1, keepdims=True)
-    right = (logits.argmax(-1) == query_y)[query_y >= 0].mean()
-    figure = Figure(figsize=(0.95 * (shots + queries) + 0.8, 1.15 * shown + 0.7))
-    grid = figure.subplots(
-        *(shown, shots + queries + 1),
-        squeeze=False,
-        gridspec_kw={"width_ratios": [1] * shots + [0.25] + [1] * queries},
-    )
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for way in range(shown):
-        for column, index in enumerate(np.flatnonzero(support_y == way)[:shots]):
-            _picture(grid[way, column], task.support.x[index], INK, f"class {way + 1}")
-        for column, index in enumerate(np.flatnonzero(query_y == way)[:queries]):
-            said = int(logits[index].argmax())
-            label = f"{said + 1} · {odds[index, said]:.0%}"
-            colour = GOOD if said == way else BAD
-            _picture(grid[way, shots + 1 + column], task.query.x[index], colour, label)
-    figure.suptitle(
-        f"A test episode: support (left), queries with the predicted class (right); "
-        f"{right:.0%} of its queries right",
-        fontsize=10,
-        color=INK,
-    )
-    figure.subplots_adjust(0.02, 0.02, 0.98, 0.9 if shown > 2 else 0.78, 0.12, 0.35)
-    _save(figure, path)
-
-
-def _picture(axes: Any, image: Any, colour: str, label: str) -> None:
-    pixels = np.asarray(image)
-    grey = pixels.shape[-1] == 1
-    axes.set_axis_on()
-    axes.imshow(1 - pixels[..., 0] if grey else pixels, cmap="gray" if grey else None)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.set_title(label, fontsize=7.5, color=colour, pad=2)
-    for spine in axes.spines.values():
-        spine.set_edgecolor(colour)
-        spine.set_linewidth(1.6)
-
-
-def _moments(outputs: Gaussian) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation [Q, D] of a prediction, or of equal parts of L of them."""
-    mean, scale = np.asarray(outputs.mean), np.asarray(outputs.scale)
-    if mean.ndim == 2:
-        return mean, scale
-    return mean.mean(1), np.sqrt(mean.var(1) + (scale**2).mean(1))
-
-
-def _function(
-    task: Task, outputs: np.ndarray, path: Path, deviation: np.ndarray | None = None
-) -> None:
-    """A regression task: the support points, the truth and the prediction, twice its deviation."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
-    axes = figure.subplots()
-    x = np.asarray(task.query.x)[:, 0]
-    order = np.argsort(x)
-    axes.plot(x[order], np.asarray(task.query.y)[order, 0], color=INK, lw=1.5, label="truth")
-    axes.plot(x[order], outputs[order, 0], color=GOOD, lw=1.8, label="after adaptation")
-    if deviation is not None:
-        low, high = (outputs + sign * 2 * deviation for sign in (-1, 1))
-        axes.fill_between(x[order], low[order, 0], high[order, 0], color=GOOD, alpha=0.2, lw=0)
-    points = np.asarray(task.support.x)[:, 0], np.asarray(task.support.y)[:, 0]
-    axes.plot(*points, "o", color=BAD, ms=6, label="support")
-    axes.set(xlabel="x", ylabel="y", title="A test task")
-    axes.legend(frameon=False)
-    _axes(axes)
-    _save(figure, path)
-
-
-def _agreement(task: Task, outputs: np.ndarray, path: Path) -> None:
-    """A regression task of several features: what is predicted against what is true."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4, 3.8), layout="constrained")
-    axes = figure.subplots()
-    truth = np.asarray(task.query.y)[:, 0]
-    ends = [min(truth.min(), outputs.min()), max(truth.max(), outputs.max())]
-    axes.plot(ends, ends, color=INK, lw=1, label="right")
-    axes.plot(truth, outputs[:, 0], "o", color=GOOD, ms=5, label="queries")
-    axes.set(xlabel="truth", ylabel="after adaptation", title="A test task")
-    axes.legend(frameon=False)
-    _axes(axes)
-    _save(figure, path)
+    domain.draw(task, guess(params, task), path)
+    return True
 
 
 def plot_adaptation(
@@ -202,7 +89,8 @@ def plot_adaptation(
     """
     from matplotlib.figure import Figure
 
-    given = tasks, dict(predictions)
+    plain = Task(*(batch._replace(key=None) for batch in tasks))
+    given = plain, dict(predictions)
     alone = np.ndim(tasks.query.x) == 2
     many, drawn = jax.tree.map(lambda a: np.asarray(a)[None] if alone else np.asarray(a), given)
     _check_drawn(many, drawn)
@@ -213,7 +101,7 @@ def plot_adaptation(
         _adapting(figure.add_subplot(high, wide, index + 1), many, drawn, index)
     figure.axes[0].legend(frameon=False, fontsize=8)
     if path is not None:
-        _save(figure, path)
+        save(figure, path)
     return figure
 
 
@@ -232,7 +120,7 @@ def _adapting(axes: Any, tasks: Task, drawn: Mapping[int, np.ndarray], index: in
         )
     axes.plot(support.x, support.y, "o", color=BAD, ms=5, label="support")
     axes.set(xlabel="x", ylabel="y")
-    _axes(axes)
+    quiet_axes(axes)
 
 
 def _check_drawn(tasks: Task, drawn: Mapping[int, np.ndarray]) -> None:
@@ -287,9 +175,9 @@ def plot_curves_of_adaptation(
     if metric != "accuracy" and all((one.mean(0) > 0).all() for one in values.values()):
         axes.set_yscale("log")
     axes.legend(frameon=False)
-    _axes(axes)
+    quiet_axes(axes)
     if path is not None:
-        _save(figure, path)
+        save(figure, path)
     return figure
 
 

@@ -6,34 +6,56 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jmeta import core
+from jmeta import core, predictions
 from jmeta.core import Learner, Outputs, Params, Targets, TrainState
-from jmeta.train import build
+from jmeta.experiments import (
+    Domain,
+    Episode,
+    Experiment,
+    Method,
+    Network,
+    Points,
+    completed,
+    example_task,
+    open_experiment,
+)
 from jmeta.runs import _processes as processes
-from jmeta.train.build import Model, Problem
-from jmeta.train.config import Config
 
 
 class Parts(NamedTuple):
     """What a run is made of."""
 
-    config: Config
-    built: Problem
-    net: Model
+    experiment: Experiment  # completed
+    domain: Domain
+    method: Method
     mesh: Mesh
 
+    @property
+    def network(self) -> Network:
+        """The network of the experiment, which has been chosen."""
+        assert self.experiment.network is not None
+        return self.experiment.network
 
-def parts(config: Config, *, root: str | None = None) -> Parts:
-    """Load the data, build the network, choose the devices.
+    @property
+    def episode(self) -> Episode | Points:
+        """The numbers of an episode, which have been chosen."""
+        assert self.experiment.episode is not None
+        return self.experiment.episode
+
+
+def parts(experiment: Experiment, *, root: str | None = None) -> Parts:
+    """Load the data, build the learner and its loss, choose the devices.
 
     Raises:
-        ValueError: impossible options or a missing set.
+        ValueError: options that cannot be satisfied, or a missing set.
     """
-    built = build.problem(config, root)
-    return Parts(config, built, build.model(config, built), mesh_for(config))
+    whole = completed(experiment, root)
+    domain, method = open_experiment(whole, root)
+    return Parts(whole, domain, method, mesh_for(whole))
 
 
 class Keys(NamedTuple):
@@ -55,46 +77,51 @@ def keys(seed: int) -> Keys:
     return Keys(*jax.random.split(jax.random.key(seed), 5))
 
 
-def mesh_for(config: Config) -> Mesh:
-    """As many devices as divide the tasks of an update, or as many as the config asks for.
+def mesh_for(experiment: Experiment) -> Mesh:
+    """As many devices as divide the tasks of an update, or as many as the experiment asks for.
 
     Raises:
         ValueError: more devices than there are, or a number that does not divide the tasks.
     """
-    if config.devices is not None:
-        if config.tasks % config.devices:
+    asked, tasks = experiment.device.devices, experiment.budget.tasks
+    if asked is not None:
+        if tasks % asked:
             raise ValueError(
-                f"{config.tasks} tasks an update cannot be shared among {config.devices} devices; "
+                f"{tasks} tasks an update cannot be shared among {asked} devices; "
                 "choose tasks as a multiple of devices."
             )
-        return core.task_mesh(config.devices)
+        return core.task_mesh(asked)
     each, count = jax.local_device_count(), jax.process_count()
-    fitting = [n for n in range(1, each + 1) if config.tasks % (n * count) == 0]
+    fitting = [n for n in range(1, each + 1) if tasks % (n * count) == 0]
     if not fitting:
         raise ValueError(
-            f"{config.tasks} tasks an update cannot be shared among {count} processes; "
+            f"{tasks} tasks an update cannot be shared among {count} processes; "
             "choose tasks as a multiple of them."
         )
     return core.task_mesh(max(fitting) * count)
 
 
-def chunk_for(config: Config) -> int | None:
+def chunk_for(experiment: Experiment) -> int | None:
     """Tasks differentiated at once on a device: one on a CPU if the network convolves."""
-    alone = jax.default_backend() == "cpu" and config.network != "mlp"
-    return config.chunk or (1 if alone else None)
+    network = experiment.network
+    alone = jax.default_backend() == "cpu" and network is not None and network.convolves
+    return experiment.device.chunk or (1 if alone else None)
+
+
+def outer(experiment: Experiment) -> optax.GradientTransformation:
+    """The outer optimizer."""
+    return experiment.outer.transformation(experiment.budget.steps)
 
 
 def initial_state(parts: Parts) -> TrainState:
     """The state before the first update, replicated over the mesh."""
-    tx = build.outer_optimizer(parts.config)
-
-    learner = build.eval_learner(parts.config, parts.net)
+    tx, task = outer(parts.experiment), example_task(parts.domain)
 
     def initial(key: jax.Array) -> TrainState:
-        return core.train_state(learner.init(parts.net.init(key)), tx)
+        return core.train_state(parts.method.learner.init(key, task), tx)
 
     everywhere = NamedSharding(parts.mesh, PartitionSpec())
-    return jax.jit(initial, out_shardings=everywhere)(keys(parts.config.seed).init)
+    return jax.jit(initial, out_shardings=everywhere)(keys(parts.experiment.budget.seed).init)
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
@@ -123,23 +150,22 @@ def dispatch(parts: Parts) -> Dispatch:
     Update n draws task i from the key fold_in(fold_in(train key, n), i), inside the scan and on
     the device that differentiates it; so a resumed run sees the tasks it would have seen.
     """
-    config, built = parts.config, parts.built
-    tx = build.outer_optimizer(config)
-    base = keys(config.seed).train
+    experiment, domain = parts.experiment, parts.domain
+    tx, tasks = outer(experiment), experiment.budget.tasks
+    base = keys(experiment.budget.seed).train
 
     def updates(state: TrainState, pool: Any, *, length: int) -> tuple:
+        def sample(key: jax.Array) -> core.Task:
+            return domain.sample_train(key, pool)
+
         def body(state: TrainState, _: None) -> tuple[TrainState, tuple]:
-            loss = build.train_loss(config, parts.net, state.step)
-
-            def of_key(params: Params, key: Any) -> tuple[jax.Array, jax.Array]:
-                task = built.sample_train(key, pool)
-                value, outputs = loss(params, task)
-                return value, built.score(outputs, task.query.y)
-
-            update = core.step(of_key, tx, chunk=chunk_for(config), mesh=parts.mesh)
+            loss = core.scored(parts.method.loss(state.step), domain.score)
+            update = core.step(
+                loss, tx, sample=sample, chunk=chunk_for(experiment), mesh=parts.mesh
+            )
             key = jax.random.fold_in(base, state.step)
-            tasks = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(config.tasks))
-            state, aux = update(state, tasks)
+            drawn = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(tasks))
+            state, aux = update(state, drawn)
             return state, (aux.loss, jnp.mean(aux.outputs))
 
         return lax.scan(body, state, length=length)
@@ -153,13 +179,13 @@ Predict = Callable[[Params, Any, jax.Array], tuple[Outputs, Targets]]
 
 def predict(parts: Parts, learner: Learner, *, episodes: int) -> Predict:
     """`(params, pool, key) -> (outputs [E, Q, ...], targets [E, Q, ...])`, jitted; NumPy arrays."""
-    chunk = chunk_for(parts.config) or min(episodes, 64)
+    chunk = chunk_for(parts.experiment) or min(episodes, 64)
 
     def run(params: Params, pool: Any, key: jax.Array) -> tuple[Outputs, Targets]:
         def sample(key: jax.Array) -> core.Task:
-            return parts.built.sample_eval(key, pool)
+            return parts.domain.sample_eval(key, pool)
 
-        return core.predictions(
+        return predictions(
             learner, params, sample, key, episodes=episodes, chunk=chunk, mesh=parts.mesh
         )
 

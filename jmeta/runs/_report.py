@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jmeta import learners
-from jmeta.core import Estimate, Learner, Params
-from jmeta.train import build
+from jmeta import __version__, learners
+from jmeta.core import Learner, Params
+from jmeta.metrics import Estimate
 from jmeta.runs import _checkpoint as checkpoint
 from jmeta.runs import _processes as processes
 from jmeta.runs import _programs as programs
@@ -71,7 +71,7 @@ def _write(
         "machine": machine(parts),
     }
     checkpoint.write_json(out / "result.json", result)
-    plots.curves(lines, metric=parts.built.metric, path=out / "curves.png")
+    plots.curves(lines, metric=parts.domain.metric, path=out / "curves.png")
     plots.episode(parts, params, path=out / "episode.png")
     return result
 
@@ -84,8 +84,7 @@ def test(parts: Parts, params: Params, *, progress: Progress = quiet) -> dict[st
     """
     begun = time.perf_counter()
     progress({"event": "test", "what": "testing"})
-    config = parts.config
-    learner = build.eval_learner(config, parts.net)
+    learner = parts.method.learner
     record = {"metrics": _measure(parts, learner, params), "protocol": protocol(parts)}
     if record["protocol"]["transductive"]:
         progress({"event": "test", "what": "testing inductively"})
@@ -95,63 +94,64 @@ def test(parts: Parts, params: Params, *, progress: Progress = quiet) -> dict[st
 
 
 def _measure(parts: Parts, learner: Learner, params: Params) -> dict[str, Any]:
-    predict = programs.predict(parts, learner, episodes=parts.config.episodes)
-    key = programs.keys(parts.config.seed).test
-    found = parts.built.report(*predict(params, parts.built.test, key))
+    predict = programs.predict(parts, learner, episodes=parts.experiment.budget.episodes)
+    key = programs.keys(parts.experiment.budget.seed).test
+    found = parts.domain.report(*predict(params, parts.domain.test, key))
     return {name: Estimate(*value)._asdict() for name, value in found.items()}
 
 
 def _inductive(parts: Parts, learner: Learner, params: Params) -> tuple[Learner, Params, str]:
     """The same learner with predictions that do not depend on the other queries."""
-    if parts.config.algorithm in build.GRADIENT_BASED:
+    if parts.method.fix is None:
         return learners.inductive(learner), params, "the support set and the one query"
     return learner, fixed_moments(parts, params), "population statistics of training images"
 
 
 def fixed_moments(parts: Parts, params: Params, tasks: int = 16) -> Params:
     """Parameters whose normalisation layers hold the statistics of some training tasks."""
-    keys = jax.random.split(programs.keys(parts.config.seed).statistics, tasks)
-    draw = jax.vmap(parts.built.sample_train, (0, None))
-    drawn = jax.jit(draw)(keys, parts.built.train)
-    return build.with_fixed_moments(parts.net, params, drawn)
+    assert parts.method.fix is not None, "a network with batch statistics"
+    key = programs.keys(parts.experiment.budget.seed).statistics
+    draw = jax.vmap(parts.domain.sample_train, (0, None))
+    drawn = jax.jit(draw)(jax.random.split(key, tasks), parts.domain.train)
+    return parts.method.fix(params, drawn)
 
 
 def protocol(parts: Parts) -> dict[str, Any]:
     """All that a figure depends on."""
-    config, info = parts.config, parts.built.info
-    gradient = config.algorithm in build.GRADIENT_BASED
-    steps = config.inner_steps if config.eval_inner_steps is None else config.eval_inner_steps
+    experiment, info, size = parts.experiment, parts.domain.info, parts.episode.testing()
+    norm = getattr(parts.network, "norm", "none")
     return {
-        "dataset": config.dataset,
+        "algorithm": experiment.algorithm.name,
+        "dataset": experiment.source.label,
         "split": info.get("split"),
         "split_hash": info.get("hash"),
-        "trained_on": "train and val" if config.train_on_val else "train",
+        "trained_on": experiment.source.trained_on,
         "part": "test",
-        "ways": config.ways if parts.built.metric == "accuracy" else None,
-        "shots": config.shots,
-        "queries": config.queries,
-        "episodes": config.episodes,
-        "rotations": config.eval_rotations,
-        "inner_steps": steps if gradient else None,
-        "normalisation": config.norm if parts.net.fix or config.norm != "batch" else "none",
-        "transductive": parts.net.fix is not None,
+        "ways": size.ways if parts.domain.kind == "classes" else None,
+        "shots": size.shots,
+        "queries": size.queries,
+        "episodes": experiment.budget.episodes,
+        "rotations": getattr(parts.episode, "eval_rotations", 1),
+        "inner_steps": parts.method.steps,
+        "normalisation": norm if norm != "batch" or transductive(parts) else "none",
+        "transductive": transductive(parts),
         "models": 1,
-        "seed": config.seed,
+        "seed": experiment.budget.seed,
         "versions": versions(),
     }
 
 
+def transductive(parts: Parts) -> bool:
+    """Whether a prediction depends on the other queries, through batch statistics."""
+    by_descent = parts.method.steps is not None and parts.network.transductive
+    return parts.method.fix is not None or by_descent
+
+
 def versions() -> dict[str, str]:
     """Versions of Python, jmeta and what it computes with."""
-    names = ("jmeta", "jax", "jaxlib", "flax", "optax")
-    return {"python": platform.python_version(), **{name: _version(name) for name in names}}
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
-        return "unknown"
+    names = ("jax", "jaxlib", "flax", "optax")
+    found = {name: metadata.version(name) for name in names}
+    return {"python": platform.python_version(), "jmeta": __version__, **found}
 
 
 def machine(parts: Parts) -> dict[str, Any]:

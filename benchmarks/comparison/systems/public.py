@@ -1,0 +1,50 @@
+"""jmeta as its users write it: public functions only, and many updates in one dispatch."""
+
+import jax
+
+import jmeta
+from comparison import recipes
+from comparison.system import System, Weights
+from comparison.workloads import Workload
+
+
+def build(workload: Workload) -> System:
+    """One update is `jmeta.step`; many of them are one dispatch, as in `jmeta train`."""
+    devices = most_devices(workload.tasks)
+    mesh = jmeta.task_mesh(devices) if devices > 1 else None
+    loss, tx = recipes.loss(workload), recipes.optimizer(workload)
+    chunk = _chunk(workload)
+    update = jmeta.step(loss, tx, chunk=chunk, mesh=mesh)
+    gradient = jax.jit(jmeta.meta_gradient(loss, chunk=chunk))
+
+    @jax.jit
+    def many(state: jmeta.TrainState, tasks: jmeta.Task, steps: int) -> jmeta.TrainState:
+        return jax.lax.fori_loop(0, steps, lambda _, state: update(state, tasks)[0], state)
+
+    place = jax.sharding.NamedSharding(mesh, jax.P()) if mesh else jax.devices()[0]
+    spread = jax.sharding.NamedSharding(mesh, jax.P(*mesh.axis_names)) if mesh else place
+    held = [jax.device_put(jmeta.train_state(recipes.params(workload), tx), place)]
+    tasks = jax.device_put(recipes.batch(workload), spread)
+
+    def advance(steps: int) -> None:
+        held[0] = jax.block_until_ready(many(held[0], tasks, steps))
+
+    def meta_gradient() -> Weights:
+        return recipes.weights(workload, gradient(*jax.device_get((held[0].params, tasks)))[0])
+
+    return System(advance, meta_gradient, f"{devices} x {jax.devices()[0].device_kind}")
+
+
+def most_devices(tasks: int) -> int:
+    """The largest number of devices that divides the tasks.
+
+    >>> most_devices(1)
+    1
+    """
+    return max(n for n in range(1, jax.device_count() + 1) if tasks % n == 0)
+
+
+def _chunk(workload: Workload) -> int | None:
+    """Tasks at once on a device: one on a CPU if the network has convolutions, otherwise all."""
+    alone = jax.default_backend() == "cpu" and workload.network != "mlp"
+    return workload.chunk or (1 if alone else None)

@@ -1,0 +1,122 @@
+"""Floating-point operations of a program, counted from its jaxpr.
+
+`Compiled.cost_analysis` counts the body of a loop once, however often it runs; this count does not.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from jax.extend.core import ClosedJaxpr, Jaxpr
+from jax.interpreters import partial_eval
+
+# The operands of each role of `jmeta.nn.conv2d`'s primitive; see `jmeta.nn._roles`.
+_OPERANDS = {"out": ("image", "kernel"), "image": ("kernel", "out"), "kernel": ("image", "out")}
+
+
+def operations(program: ClosedJaxpr) -> float:
+    """Count the floating-point operations of the matrix products and convolutions of a program.
+
+    A product of [M, K] and [K, N] is 2 M K N operations, a convolution
+
+        2 N H' W' kh kw C F
+
+    where the zeros of its padding count, because they are multiplied, and those that a dilation
+    inserts into the image do not. Elementwise operations, reductions and decompositions are left
+    out: on most machines they are limited by memory and not by arithmetic.
+
+    * What no output depends on is left out, as the compiler leaves it out.
+    * A scan (also a `fori_loop` with fixed bounds) counts as often as it runs.
+    * A conditional counts as its most expensive branch.
+    * A `shard_map` counts on all devices of its mesh.
+    * `jmeta.nn.conv2d` counts as the direct convolution, whichever way it is computed.
+
+    Args:
+        program: from `jax.make_jaxpr(function)(*arguments)`, or `jax.jit(function).trace(
+            *arguments).jaxpr`. Nothing is computed; arguments may be `jax.ShapeDtypeStruct`s.
+
+    Returns:
+        The operations of one call.
+
+    Raises:
+        ValueError: a product lies inside a while loop, which does not say how often it runs.
+
+    >>> import jax, jax.numpy as jnp
+    >>> x = jnp.ones((3, 3))
+    >>> operations(jax.make_jaxpr(lambda x: x @ x)(x))
+    54.0
+    >>> operations(jax.make_jaxpr(lambda x: jax.lax.fori_loop(0, 10, lambda _, y: x @ y, x))(x))
+    540.0
+    """
+    used, _ = partial_eval.dce_jaxpr(program.jaxpr, [True] * len(program.jaxpr.outvars))
+    return _total(used)
+
+
+def _total(jaxpr: Jaxpr) -> float:
+    return float(sum(_equation(eqn) for eqn in jaxpr.eqns))
+
+
+def _equation(eqn: Any) -> float:
+    """Operations of one equation, with those of the programs inside it."""
+    name = eqn.primitive.name
+    if name in _PRODUCTS:
+        return _PRODUCTS[name](eqn)
+    if name == "custom_linear_solve":
+        return _total(eqn.params["jaxprs"].solve.jaxpr)
+    inside = [_total(jaxpr) for jaxpr in _programs(eqn.params)]
+    if name == "while" and any(inside):
+        raise ValueError(
+            "operations found a matrix product inside a while loop, and a program does not say "
+            "how often such a loop runs; use jax.lax.scan, or fori_loop with fixed bounds."
+        )
+    if name == "cond":
+        return max(inside, default=0.0)
+    return _times(eqn) * sum(inside)
+
+
+def _times(eqn: Any) -> int:
+    """How often the programs inside an equation run, over all devices."""
+    if eqn.primitive.name == "scan":
+        return eqn.params["length"]
+    if eqn.primitive.name == "shard_map":
+        return eqn.params["mesh"].size
+    return 1
+
+
+def _programs(params: dict[str, Any]) -> Iterator[Jaxpr]:
+    """The programs among the parameters of an equation, each once."""
+    for value in params.values():
+        for item in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(item, ClosedJaxpr):
+                yield item.jaxpr
+            elif isinstance(item, Jaxpr):
+                yield item
+
+
+def _matrix_product(eqn: Any) -> float:
+    (contracted, _), _ = eqn.params["dimension_numbers"]
+    left, out = eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
+    return 2.0 * math.prod(left[axis] for axis in contracted) * math.prod(out)
+
+
+def _convolution(eqn: Any) -> float:
+    """Each output is a sum over the window and over the channels of its group."""
+    kernel, out = eqn.invars[1].aval.shape, eqn.outvars[0].aval.shape
+    features = kernel[eqn.params["dimension_numbers"].rhs_spec[0]]
+    inserted = math.prod(eqn.params["lhs_dilation"])
+    return 2.0 * math.prod(out) * math.prod(kernel) / features / inserted
+
+
+def _bilinear(eqn: Any) -> float:
+    """All three roles of a convolution need the same multiplications and additions."""
+    role, geometry = eqn.params["role"], eqn.params["geometry"]
+    shapes = [variable.aval.shape for variable in (*eqn.invars, *eqn.outvars)]
+    places = dict(zip((*_OPERANDS[role], role), shapes, strict=True))
+    return 2.0 * places["image"][3] * math.prod(geometry.window) * math.prod(places["out"])
+
+
+_PRODUCTS: dict[str, Callable[[Any], float]] = {
+    "dot_general": _matrix_product,
+    "conv_general_dilated": _convolution,
+    "jmeta_conv": _bilinear,
+}

@@ -1,0 +1,158 @@
+"""An experiment: all that determines a run, made of parts."""
+
+import os
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from jmeta.experiments._algorithm import Algorithm, Method
+from jmeta.experiments._domain import Domain, check_pools
+from jmeta.experiments._metric import ProtoNet
+from jmeta.experiments._networks import Network, NoNetwork
+from jmeta.experiments._options import options_of
+from jmeta.experiments._parts import Budget, Device, Episode, Outer, Points
+from jmeta.experiments._sources import Glyphs, Source
+from jmeta.experiments._tables import ALGORITHMS
+
+Root = str | os.PathLike[str] | None
+SECTIONS = ("algorithm", "source", "network", "episode", "outer", "budget", "device")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All that determines a run: the same experiment on the same devices gives the same result.
+
+    Every part is a frozen dataclass with its own options. `experiment("maml", ...)` makes one of
+    names, as the command line does.
+
+    Raises:
+        ValueError: parts that do not fit together.
+
+    >>> from jmeta.experiments import Glyphs, Maml
+    >>> Experiment(algorithm=Maml(steps=2, rate=0.1), source=Glyphs()).algorithm.steps
+    2
+    """
+
+    algorithm: Algorithm = field(default_factory=ProtoNet)
+    source: Source = field(default_factory=Glyphs)
+    network: Network | None = None  # None: the one that fits the source
+    episode: Episode | Points | None = None  # None: the default numbers
+    outer: Outer = field(default_factory=Outer)
+    budget: Budget = field(default_factory=Budget)
+    device: Device = field(default_factory=Device)
+
+    def __post_init__(self) -> None:
+        kinds = {
+            "algorithm": Algorithm,
+            "source": Source,
+            "network": Network | None,
+            "episode": Episode | Points | None,
+            "outer": Outer,
+            "budget": Budget,
+            "device": Device,
+        }
+        for name, kind in kinds.items():
+            part = getattr(self, name)
+            if not isinstance(part, kind):  # type: ignore[arg-type]
+                found = getattr(part, "__name__", type(part).__name__)
+                hint = f"; write {found}()" if isinstance(part, type) else ""
+                raise ValueError(f"{name} of an experiment cannot be {found}{hint}.")
+        check_parts(self)
+
+
+def episode_kind(source: Source) -> type[Episode] | type[Points]:
+    """The part that holds the numbers of a source's episodes."""
+    return Episode if source.kind == "classes" else Points
+
+
+def check_parts(experiment: Experiment) -> None:
+    """What two parts must agree on, all in one place.
+
+    Raises:
+        ValueError: they do not.
+    """
+    algorithm, source, episode = experiment.algorithm, experiment.source, experiment.episode
+    if source.kind not in algorithm.kinds:
+        able = [name for name, kind in ALGORITHMS.items() if source.kind in kind.kinds]
+        asks = "labels" if "classes" in algorithm.kinds else "numbers"
+        raise ValueError(
+            f"{algorithm.name} learns {asks}, but the targets of {source.label} are "
+            f"{'labels' if source.kind == 'classes' else 'numbers'}; choose one of "
+            f"{', '.join(able)}, or another dataset."
+        )
+    if episode is not None and not isinstance(episode, episode_kind(source)):
+        raise ValueError(
+            f"the episodes of {source.label} are {episode_kind(source).__name__}, but got "
+            f"{type(episode).__name__}."
+        )
+    if isinstance(episode, Episode) and algorithm.one_output_a_class:
+        ways = episode.training().ways
+        if ways != episode.ways:
+            raise ValueError(
+                f"{algorithm.name} has one output a class, so train_ways must equal ways, but got "
+                f"{ways} and {episode.ways}; protonet can train with more."
+            )
+    if isinstance(experiment.network, NoNetwork) and not algorithm.reads_inputs:
+        raise ValueError(
+            f"network none is for snail and mann, which read inputs as they are, not for "
+            f"{algorithm.name}."
+        )
+
+
+def completed(experiment: Experiment, root: Root = None) -> Experiment:
+    """The experiment with its open choices made: the network, rates, normalisation.
+
+    Args:
+        experiment: some of whose options may be None.
+        root: where data sets are looked for; None for `$JMETA_DATA`.
+
+    Raises:
+        ValueError: the source must be looked at, and cannot be.
+    """
+    source, steps = experiment.source, experiment.budget.steps
+    network = experiment.network or source.network(root)
+    return replace(
+        experiment,
+        algorithm=experiment.algorithm.completed(source.kind, steps),
+        network=network.completed(source.kind, steps),
+        episode=experiment.episode or episode_kind(source)(),
+    )
+
+
+def open_experiment(experiment: Experiment, root: Root = None) -> tuple[Domain, Method]:
+    """Load the data of a completed experiment, and build its learner and its loss.
+
+    Raises:
+        ValueError: a missing set, or options that it or the algorithm cannot satisfy.
+    """
+    algorithm, network, episode = experiment.algorithm, experiment.network, experiment.episode
+    assert network is not None and episode is not None, "the experiment has been completed"
+    opened = experiment.source.open(episode, seed=experiment.budget.seed, root=root)
+    domain = algorithm.domain(opened)
+    check_pools(domain)
+    return domain, algorithm.build(network, domain, episode)
+
+
+def differences(left: Experiment, right: Experiment) -> list[str]:
+    """What two experiments do not share, one phrase for each option or part.
+
+    >>> from jmeta.experiments import Budget
+    >>> differences(Experiment(), Experiment(budget=Budget(steps=7)))
+    ['steps is 2000 there and 7 here']
+    """
+    found = []
+    for section in SECTIONS:
+        there, here = getattr(left, section), getattr(right, section)
+        if type(there) is not type(here):
+            found.append(f"{section} is {_named(there)} there and {_named(here)} here")
+            continue
+        flags = {item.name: flag for flag, item in options_of(type(there))}
+        for item in fields(there) if there is not None else ():
+            a, b = getattr(there, item.name), getattr(here, item.name)
+            if a != b:
+                name = flags.get(item.name, f"{item.name} of the {section}")
+                found.append(f"{name} is {a!r} there and {b!r} here")
+    return found
+
+
+def _named(part: Any) -> str:
+    return getattr(part, "name", type(part).__name__)

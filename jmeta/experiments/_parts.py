@@ -1,0 +1,151 @@
+"""The parts that every experiment has: episodes, outer loop, budget and devices."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import optax
+
+from jmeta.experiments._options import Part, option
+
+OPTIMIZERS = ("adam", "adamw", "sgd")
+SCHEDULES = ("constant", "cosine", "halving", "linear")
+
+
+class Size(NamedTuple):
+    """The numbers of an episode."""
+
+    ways: int  # 1 for a regression task
+    shots: int
+    queries: int
+
+
+@dataclass(frozen=True)
+class Points(Part):
+    """Episodes of regression: points of one task."""
+
+    shots: int = option(10, "Support points of a task.", least=1)
+    queries: int = option(15, "Query points of a task.", least=1)
+    train_shots: int | None = option(
+        None, "Support points of a training task. None: as in testing.", least=1
+    )
+    train_queries: int | None = option(
+        5, "Query points of a training task. None: as in testing.", least=1
+    )
+
+    def training(self) -> Size:
+        """The numbers of a training task."""
+        return Size(1, self.train_shots or self.shots, self.train_queries or self.queries)
+
+    def testing(self) -> Size:
+        """The numbers of a validation or test task."""
+        return Size(1, self.shots, self.queries)
+
+
+@dataclass(frozen=True)
+class Episode(Part):
+    """Episodes of classification: a few classes and some examples of each."""
+
+    ways: int = option(5, "Classes of a validation or test episode.", least=1)
+    shots: int = option(1, "Support examples of a class.", least=1)
+    queries: int = option(15, "Query examples of a class.", least=1)
+    train_ways: int | None = option(
+        None, "Classes of a training episode. None: as in testing.", least=1
+    )
+    train_shots: int | None = option(
+        None, "Support examples of a class in training. None: as in testing.", least=1
+    )
+    train_queries: int | None = option(
+        5, "Query examples of a class in training. None: as in testing.", least=1
+    )
+    rotations: int = option(
+        1, "4: the quarter turns of a training image are classes of their own; 1: none."
+    )
+    eval_rotations: int = option(1, "The same for validation and test classes.")
+    within_group: bool = option(
+        False, "Draw the classes of an episode from one group, such as an alphabet or a script."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("rotations", "eval_rotations"):
+            if getattr(self, name) not in (1, 4):
+                raise ValueError(f"{name} must be 1 or 4, but got {getattr(self, name)}.")
+
+    def training(self) -> Size:
+        """The numbers of a training episode."""
+        return Size(
+            self.train_ways or self.ways,
+            self.train_shots or self.shots,
+            self.train_queries or self.queries,
+        )
+
+    def testing(self) -> Size:
+        """The numbers of a validation or test episode."""
+        return Size(self.ways, self.shots, self.queries)
+
+
+@dataclass(frozen=True)
+class Outer(Part):
+    """The outer loop: how the meta-gradient moves the parameters."""
+
+    rate: float = option(1e-3, "Learning rate of the outer loop.", least=0)
+    optimizer: str = option("adam", "The outer optimizer.", choices=OPTIMIZERS)
+    schedule: str = option(
+        "cosine",
+        "How the rate changes: constant, cosine (to 0), linear (to 0), or halving (every "
+        "halve_every updates).",
+        choices=SCHEDULES,
+    )
+    halve_every: int = option(
+        2000, "Outer updates between halvings of the rate (schedule halving).", least=1
+    )
+    clip: float | None = option(
+        None, "Largest absolute value of an entry of the meta-gradient. None: no clipping.", least=0
+    )
+
+    def transformation(self, steps: int) -> optax.GradientTransformation:
+        """The optimizer of a run of so many updates."""
+        rates: dict[str, optax.ScalarOrSchedule] = {
+            "constant": self.rate,
+            "cosine": optax.cosine_decay_schedule(self.rate, steps),
+            "linear": optax.linear_schedule(self.rate, 0.0, steps),
+            "halving": optax.exponential_decay(self.rate, self.halve_every, 0.5, staircase=True),
+        }
+        makers = {"sgd": optax.sgd, "adam": optax.adam, "adamw": optax.adamw}
+        tx = makers[self.optimizer](rates[self.schedule])
+        return tx if self.clip is None else optax.chain(optax.clip(self.clip), tx)
+
+
+@dataclass(frozen=True)
+class Budget(Part):
+    """How long a run is, and how often it is looked at."""
+
+    steps: int = option(2000, "Outer updates.", least=1)
+    tasks: int = option(4, "Tasks of an outer update (the meta-batch).", least=1)
+    seed: int = option(
+        0, "Determines the initial parameters and every episode.", least=0, below=2**32
+    )
+    validate_every: int = option(
+        250, "Outer updates between validations; a checkpoint is kept at each.", least=1
+    )
+    validation_episodes: int = option(
+        200, "Episodes of a validation; the best checkpoint has the best mean over them.", least=1
+    )
+    episodes: int = option(1000, "Test episodes; at least 600 for a reported number.", least=1)
+    log_every: int = option(
+        50,
+        "Outer updates of a dispatch, all in one compiled scan; metrics.jsonl has a line for each.",
+        least=1,
+    )
+
+
+@dataclass(frozen=True)
+class Device(Part):
+    """What computes."""
+
+    devices: int | None = option(
+        None, "Devices to share the tasks among. None: as many as divide the tasks.", least=1
+    )
+    chunk: int | None = option(
+        None, "Tasks differentiated at once on a device. None: 1 on a CPU, all elsewhere.", least=1
+    )
