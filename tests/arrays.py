@@ -1,4 +1,4 @@
-"""Random arrays, their comparison, and a network that is quick to compile."""
+"""Random arrays, comparisons of arrays and tasks, and a network that is quick to compile."""
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +6,7 @@ import numpy as np
 from flax import linen
 
 from jmeta import nn
+from jmeta.core import Task
 
 
 def arrays(seed: int, *shapes: tuple[int, ...], dtype=jnp.float64) -> list[jax.Array]:
@@ -30,3 +31,8 @@ class Small(linen.Module):
     @linen.compact
     def __call__(self, x):
         return nn.mean_pool(linen.relu(nn.max_pool(nn.Norm("batch")(nn.Conv(4)(x)))))
+
+
+def without_keys(task: Task) -> Task:
+    """A task, or a batch of them, with neither of its keys, which NumPy cannot hold."""
+    return Task(task.support._replace(key=None), task.query._replace(key=None))

@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import without_keys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jmeta.data import FAMILIES, sample_table_task
 from jmeta.data._episodes import draw_distinct, sample_episode, sample_varied_episode
 from jmeta.data._pool import make_pool, pool_from_classes
 
@@ -85,7 +87,7 @@ def test_episode_shapes_labels_and_disjointness(counts, sizes, seed):
     ways, shots, queries = sizes
     pool = _labelled_pool(counts)
     task = _episodes(_keys(1, seed), pool, ways=ways, shots=shots, queries=queries)
-    support, query = jax.tree.map(lambda a: np.asarray(a)[0], task)
+    support, query = jax.tree.map(lambda a: np.asarray(a)[0], without_keys(task))
     assert support.y.tolist() == np.repeat(np.arange(ways), shots).tolist()
     assert query.y.tolist() == np.repeat(np.arange(ways), queries).tolist()
     x, y = np.concatenate([support.x, query.x]), np.concatenate([support.y, query.y])
@@ -173,7 +175,8 @@ def _varied(keys, pool, *, within_group):
 @given(counts=COUNTS, within_group=st.booleans(), seed=st.integers(0, 99))
 def test_varied_episode_pads_and_never_overlaps(counts, within_group, seed):
     pool = _labelled_pool([*counts, 6], [2, 3])
-    tasks = jax.tree.map(np.asarray, _varied(_keys(10, seed), pool, within_group=within_group))
+    tasks = without_keys(_varied(_keys(10, seed), pool, within_group=within_group))
+    tasks = jax.tree.map(np.asarray, tasks)
     most = 3 if within_group else 5
     for t in range(10):
         support, query = jax.tree.map(lambda a, t=t: a[t], tasks)
@@ -223,9 +226,40 @@ def test_jit_is_eager_vmap_is_a_loop_and_the_pool_is_no_constant():
     keys = _keys(3)
     batch = jax.jit(jax.vmap(draw, (0, None)))(keys, pool)
     alone = draw(keys[1], pool)
+    assert (batch.support.key[1], batch.query.key[1]) == (alone.support.key, alone.query.key)
+    batch, alone = without_keys(batch), without_keys(alone)
     for a, b in zip(jax.tree.leaves(batch), jax.tree.leaves(alone), strict=True):
         np.testing.assert_array_equal(a[1], b)
     assert all(np.size(c) < 10 for c in jax.make_jaxpr(draw)(keys[0], pool).consts)
+
+
+SAMPLERS = {
+    "episode": partial(sample_episode, pool=_labelled_pool([4] * 5), ways=2, shots=1, queries=2),
+    "varied": partial(
+        sample_varied_episode, pool=_labelled_pool([4] * 5), max_ways=3, max_shots=2, queries=2
+    ),
+    "table": partial(
+        sample_table_task, table=make_pool(np.zeros((9, 3)), [4, 5], [2]), shots=2, queries=2
+    ),
+    **{name: partial(sample, shots=2, queries=2) for name, sample in FAMILIES.items()},
+}
+
+
+@pytest.mark.parametrize("sample", SAMPLERS.values(), ids=SAMPLERS)
+def test_every_task_carries_keys_that_nothing_else_used(sample):
+    tasks = [sample(key) for key in _keys(3)]
+    found = [jax.random.key_data(batch.key) for task in tasks for batch in task]
+    assert all(batch.key.shape == () for task in tasks for batch in task)
+    drawn_with = [jax.random.key_data(jax.random.split(key, 9)) for key in _keys(3)]
+    every = np.concatenate([found, *drawn_with, jax.random.key_data(_keys(3))])
+    assert len(np.unique(every, axis=0)) == 6 + 27 + 3
+
+
+def test_keys_change_no_draw():
+    """Episodes are those of the versions before tasks had keys."""
+    task = _episodes(_keys(2), _labelled_pool([4, 5, 6, 7]), ways=2, shots=1, queries=2)
+    assert task.support.x[..., 1].tolist() == [[7, 17], [6, 17]]
+    assert task.query.x[..., 1].tolist() == [[8, 4, 20, 21], [4, 8, 21, 18]]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from jmeta.data._omniglot import (
     omniglot_dataset,
     omniglot_images,
 )
+from jmeta.data._omniglot_files import copy_parts, has_omniglot, source_digest
 from jmeta.data._pool import split_hash
 
 HASHES = {
@@ -120,8 +121,9 @@ def test_names_must_be_omniglots():
     images["Klingon/character01"] = images.pop("Greek/character01")
     with pytest.raises(ValueError, match=r"1 are missing .*Greek/character01.* 1 are unknown"):
         omniglot_dataset(images)
-    with pytest.raises(ValueError, match="expected one of vinyals, lake, random"):
-        load_omniglot(split="mini")
+    for split in ("mini", "", (0.5, 0.25, 0.25)):
+        with pytest.raises(ValueError, match="expected one of vinyals, lake, random"):
+            load_omniglot(split=split)
 
 
 def test_load_reads_zips_once_and_rebuilds_a_damaged_cache(zipped, tmp_path, monkeypatch):
@@ -148,6 +150,22 @@ def test_ink_is_255_and_drawings_are_sorted(tmp_path):
     assert images["Greek/character01"].sum() == 2 * 5 * 255
 
 
+def test_both_parts_are_copied_or_one_is_missed(tmp_path):
+    source, target = _few(tmp_path / "given" / "omniglot"), tmp_path / "root" / "omniglot"
+    assert has_omniglot(source) and has_omniglot(source.parent)
+    copy_parts(source.parent, target)
+    copy_parts(target, target)  # onto itself
+    assert [path.name for path in sorted(target.iterdir())] == [
+        "images_background.zip",
+        "images_evaluation.zip",
+    ]
+    assert source_digest(target) == source_digest(source)
+    (target / "images_background.zip").unlink()
+    assert not has_omniglot(target.parent)
+    with pytest.raises(ValueError, match=r"found only images_evaluation\.zip in .*root/omniglot"):
+        copy_parts(target, source)
+
+
 @pytest.mark.parametrize("nested", ["", "images_background"])
 def test_folders_give_what_zips_give(tmp_path, nested):
     zips = _few(tmp_path / "zips")
@@ -162,6 +180,18 @@ def test_folders_give_what_zips_give(tmp_path, nested):
     assert list(one) == list(two)
     for name in one:
         np.testing.assert_array_equal(one[name], two[name])
+
+
+def test_dead_links_beside_the_drawings_are_passed_over(tmp_path):
+    for name, data in (_drawings("background") | _drawings("evaluation")).items():
+        path = tmp_path / "omniglot" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    before = source_digest(tmp_path / "omniglot")
+    path.with_name(".#1.png").symlink_to("nobody@host.1")
+    path.with_name("9999_99.png").symlink_to("nowhere.png")
+    assert source_digest(tmp_path / "omniglot") == before
+    assert load_omniglot(tmp_path, size=4).train.largest == 2
 
 
 def test_junk_beside_the_drawings_is_ignored(tmp_path):

@@ -85,10 +85,12 @@ def test_errors_say_what_to_do(tmp_path):
         load_tfds("mnist", data_dir=tmp_path)
     with pytest.raises(ValueError, match="none of them a Image"):
         load_tfds("imdb_reviews", data_dir=tmp_path)
-    with pytest.raises(ValueError, match="only 'omniglot' is read from local zips"):
+    with pytest.raises(ValueError, match="only 'omniglot' takes one"):
         prepare_tfds("mnist", data_dir=tmp_path, source=tmp_path)
-    with pytest.raises(ValueError, match="expected 'vinyals', 'lake' or 'random'"):
+    with pytest.raises(ValueError, match="expected one of vinyals, lake, random"):
         load_tfds("omniglot", data_dir=tmp_path, split=(0.5, 0.0, 0.5))
+    with pytest.raises(ValueError, match="got split='', expected one of vinyals"):
+        load_tfds("omniglot", data_dir=tmp_path, split="")
     assert "tensorflow" not in sys.modules
 
 

@@ -9,11 +9,11 @@ respect to the kernel are its derivatives in the three places. Each is a product
 which include the multiplications by the zeros of the padding. Only these products are counted:
 
 * A forward pass has 1 in each layer.
-* A gradient has 3: out(x, k), kernel(x, d), image(k, d). The first layer has 2, because the gradient
-  with respect to the data is not needed.
-* The reverse pass through a gradient, which second-order MAML needs for each inner step, has 6: each
-  of the three products is bilinear and has a derivative in each of its two operands. The first
-  layer has 2: out(x, k) in k and kernel(x, d) in d.
+* A gradient has 3: out(x, k), kernel(x, d), image(k, d). The first layer has 2, because the
+  gradient with respect to the data is not needed.
+* The reverse pass through a gradient, which second-order MAML needs for each inner step, has 6:
+  each of the three products is bilinear and has a derivative in each of its two operands. The
+  first layer has 2: out(x, k) in k and kernel(x, d) in d.
 
 A second-order inner step therefore has 9 products in each layer (4 in the first). A first-order
 inner step and the gradient of the query loss have 3 (2 in the first). Reptile has no query loss. A

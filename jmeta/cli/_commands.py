@@ -110,7 +110,7 @@ def bench(words: Words) -> int:
     from jmeta.bench import measure, show
 
     experiment, asked = parser.read_bench(words)
-    _start()
+    _use_all_cores()  # and nothing is kept: the time to compile is one of the figures
     record = measure(experiment, seconds=asked.seconds, rounds=asked.rounds)
     show(record)
     if asked.json is not None:

@@ -18,9 +18,10 @@ from jmeta.runs._records import read_config
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are raised."""
 
-    def __init__(self, prog: str, about: str = "", **options: Any) -> None:
+    def __init__(self, prog: str, about: str = "", *, argument: str = "", **options: Any) -> None:
         super().__init__(
             prog=prog,
+            usage=f"{prog} {argument}[options]",
             description=about,
             allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -261,10 +262,6 @@ def _add_parts(parser: Parser, chosen: Chosen) -> None:
             add(group, flag, hints[item.name], value, text)
 
 
-def _plain(prog: str, about: str) -> Parser:
-    return Parser(prog, about)
-
-
 EVALUATED = ("episodes", "ways", "shots", "queries", "inner_steps")
 
 
@@ -303,9 +300,10 @@ share of the machine's measured rate of matrix products the training program rea
 
 def evaluate_parser() -> Parser:
     """The parser of `jmeta evaluate`."""
-    parser = _plain(
+    parser = Parser(
         "jmeta evaluate",
         "Test the best checkpoint of a run again, on other episodes or another dataset if asked.",
+        argument="DIR ",
     )
     parser.add_argument("run", type=Path, metavar="DIR", help="a folder written by `jmeta train`")
     numbers = {
@@ -341,7 +339,7 @@ def data_parser(name: str) -> Parser:
         "info": "Describe a data set: classes, examples, split and its hash, licence.",
         "prepare": "Decode a data set once, so that runs start at once.",
     }
-    parser = _plain(f"jmeta data {name}", about[name])
+    parser = Parser(f"jmeta data {name}", about[name], argument="" if name == "list" else "NAME ")
     if name != "list":
         parser.add_argument("name", metavar="NAME", help="a dataset, as for jmeta train")
         parser.add_argument(

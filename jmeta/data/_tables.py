@@ -179,8 +179,8 @@ def _roles(
     for column in [task, target, *drop]:
         if column is not None and column not in columns:
             raise ValueError(
-                f"{rows.path} has no column {column!r}; name one of its columns, which are "
-                f"{shown(columns)}."
+                f"{rows.path} has no column {column!r}; its columns are {shown(columns)}, so name "
+                "one of them."
             )
     named = task or ("task" if "task" in columns and target != "task" else columns[0])
     rest = [column for column in columns if column != named and column not in drop]

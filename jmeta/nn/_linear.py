@@ -17,9 +17,7 @@ def varying(x: Any) -> frozenset[str]:
     Versions of jax before 0.10.2 name them `vma`.
     """
     aval = jax.typeof(x)
-    found: frozenset[str] = (
-        aval.mat.varying if hasattr(aval, "mat") else aval.vma
-    )  # the latter before jax 0.10.2
+    found: frozenset[str] = aval.mat.varying if hasattr(aval, "mat") else aval.vma
     return found
 
 

@@ -10,7 +10,8 @@ from comparison.workloads import Workload
 def build(workload: Workload) -> System:
     """`learn2learn.algorithms.MAML`, cloned and adapted for each task.
 
-    It has neither Reptile nor prototypical networks; its examples write plain loops, as `loop` does.
+    It has neither Reptile nor prototypical networks: its examples write plain loops for them, and
+    so does this file.
     """
     import learn2learn
 
