@@ -47,7 +47,7 @@ def heads(base_mean: jax.Array, chosen: dict[str, float]) -> dict[str, jmeta.Hea
         "simpleshot, UN": jmeta.nearest_centroid(WAYS, features="UN"),
         "simpleshot, L2N": jmeta.nearest_centroid(WAYS, features="L2N"),
         "simpleshot, CL2N": jmeta.nearest_centroid(WAYS, features="CL2N", base_mean=base_mean),
-        "matching": jmeta.matching(WAYS),
+        "matching": jmeta.matching(WAYS, scale=1.0),
         **{name: one(name, value) for name, value in chosen.items()},
     }
 

@@ -1,4 +1,4 @@
-"""What the benchmark scripts share: where records go, and what every record says."""
+"""What the benchmark scripts share: where records go, and what every record holds."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from jmeta.bench._machine import describe
+from jmeta import bench
 from jmeta.runs._checkpoint import write_json
 
 RESULTS = Path(__file__).parent / "results"
@@ -17,16 +17,16 @@ RUNS = Path("runs")
 
 
 def use_all_cores() -> None:
-    """One virtual CPU device a core, as the command line has it."""
+    """Make one virtual CPU device for each core, as the command line does."""
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
 
 
 def write(name: str | Path, record: dict[str, Any]) -> None:
-    """Keep a record under benchmarks/results, or at a path, with the command and the machine."""
+    """Write a record to benchmarks/results, or to a path, with the command and the machine."""
     path = name if isinstance(name, Path) else RESULTS / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     script = Path(sys.argv[0]).name
-    machine, words = describe(), (Path(word) for word in sys.argv[1:])
+    machine, words = bench.describe(), (Path(word) for word in sys.argv[1:])
     options = [word.name if word.is_absolute() else str(word) for word in words]
     head = {
         "command": shlex.join(["python", f"benchmarks/{script}", *options]),

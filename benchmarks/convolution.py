@@ -2,14 +2,18 @@
 
     python benchmarks/convolution.py [--quick] [--part layers roles steps]
 
-On JAX's default backend, CPU or accelerator; rows of other backends and versions of jax in
-results/convolution.json are kept, so that one table grows from several machines. The
-implementations are those of `jmeta.nn.conv2d`. Layers: the forward pass, the gradient by image and
-kernel, and the second order (the gradient of the squared length of that gradient), alone and under
-`vmap` with a kernel for each task. Roles: the paths among which `jmeta.nn._roles.compute` chooses;
-its constants come from these. Whole updates: workloads A, B, C, D and F for each implementation
-and number of tasks at once; the default choice comes from these. On a CPU there is no bfloat16 and
-no native convolution in whole updates: they take minutes, and lose.
+The script uses JAX's default backend, a CPU or an accelerator. It keeps the rows of other backends
+and versions of jax in results/convolution.json, so that one table grows from several machines. The
+implementations are those of `jmeta.nn.conv2d`. There are three parts:
+
+* layers: the forward pass, the gradient with respect to image and kernel, and the second order (the
+  gradient of the squared length of that gradient), alone and under `vmap` with a kernel per task;
+* roles: the paths among which `jmeta.nn._roles.compute` chooses; its constants come from here;
+* steps: whole updates of workloads A, B, C, D and F for each implementation and number of tasks at
+  once; the default choice comes from here.
+
+On a CPU, bfloat16 and native convolutions in whole updates are left out: they take minutes, and are
+always slower.
 """
 
 import argparse
@@ -22,12 +26,11 @@ import common
 import convolution_roles
 import jax
 import jax.numpy as jnp
+from comparison import recipes, roofline
+from comparison.workloads import WORKLOADS, Workload
 
 import jmeta
-from jmeta import nn
-from jmeta.bench import recipes, roofline
-from jmeta.bench import _timing as timing
-from jmeta.bench.workloads import WORKLOADS, Workload
+from jmeta import bench, nn
 from jmeta.nn._conv import Impl
 
 IMPLEMENTATIONS: tuple[Impl, ...] = get_args(Impl)
@@ -137,20 +140,20 @@ def timed(
     programs: dict[str, Program], *, patience: float, seconds: float, repeats: int
 ) -> dict[str, dict[str, Any]]:
     """Medians in turns; a slow call is timed once, one that fails (say, for memory) says why."""
-    works: dict[str, timing.Call] = {}
+    works: dict[str, Callable[[], Any]] = {}
     found: dict[str, dict[str, Any]] = {}
     for name, program in programs.items():
         try:
             compiled = program.run.lower(*program.arguments).compile()
-            took = timing.once(lambda run=compiled, given=program.arguments: run(*given))
+            took = bench.once(lambda run=compiled, given=program.arguments: run(*given))
             if took > patience:
-                found[name] = {"seconds": timing.summary([took]), "calls": 1}
+                found[name] = {"seconds": bench.summary([took]), "calls": 1}
             else:
                 works[name] = lambda run=compiled, given=program.arguments: run(*given)
         except Exception as error:
             found[name] = {"failed": str(error).splitlines()[0][:200]}
-    times = timing.interleaved(works, seconds=seconds, repeats=repeats)
-    return {**found, **{name: {"seconds": timing.summary(t)} for name, t in times.items()}}
+    times = bench.interleaved(works, seconds=seconds, repeats=repeats)
+    return {**found, **{name: {"seconds": bench.summary(t)} for name, t in times.items()}}
 
 
 def layer_rows(case: Case, quick: bool, rates: dict[tuple, float]) -> list[dict[str, Any]]:

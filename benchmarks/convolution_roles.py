@@ -1,7 +1,7 @@
 """The paths that a role of the convolution chooses among (see `jmeta.nn._roles`), layer by layer.
 
 A part of benchmarks/convolution.py. A path is what `roles.compute` traces with other constants, so
-that nothing here repeats how it builds patches or tiles.
+nothing here repeats how it builds patches or tiles.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jmeta.bench import _timing as timing
+from jmeta import bench
 from jmeta.nn import _roles as roles
 
 SHAPES = ((28, 1, 64), (84, 3, 32), (42, 32, 32), (21, 32, 32), (14, 64, 64), (7, 64, 64))  # side
@@ -94,16 +94,16 @@ def rows(case: Case, quick: bool, where: dict[str, str]) -> list[dict[str, Any]]
     elements = ELEMENTS if case.images == IMAGES[-1] else (roles._CACHED_ELEMENTS,)
     a, b, _ = operands(case)
     found = programs(case, elements)
-    calls: dict[str, timing.Call] = {}
+    calls: dict[str, Callable[[], Any]] = {}
     for name, (traced, _) in found.items():
         compiled = traced.lower().compile()
         calls[name] = lambda run=compiled: run(a, b)
     seconds, repeats = (0.001, 2) if quick else (0.04, 5)
-    times = timing.interleaved(calls, seconds=seconds, repeats=repeats)
+    times = bench.interleaved(calls, seconds=seconds, repeats=repeats)
     made = []
     for name, taken in times.items():
         path, count = name.split()
-        took = timing.summary(taken)
+        took = bench.summary(taken)
         row = {**where, **case._asdict(), "impl": path, "elements": int(count), "seconds": took}
         rate = case.flops() / took["median"] / 1e9
         made.append({**row, "gflops": rate, "chosen": found[name][1]})

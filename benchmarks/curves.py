@@ -5,7 +5,7 @@
 Workload A (MAML, second order, 28x28, 5-way 1-shot, one inner step) by jmeta's public functions,
 one thing varied at a time. Times are medians of rounds in which every point of a curve has its
 turn; memory is what the compiled step holds beside its arguments. Each curve is put beside what
-theory says: the exponent of the counted operations (`jmeta.bench.roofline`), or a straight line.
+theory says: the exponent of the counted operations (`comparison/roofline.py`), or a straight line.
 Weak scaling gives each of 1 to 8 virtual devices as many tasks; beyond the cores of the machine
 time must grow in proportion, so that tasks per second stay flat.
 """
@@ -20,11 +20,11 @@ from typing import Any, NamedTuple
 import common
 import curves_plot
 import jax
+from comparison import fits, recipes, roofline
+from comparison.workloads import WORKLOADS, Workload
 
 import jmeta
-from jmeta.bench import fits, recipes, roofline
-from jmeta.bench import _timing as timing
-from jmeta.bench.workloads import WORKLOADS, Workload
+from jmeta import bench
 
 BASE = WORKLOADS["A"]._replace(tasks=4)
 STEPS, TASKS = (1, 2, 5, 10, 20, 50), (1, 4, 16, 64, 256, 1024)
@@ -76,10 +76,10 @@ def measure(points: list[Point], *, seconds: float, repeats: int) -> list[dict[s
         compiled, arguments = program(point.workload, remat=point.remat)
         calls[str(index)] = lambda run=compiled, given=arguments: run(*given)
         memory[str(index)] = compiled.memory_analysis().temp_size_in_bytes
-    times = timing.interleaved(calls, seconds=seconds, repeats=repeats)
+    times = bench.interleaved(calls, seconds=seconds, repeats=repeats)
     rows = []
     for index, point in enumerate(points):
-        took = timing.summary(times[str(index)])
+        took = bench.summary(times[str(index)])
         counted = roofline.operations(point.workload, remat=point.remat)
         tasks = point.workload.tasks
         rows.append(
@@ -146,10 +146,10 @@ def worker(devices: int, filters: int) -> None:
     jax.config.update("jax_num_cpu_devices", devices)
     workload = BASE._replace(tasks=4 * devices, filters=filters)
     compiled, arguments = program(workload, devices=devices)
-    timing.once(lambda: compiled(*arguments))
+    bench.once(lambda: compiled(*arguments))
     print("ready", flush=True)
     for line in sys.stdin:
-        print(json.dumps(timing.once(lambda: compiled(*arguments), int(line))), flush=True)
+        print(json.dumps(bench.once(lambda: compiled(*arguments), int(line))), flush=True)
 
 
 def scaling(
@@ -184,8 +184,8 @@ def _answer(process: subprocess.Popen) -> str:
 
 def _scaled(count: int, taken: list[float], single: list[float]) -> dict[str, Any]:
     cores = os.cpu_count() or 1
-    took = timing.summary(taken)
-    alone = timing.summary(single)["median"]
+    took = bench.summary(taken)
+    alone = bench.summary(single)["median"]
     print(f"  {count:>5}: {1e3 * took['median'] / (4 * count):9.2f} ms a task", flush=True)
     return {
         "at": count,

@@ -14,19 +14,20 @@ import optax
 
 import jmeta
 from jmeta import data, nn
+from jmeta.losses import cross_entropy
 
 DEVICES = 8
 
 
 def main() -> None:
     jax.config.update("jax_num_cpu_devices", DEVICES)
-    model = nn.Conv4(outputs=5, filters=32, form="strided")
-    params = model.init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
-    solver = jmeta.unrolled(optax.sgd(0.4), 3)
-    loss = jmeta.episodic(jmeta.maml(model.apply, jmeta.cross_entropy, solver), jmeta.cross_entropy)
+    model = nn.Conv4(outputs=5, filters=32, norm="batch", form="strided")
+    learner = jmeta.maml(model, cross_entropy, jmeta.unrolled(optax.sgd(0.4), 3))
+    loss = jmeta.episodic(learner, cross_entropy)
     pool = data.load("glyphs").train
     sample = jax.vmap(lambda key: data.sample_episode(key, pool, ways=5, shots=1, queries=3))
     tasks = jax.jit(sample)(jax.random.split(jax.random.key(1), 16))
+    params = learner.init(jax.random.key(0), jax.tree.map(lambda leaf: leaf[0], tasks))
 
     single = jmeta.meta_gradient(loss)
     shared = jmeta.data_parallel(jmeta.meta_gradient(loss, chunk=1), jmeta.task_mesh(DEVICES))

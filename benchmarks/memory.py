@@ -1,17 +1,17 @@
 """Memory of MAML against inner steps: python benchmarks/memory.py
 
 Workload A (5-way 1-shot, 28x28, 64 filters) with 1 to 50 inner steps, one task at a time on one
-device: the compiler's figures for plain, rematerialised and first-order steps. Nothing is run.
-Written to benchmarks/results/memory.json; a few minutes, most of it compiling.
+device: the compiler's figures for plain, rematerialised and first-order steps. Nothing is run. The
+record is benchmarks/results/memory.json; it takes a few minutes, most of them to compile.
 """
 
 import argparse
 
 import common
 import jax
+from comparison import recipes, workloads
 
 import jmeta
-from jmeta.bench import recipes, workloads
 
 STEPS = (1, 5, 10, 20, 50)
 KINDS = ("plain", "remat", "first order")

@@ -3,9 +3,9 @@
     python benchmarks/meta_gradients.py
 
 MAML, first-order MAML, Reptile and prototypical networks, with the convolutional network that
-they are used with (small, so that every parameter can be perturbed). First-order MAML is
-compared with the derivative of the query loss at φ with the inner gradients held fixed, Reptile
-with that of ½|θ − φ|² with φ held fixed.
+they are used with (small, so that every parameter can be perturbed). The reference for first-order
+MAML is the derivative of the query loss at φ with the inner gradients held fixed; that for Reptile
+is the derivative of ½|θ − φ|² with φ held fixed.
 """
 
 import common
@@ -17,12 +17,13 @@ from jax.flatten_util import ravel_pytree
 
 import jmeta
 from jmeta import nn
+from jmeta.losses import cross_entropy
 
 WAYS = 3
 
 
 def network(outputs: int | None) -> nn.Conv4:
-    return nn.Conv4(outputs=outputs, filters=3, form="strided")
+    return nn.Conv4(outputs=outputs, filters=3, norm="batch", form="strided")
 
 
 def task(key: jax.Array) -> jmeta.Task:
@@ -43,30 +44,31 @@ def finite_differences(f, params, eps: float = 1e-5) -> np.ndarray:
 
 def main() -> None:
     jax.config.update("jax_enable_x64", True)
-    objective = jmeta.cross_entropy
+    objective = cross_entropy
     classify, embed = network(WAYS), network(None)
     one = task(jax.random.key(1))
-    example = jnp.zeros((1, 16, 16, 1))
 
     def maml(tx: optax.GradientTransformation) -> jmeta.Learner:
-        return jmeta.maml(classify.apply, objective, jmeta.unrolled(tx, 3))
+        return jmeta.maml(classify, objective, jmeta.unrolled(tx, 3))
 
     second = maml(optax.sgd(0.1))
     first = maml(optax.chain(jmeta.first_order(), optax.sgd(0.1)))
-    proto = jmeta.metric(embed.apply, jmeta.prototypical(WAYS))
+    proto = jmeta.metric(embed, jmeta.prototypical(WAYS))
     cases = {
-        "maml": (second, jmeta.episodic, classify),
-        "fomaml": (first, jmeta.episodic, classify),
-        "reptile": (second, jmeta.reptile, classify),
-        "protonet": (proto, jmeta.episodic, embed),
+        "maml": (second, jmeta.episodic),
+        "fomaml": (first, jmeta.episodic),
+        "reptile": (second, jmeta.reptile),
+        "protonet": (proto, jmeta.episodic),
     }
     rows = []
-    for name, (learner, make, model) in cases.items():
-        double = jax.tree.map(lambda x: x.astype(float), model.init(jax.random.key(0), example))
+    for name, (learner, make) in cases.items():
+        params = learner.init(jax.random.key(0), one)
+        double = jax.tree.map(lambda x: x.astype(float), params)
         loss = make(learner, objective)
         gradient = jax.jit(jax.grad(lambda p, loss=loss: loss(p, one)[0]))
         exact = ravel_pytree(gradient(double))[0]
-        phi = jax.jit(learner.adapt)(double, one.support)
+        adapted = jax.jit(learner.adapt)(double, one.support)
+        phi = None if name == "protonet" else adapted.params
         reference = {
             "fomaml": lambda p, phi=phi, at=double: objective(
                 classify.apply(jax.tree.map(lambda a, b, c: a + b - c, p, phi, at), one.query.x),

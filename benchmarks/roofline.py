@@ -1,11 +1,11 @@
-"""What share of the machine each workload reaches: counted operations over measured rates.
+"""What share of the machine's rates each workload reaches: counted operations over measured rates.
 
     python benchmarks/roofline.py [--quick]
 
-Operations and bytes are counted by hand (`jmeta.bench.roofline`); the machine's rates are measured
-now, jmeta's tasks per second are read from results/throughput.json. Run both on an idle machine.
-The memory bound is that of a machine without a cache: where the arrays of one task fit a cache,
-as on a CPU with 28x28 images, it may be exceeded.
+Operations and bytes are counted by hand (`comparison/roofline.py`). The machine's rates are
+measured now; jmeta's tasks per second are read from results/throughput.json. Run both scripts on
+an idle machine. The memory bound is that of a machine without a cache: if the arrays of one task
+fit into a cache, as 28x28 images do on a CPU, a program may exceed it.
 """
 
 import argparse
@@ -13,14 +13,14 @@ from typing import Any
 
 import common
 import jax
+from comparison import roofline
+from comparison.workloads import WORKLOADS
 
-from jmeta.bench import roofline
-from jmeta.bench import _machine as machine
-from jmeta.bench.workloads import WORKLOADS
+from jmeta import bench
 
 
 def measured() -> dict[str, float]:
-    """jmeta's tasks per second by workload, where this version of jax has them on record."""
+    """jmeta's tasks per second by workload, as recorded with this version of jax."""
     path = common.RESULTS / "throughput.json"
     rows = common.read(path)["rows"] if path.exists() else []
     mine = [row for row in rows if (row["system"], row["jax"]) == ("jmeta", jax.__version__)]
@@ -28,7 +28,7 @@ def measured() -> dict[str, float]:
 
 
 def row(name: str, peak: float, memory: float, tasks: float | None) -> dict[str, Any]:
-    """One workload: its counts, its bounds, and how near jmeta comes to them."""
+    """One workload: its counts, its bounds, and how close jmeta comes to them."""
     found = roofline.operations(WORKLOADS[name])
     moved = found.product_bytes + found.pass_bytes
     limit = roofline.bound(found, gflops=peak, gigabytes=memory)
@@ -54,7 +54,7 @@ def row(name: str, peak: float, memory: float, tasks: float | None) -> dict[str,
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    """The table, as text."""
+    """Print the table."""
     print("workload   GFLOP/task   MB/task  FLOP/B   bound/s  by       tasks/s   share of peak")
     for found in rows:
         tasks, share = found.get("tasks_per_second"), found.get("share_of_peak")
@@ -68,13 +68,15 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="rates at a glance, kept nowhere")
+    parser.add_argument(
+        "--quick", action="store_true", help="measure the rates roughly, and write nothing"
+    )
     quick = parser.parse_args().quick
-    rates = machine.rates(seconds=0.3 if quick else 3, repeats=3 if quick else 7)
+    rates = bench.rates(seconds=0.3 if quick else 3, repeats=3 if quick else 7)
     for name, found in rates.items():
         print(f"{name:<40} {found['rate']:>9.1f} {found['unit']}")
-    matrix, convolution = machine.best(rates, "matrix"), machine.best(rates, "convolution")
-    memory, tasks = machine.best(rates, "memory"), measured()
+    matrix, convolution = bench.best(rates, "matrix"), bench.best(rates, "convolution")
+    memory, tasks = bench.best(rates, "memory"), measured()
     rows = [row(name, matrix, memory, tasks.get(name)) for name in WORKLOADS]
     show(rows)
     if quick:

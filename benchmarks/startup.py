@@ -16,10 +16,10 @@ from typing import Any
 
 import common
 import jax
+from comparison import recipes, workloads
 
 import jmeta
 from jmeta import data
-from jmeta.bench import recipes, workloads
 
 OPTIONS = (
     *("--algorithm", "maml", "--filters", "64", "--tasks", "32", "--train-queries", "1"),

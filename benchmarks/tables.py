@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import common
-
-from jmeta.bench.workloads import WORKLOADS
+from comparison.workloads import WORKLOADS
 
 README = Path(__file__).parent.parent / "README.md"
 HEAD = "| experiment | published | transductive | inductive | record |\n|---|---|---|---|---|\n"

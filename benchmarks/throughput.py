@@ -1,12 +1,11 @@
-"""Tasks per second on every workload, jmeta beside each installed peer, interleaved.
+"""Tasks per second on every workload: jmeta and each installed peer, in turns.
 
     python benchmarks/throughput.py [--workload A B ...] [--rounds 7] [--python PATH] [--out FILE]
 
-The same runner as `jmeta bench`. A row is known by its workload, its system and the version of
-jax that runs this script: a later command replaces its own rows and keeps the others, so that
-workloads may be run one after another, and several versions of jax share a record. PATH is the
-interpreter of an environment with jmeta and PyTorch, to time the newest jax beside a PyTorch that
-is installed elsewhere.
+The runner is that of `benchmarks/peers.py`. A row is identified by its workload, its system and the
+version of jax that runs this script. A later command replaces its own rows and keeps the others, so
+workloads can be run one after another, and several versions of jax can share a record. PATH is the
+interpreter of another environment, for the systems that need PyTorch.
 """
 
 import argparse
@@ -15,17 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import common
+import comparison
 import jax
-
-from jmeta import bench
-from jmeta.bench import client, workloads
+from comparison import client, workloads
 
 KEY = ("workload", "system", "jax")
 OUT = common.RESULTS / "throughput.json"
 
 
 def stamped(found: dict[str, Any], part: str) -> list[dict[str, Any]]:
-    """The rows of a part of a run's record, each with when and where it was made."""
+    """The rows of one part of a record, each with the date, the processor and the jax version."""
     where = {
         "jax": jax.__version__,
         "date": datetime.date.today().isoformat(),
@@ -35,13 +33,13 @@ def stamped(found: dict[str, Any], part: str) -> list[dict[str, Any]]:
 
 
 def merged(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Both, the new in the place of the old of the same workload, system and version of jax."""
+    """Old and new rows; a new row replaces the old one with the same KEY."""
     rows = {tuple(row[name] for name in KEY): row for row in [*old, *new]}
     return [rows[key] for key in sorted(rows)]
 
 
 def keep(path: Path, found: dict[str, Any]) -> None:
-    """Merge a run into the record; whatever has a row was not left out."""
+    """Merge a run into the record; a system that has a row is not left out."""
     record = common.read(path) if path.exists() else {"rows": [], "left_out": []}
     rows = merged(record["rows"], stamped(found, "rows"))
     there = {tuple(row[name] for name in KEY) for row in rows}
@@ -56,7 +54,9 @@ def main() -> None:
     parser.add_argument("--workload", nargs="+", default=["all"], metavar="NAME")
     parser.add_argument("--systems", nargs="+", default=[], metavar="NAME")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=2.0, help="about so long a round")
+    parser.add_argument(
+        "--seconds", type=float, default=2.0, help="about how long a system runs in a round"
+    )
     parser.add_argument("--python", metavar="PATH", help="interpreter of the PyTorch systems")
     parser.add_argument("--out", type=Path, default=OUT, metavar="FILE")
     options = parser.parse_args()
@@ -65,13 +65,13 @@ def main() -> None:
         for words in (options.workload, options.systems)
     )
     for workload in workloads.chosen(names):
-        found = bench.run(
+        found = comparison.run(
             [workload],
             systems,
-            protocol=bench.Protocol(options.rounds, options.seconds),
+            protocol=comparison.Protocol(options.rounds, options.seconds),
             start=client.starter(options.python),
         )
-        bench.show(found)
+        comparison.show(found)
         keep(options.out, found)
 
 

@@ -1,13 +1,12 @@
 """Evaluation on fixed, key-determined episodes, with 95% intervals."""
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from jmeta.core import Learner, Outputs, Params, Sample, Targets
-from jmeta.core._step import only_axis
+from jmeta.core._step import episode_keys, only_axis
 from jmeta.metrics import Estimate, Report, classification_report
 
 
@@ -52,9 +51,7 @@ def predictions(
 
         return lax.map(one, keys, batch_size=chunk if chunk > 1 else None)
 
-    devices = 1 if mesh is None else mesh.size
-    count = -(-episodes // devices) * devices  # the surplus is dropped below
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count))
+    keys = episode_keys(key, episodes, mesh)
     if mesh is not None:
         axis = only_axis(mesh, of="predictions")
         many = jax.shard_map(many, mesh=mesh, in_specs=(P(), P(axis)), out_specs=P(axis))

@@ -1,14 +1,15 @@
 """A run of a second, to be changed and repeated."""
 
-from jmeta.train import Config
+from jmeta import train
 
-SINUSOID = Config(
-    algorithm="maml",
+SINUSOID = train.experiment(
+    "maml",
     dataset="sinusoid",
     network="mlp",
     norm="none",
     hidden=(8,),
     inner_rate=0.01,
+    shots=1,
     queries=5,
     steps=8,
     tasks=2,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jmeta.core import Batch, Task
-from jmeta.runs._plots import plot_adaptation, plot_curves_of_adaptation
+from jmeta.train import plot_adaptation, plot_curves_of_adaptation
 
 GRID = np.linspace(-1, 1, 30)[::-1, None]
 

@@ -1,16 +1,22 @@
-"""`jmeta bench`: all systems do the same work, and the runner times them in turn."""
+"""The comparison with the peers: every system does the same work, and they are timed in turns."""
 
+import doctest
+import importlib
+import json
 import os
+import pkgutil
+import subprocess
+import sys
 
+import comparing  # before comparison, which it makes importable
+import comparison
 import jax
 import numpy as np
 import pytest
-
-from jmeta import bench, cli
-from jmeta.bench import client, recipes, system, systems, workloads
-from jmeta.bench.client import Client, Failed
-from jmeta.bench.systems import flax_vmap, public
-from jmeta.bench.workloads import SAMPLER, WORKLOADS
+from comparison import client, command, recipes, system, systems, worker, workloads
+from comparison.client import Client, Failed
+from comparison.systems import flax_vmap, public
+from comparison.workloads import SAMPLER, WORKLOADS
 
 SMALL = {"filters": 8, "tasks": 2, "inner_steps": 2}
 TINY = {
@@ -29,6 +35,7 @@ PEERS = {
     "higher": "higher",
     "torchopt": "torchopt",
     "torch-func": "torch",
+    "parallel-metalearn": "metalearn",
 }
 _FOUND: dict[tuple[str, str], system.Weights] = {}
 
@@ -48,19 +55,19 @@ def difference(found: system.Weights, wanted: system.Weights) -> float:
 
 
 def bound(kind: str) -> float:
-    """Reptile's Adam divides a tiny gradient by its own size, and rounding shows."""
+    """Reptile's Adam divides a tiny gradient by its own size, which enlarges rounding errors."""
     return 5e-2 if kind == "reptile" else 1e-4
 
 
 @pytest.fixture(autouse=True)
 def one_device(monkeypatch):
-    """Devices that wait for one another take minutes on a busy machine."""
+    """On a busy machine, devices that wait for each other take minutes."""
     monkeypatch.setattr(public, "most_devices", lambda tasks: 1)
 
 
 @pytest.fixture
 def in_float64(monkeypatch):
-    """Rounding decides which of two nearly equal pixels is the maximum, or what Adam's sign is."""
+    """In float32, rounding decides between nearly equal pixels, and the sign of Adam's step."""
     tasks, initial = workloads.tasks, system.initial
 
     def double(arrays):
@@ -97,19 +104,19 @@ def test_updates_are_the_same(in_float64):
 
 @pytest.mark.parametrize("kind", TINY)
 @pytest.mark.parametrize("name", PEERS)
-@pytest.mark.filterwarnings("ignore")  # theirs
+@pytest.mark.filterwarnings("ignore")  # of the peers
 def test_peers_compute_the_same(name, kind, monkeypatch):
     pytest.importorskip(PEERS[name], reason=f"{name} is not installed", exc_type=ImportError)
     if name not in systems.entries(TINY[kind]):
         pytest.skip(f"{name} has no {kind}")
-    # Threads that wait for one another take minutes on a busy machine.
+    # On a busy machine, threads that wait for each other take minutes.
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0}, raising=False)
     reference = "torch-loop" if kind == "resnet" else "jmeta"
     assert difference(gradient(name, kind), gradient(reference, kind)) < bound(kind)
 
 
 def fake(rates: dict[str, float], calls: list[str]) -> client.Start:
-    """Systems that need a fixed time a task; an infinite one fails at the start."""
+    """Systems with fixed rates. One without a rate does not start; one below 0 ends later."""
 
     def start(name: str, workload: workloads.Workload) -> Client:
         if name not in rates:
@@ -132,10 +139,10 @@ def test_rounds_are_interleaved_and_recorded():
     rates = {"jmeta": 320.0, "torch-loop": 32.0, "torch-func": -1.0}
     names = ["jmeta", "torch-loop", "higher", "torch-func"]
     said: list[str] = []
-    record = bench.run(
+    record = comparison.run(
         [WORKLOADS["A"], WORKLOADS["F"]],
         names,
-        protocol=bench.Protocol(rounds=3, seconds=1.0),
+        protocol=comparison.Protocol(rounds=3, seconds=1.0),
         start=fake(rates, calls),
         say=said.append,
     )
@@ -156,15 +163,15 @@ def test_rounds_are_interleaved_and_recorded():
     assert first[-6:] == tail
     assert record["machine"]["versions"] == {"jmeta": "1", "torch-loop": "1"}
     assert any("left out" in line for line in said)
-    bench.show(record)
+    comparison.show(record)
 
 
 def test_a_slow_system_runs_in_few_rounds():
     calls: list[str] = []
-    record = bench.run(
+    record = comparison.run(
         [WORKLOADS["A"]],
         ["jmeta", "flax-vmap"],
-        protocol=bench.Protocol(rounds=6, seconds=1.0),
+        protocol=comparison.Protocol(rounds=6, seconds=1.0),
         start=fake({"jmeta": 100.0, "flax-vmap": 1.0}, calls),
         say=lambda line: None,
     )
@@ -172,15 +179,29 @@ def test_a_slow_system_runs_in_few_rounds():
 
 
 def test_a_real_worker_answers_and_is_stopped():
-    record = bench.run(
+    record = comparison.run(
         [SAMPLER],
         ["meta-dataset-style"],
-        protocol=bench.Protocol(rounds=2, seconds=0.05),
+        protocol=comparison.Protocol(rounds=2, seconds=0.05),
         say=lambda line: None,
     )
     (row,) = record["rows"]
     assert row["unit"] == "episodes per second" and row["low"] > 0
     assert row["versions"]["numpy"]
+
+
+def test_a_worker_finds_its_packages_from_any_folder(tmp_path, monkeypatch):
+    (tmp_path / "comparison").mkdir()  # does not hide the real one
+    (tmp_path / "comparison" / "__init__.py").write_text("raise SystemExit(1)")
+    monkeypatch.chdir(tmp_path)
+    found = client.starter()("meta-dataset-style", SAMPLER)
+    found.stop()
+    assert found.ready["ready"]
+
+
+def test_packages_have_the_names_that_pip_knows(monkeypatch):
+    monkeypatch.setitem(sys.modules, "metalearn", None)  # its import fails
+    assert worker.missing_packages(("metalearn",)) == ["parallel-metalearn"]
 
 
 def test_a_missing_interpreter_is_left_out():
@@ -197,13 +218,45 @@ def test_a_missing_interpreter_is_left_out():
         (["--systems", "jmeta,tensorflow"], "unknown system 'tensorflow': choose some of jmeta,"),
         (["--rounds", "0"], "got 0 rounds"),
         (["--chunk", "5"], "--chunk 5 does not divide the 32 tasks of A"),
+        (["--rounds", "two"], "argument --rounds: invalid int value"),
+        (["--way", "5"], "unrecognized arguments: --way 5"),
+        (["--json", "no/such/folder.json"], "the folder of --json no/such/folder.json"),
     ],
 )
 def test_mistakes_are_one_line(words, says, capsys):
     with pytest.raises(SystemExit) as stopped:
-        cli.main(["bench", *words])
+        command.main(words)
     said = capsys.readouterr().err
-    assert stopped.value.code == 2 and says in said and said.count("\n") == 1
+    assert stopped.value.code == 2 and said.startswith("peers: error: ")
+    assert says in said and said.count("\n") == 1
+
+
+def test_the_command_writes_its_record(tmp_path):
+    words = ["--workload", "sampler", "--systems", "meta-dataset-style"]
+    words += ["--rounds", "1", "--seconds", "0.01", "--json", "found.json"]
+    script = [sys.executable, str(comparing.BENCHMARKS / "peers.py"), *words]
+    done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "found.json").read_text())
+    assert [row["system"] for row in record["rows"]] == ["meta-dataset-style"]
+    assert "meta-dataset-style" in done.stdout
+
+
+def test_the_timing_process_loads_no_framework():
+    code = "import sys, comparison.command; print({'jax', 'torch', 'jmeta'} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=comparing.BENCHMARKS, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "set()", done.stderr
+
+
+MODULES = [m.name for m in pkgutil.walk_packages(comparison.__path__, "comparison.")]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples(module):
+    result = doctest.testmod(importlib.import_module(module), optionflags=doctest.ELLIPSIS)
+    assert result.failed == 0
 
 
 def test_names_of_workloads():

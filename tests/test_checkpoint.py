@@ -173,7 +173,7 @@ def test_half_written_checkpoints_are_not_seen_and_swept(folder):
     ids=["optimizer", "shape", "more", "fewer", "dtype"],
 )
 def test_another_structure_is_refused(written, other):
-    with pytest.raises(ValueError, match="of another configuration"):
+    with pytest.raises(ValueError, match="of another experiment"):
         checkpoint.restore(written, 2, other)
 
 

@@ -14,8 +14,8 @@ import jax
 import numpy as np
 import pytest
 
-from jmeta.train import load_run
 from jmeta.runs import _records as records
+from jmeta.train import load_run
 
 SINUSOID = (
     *("--algorithm", "maml", "--dataset", "sinusoid", "--network", "mlp", "--norm", "none"),
@@ -25,7 +25,7 @@ SINUSOID = (
 )
 IMAGES = (
     *("--algorithm", "protonet", "--split", "0.5,0.25,0.25", "--ways", "2", "--queries", "1"),
-    *("--train-queries", "1", "--filters", "2", "--hidden", "8", "--steps", "4", "--tasks", "2"),
+    *("--train-queries", "1", "--steps", "4", "--tasks", "2"),
     *("--validate-every", "2", "--validation-episodes", "4", "--log-every", "1"),
     *("--episodes", "6"),
 )
@@ -127,12 +127,12 @@ def test_the_first_process_alone_writes_and_prints(two):
 @pytest.mark.parametrize(
     ("algorithm", "network", "norm"),
     [
-        pytest.param("maml", "mlp", "none", marks=pytest.mark.slow),
-        pytest.param("protonet", "conv4", "batch", marks=pytest.mark.slow),
+        pytest.param("maml", ("mlp", "--hidden", "8"), "none", marks=pytest.mark.slow),
+        pytest.param("protonet", ("conv4", "--filters", "2"), "batch", marks=pytest.mark.slow),
     ],
 )
 def test_images(algorithm, network, norm, images, tmp_path):
-    images = (*images, "--algorithm", algorithm, "--network", network, "--norm", norm)
+    images = (*images, "--algorithm", algorithm, "--network", *network, "--norm", norm)
     said = ended(begin_two(tmp_path / "two", *images))
     assert [code for code, *_ in said] == [0, 0], said
     (alone,) = ended([begin(tmp_path / "one", *images, "--devices", "1", devices=1)])

@@ -6,24 +6,21 @@ import numpy as np
 import optax
 import pytest
 from jax.flatten_util import ravel_pytree
-from learners import CONTEXT, HEAD, SGD, apply, init, task
+from learners import CONTEXT, HEAD, NET, SGD, apply, double, init, reordered, task
 
 import jmeta
+from jmeta import losses
+from jmeta.core import multi_step_weights
+from jmeta.core._selection import nothing
 
 KEY = jax.random.key(2)
-OBJECTIVE = jmeta.cross_entropy
+OBJECTIVE = losses.cross_entropy
 
 
 @pytest.fixture(autouse=True)
 def _float64():
     with jax.enable_x64(True):
         yield
-
-
-def _double(tree):
-    return jax.tree.map(
-        lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.inexact) else x, tree
-    )
 
 
 def _gradient(learner, params, one, make=jmeta.episodic):
@@ -36,11 +33,11 @@ def _same(left, right, rtol=1e-9):
 
 
 def _setting():
-    return _double(init(KEY)), _double(task(KEY))
+    return double(init(KEY)), double(task(KEY))
 
 
 def _maml(tx, steps=3, **options):
-    return jmeta.maml(apply, OBJECTIVE, jmeta.unrolled(tx, steps), **options)
+    return jmeta.maml(NET, OBJECTIVE, jmeta.unrolled(tx, steps), **options)
 
 
 def test_anil_by_structure_is_anil_by_mask() -> None:
@@ -69,9 +66,9 @@ def test_a_part_that_is_not_there_is_refused() -> None:
 
 def test_put_undoes_take() -> None:
     params = {"b": [jnp.ones(2), {"head": jnp.zeros(3)}], "a": (jnp.ones(1),)}
-    for chosen in (jmeta.everything, jmeta.nothing, jmeta.part("head"), jmeta.all_but("head")):
-        _same(chosen.put(params, chosen.take(params)), params)
-    moved = jmeta.part("head").put(params, {"b/1/head": jnp.ones(3)})
+    for chosen in (jmeta.everything, nothing, jmeta.part("head"), jmeta.all_but("head")):
+        _same(chosen.put(params, chosen.take(params), 0), params)
+    moved = jmeta.part("head").put(params, {"b/1/head": jnp.ones(3)}, 0)
     _same(moved, {**params, "b": [jnp.ones(2), {"head": jnp.ones(3)}]})
 
 
@@ -106,63 +103,73 @@ def test_cavia_starts_from_zero_and_learns_no_start() -> None:
     params, one = _setting()
     learner = _maml(SGD, adapts=CONTEXT)
     other = {**params, "context": params["context"] + 1}
-    _same(learner.adapt(params, one.support), learner.adapt(other, one.support))
+    _same(learner.adapt(params, one.support).params, learner.adapt(other, one.support).params)
     assert not _gradient(learner, params, one)["context"].any()
 
 
 def test_meta_sgd_with_one_rate_is_maml() -> None:
     params, one = _setting()
-    learner = jmeta.meta_sgd(apply, OBJECTIVE, 3, rate=0.3)
-    found = _gradient(learner, learner.init(params), one)
+    learner = jmeta.meta_sgd(NET, OBJECTIVE, 3, rate=0.3)
+    meta = learner.init(KEY, one)
+    _same(meta.params, params)
+    found = _gradient(learner, meta, one)
     _same(found.params, _gradient(_maml(SGD), params, one))
     assert ravel_pytree(found.hyper)[0].any()
 
 
 def test_maml_plus_plus_with_one_rate_is_maml() -> None:
     params, one = _setting()
-    learner = jmeta.maml_plus_plus(apply, OBJECTIVE, 3, rate=0.3)
-    found = _gradient(learner, learner.init(params), one)
-    _same(found.params.model, _gradient(_maml(SGD), params, one))
-    first = jmeta.maml_plus_plus(apply, OBJECTIVE, 3, rate=0.3, second_order=False)
+    learner = jmeta.maml_plus_plus(NET, OBJECTIVE, 3, rate=0.3)
+    found = _gradient(learner, learner.init(KEY, one), one)
+    _same(found.params, _gradient(_maml(SGD), params, one))
+    first = jmeta.maml_plus_plus(NET, OBJECTIVE, 3, rate=0.3, first=True)
     fomaml = optax.chain(jmeta.first_order(), SGD)
     _same(
-        _gradient(first, first.init(params), one).params.model,
+        _gradient(first, first.init(KEY, one), one).params,
         _gradient(_maml(fomaml), params, one),
     )
 
 
 def test_each_step_of_maml_plus_plus_reads_its_own_weights() -> None:
     params, one = _setting()
-    learner = jmeta.maml_plus_plus(apply, OBJECTIVE, 2, rate=0.3, own="b1")
-    meta = learner.init(params)
-    assert meta.params.model["b1"].shape == (3, 5)
-    found = _gradient(learner, meta, one).params.model["b1"]
+    learner = jmeta.maml_plus_plus(NET, OBJECTIVE, 2, rate=0.3, own="b1", path=True)
+    meta = double(learner.init(KEY, one))
+    _same(meta.params["b1"], [params["b1"]] * 3)
+    meta.params["b1"] += jnp.arange(3.0)[:, None]
+    found = _gradient(learner, meta, one).params["b1"]
     assert np.all(np.abs(found).max(1) > 0)  # steps 0 and 1 while adapting, 2 while predicting
     adapted, _ = learner.adapt(meta, one.support)
-    assert adapted.step == 2
-    np.testing.assert_array_equal(adapted.model["b1"], meta.params.model["b1"])
+    np.testing.assert_array_equal(adapted.params["b1"], meta.params["b1"][2])
+    np.testing.assert_array_equal(adapted.solution.path["b1"], meta.params["b1"])
 
 
-def test_the_last_iterate_of_a_trajectory_is_the_solution() -> None:
+def _with_path() -> jmeta.Learner:
+    return jmeta.maml(NET, OBJECTIVE, jmeta.unrolled(SGD, 3, path=True))
+
+
+def test_the_last_iterate_of_a_path_is_the_solution() -> None:
     params, one = _setting()
-    path = jmeta.maml(apply, OBJECTIVE, jmeta.trajectory(SGD, 3), path=True)
-    adapted = path.adapt(params, one.support)
-    _same(jax.tree.map(lambda leaf: leaf[0], adapted), params)
+    learner = _with_path()
+    adapted = learner.adapt(params, one.support)
+    _same(jax.tree.map(lambda leaf: leaf[0], adapted.solution.path), params)
+    predicted = jmeta.predict_path(learner, adapted, one.query.x)
+    assert predicted.shape == (4, *one.query.y.shape, 3)
     for steps in range(4):
-        wanted = _maml(SGD, steps).adapt(params, one.support)
-        _same(jax.tree.map(lambda leaf, k=steps: leaf[k], adapted), wanted)
-    assert path.predict(adapted, one.query.x).shape == (4, *one.query.y.shape, 3)
+        wanted = _maml(SGD, steps).adapt(params, one.support).params
+        _same(jax.tree.map(lambda leaf, k=steps: leaf[k], adapted.solution.path), wanted)
+        _same(predicted[steps], apply(wanted, one.query.x))
+    _same(adapted.params, wanted)
 
 
 def test_all_weight_on_the_last_step_is_the_episodic_loss() -> None:
     params, one = _setting()
-    path = jmeta.maml(apply, OBJECTIVE, jmeta.trajectory(SGD, 3), path=True)
+    path = _with_path()
     last = lambda learner, objective: jmeta.multi_step(learner, objective, jnp.array([0.0, 0, 1]))  # noqa: E731
     _same(_gradient(path, params, one, last), _gradient(_maml(SGD), params, one))
 
 
 def test_multi_step_weights_move_to_the_last_step() -> None:
-    weights = [jmeta.multi_step_weights(step, 5, until=100) for step in (0, 50, 100, 1000)]
+    weights = [multi_step_weights(step, 5, until=100) for step in (0, 50, 100, 1000)]
     for each in weights:
         np.testing.assert_allclose(each.sum(), 1.0)
     np.testing.assert_allclose(weights[0], 0.2)
@@ -170,7 +177,7 @@ def test_multi_step_weights_move_to_the_last_step() -> None:
     np.testing.assert_allclose(weights[2], [0.006] * 4 + [0.976])
     np.testing.assert_allclose(weights[3], weights[2])
     with pytest.raises(ValueError, match="at least 1"):
-        jmeta.multi_step_weights(0, 5, until=0)
+        multi_step_weights(0, 5, until=0)
 
 
 def test_switch_computes_one_of_two_losses() -> None:
@@ -193,9 +200,9 @@ def test_imaml_is_the_dense_solve() -> None:
     solver = jmeta.implicit(
         SGD, 300, strength=strength, linear_solve=jmeta.conjugate_gradient(60, tolerance=1e-12)
     )
-    learner = jmeta.maml(apply, OBJECTIVE, solver)
+    learner = jmeta.maml(NET, OBJECTIVE, solver)
     found = ravel_pytree(_gradient(learner, params, one))[0]
-    flat, unravel = ravel_pytree(jax.jit(learner.adapt)(params, one.support))
+    flat, unravel = ravel_pytree(jax.jit(learner.adapt)(params, one.support).params)
 
     def loss(batch):
         return lambda v: OBJECTIVE(apply(unravel(v), batch.x), batch.y)
@@ -216,29 +223,28 @@ def test_any_hyperparameter_can_be_learned() -> None:
     params, one = _setting()
     make = lambda h: _maml(optax.sgd(h["rate"], momentum=h["momentum"]))  # noqa: E731
     learner = jmeta.learned(make, {"rate": 0.3, "momentum": 0.9})
-    found = _gradient(learner, learner.init(params), one)
+    found = _gradient(learner, learner.init(KEY, one), one)
     _same(found.params, _gradient(_maml(optax.sgd(0.3, momentum=0.9)), params, one), 1e-7)
     assert all(leaf != 0 for leaf in jax.tree.leaves(found.hyper))
 
 
 def test_minibatches_are_descended_one_after_the_other() -> None:
     params, one = _setting()
-    learner = _maml(SGD, steps=2, batches=2)
-    found = learner.adapt(params, one.support)
     by_hand = params
-    for part in (0, 1):  # of every class one example
-        batch = jax.tree.map(lambda leaf, part=part: leaf[part::2], one.support)
-        by_hand = _maml(SGD, steps=2).adapt(by_hand, batch)
-    _same(found, by_hand)
-    _same(_maml(SGD, batches=1).adapt(params, one.support), _maml(SGD).adapt(params, one.support))
+    for k in range(5):  # step k descends part k mod 2, of every class one example
+        batch = reordered(one.support, slice(k % 2, None, 2))
+        by_hand = _maml(SGD, steps=1).adapt(by_hand, batch).params
+        _same(_maml(SGD, steps=k + 1, batches=2).adapt(params, one.support).params, by_hand)
+    whole, plain = _maml(SGD, batches=1), _maml(SGD)
+    _same(whole.adapt(params, one.support).params, plain.adapt(params, one.support).params)
 
 
 def test_support_that_cannot_be_divided_is_refused() -> None:
     params, one = _setting()
     with pytest.raises(ValueError, match="6 support examples cannot be divided into 4"):
         _maml(SGD, batches=4).adapt(params, one.support)
-    with pytest.raises(ValueError, match="a path is of one batch"):
-        _maml(SGD, batches=2, path=True)
+    with pytest.raises(ValueError, match="batches >= 1, but got 0"):
+        _maml(SGD, batches=0)
 
 
 def test_conjugate_gradients_are_bounded_where_the_matrix_curves_downwards() -> None:

@@ -6,9 +6,10 @@ import numpy as np
 import optax
 import pytest
 from jax.flatten_util import ravel_pytree
-from learners import CASES, Case, apply, init, task
+from learners import CASES, NET, Case, apply, double, init, made, task
 
 import jmeta
+from jmeta.losses import cross_entropy
 
 KEY = jax.random.key(1)
 
@@ -19,15 +20,9 @@ def _float64():
         yield
 
 
-def _double(tree):
-    return jax.tree.map(
-        lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.inexact) else x, tree
-    )
-
-
 @jax.jit
 def _plain_gradient(params, batch):
-    return jax.grad(lambda p: jmeta.cross_entropy(apply(p, batch.x), batch.y))(params)
+    return jax.grad(lambda p: cross_entropy(apply(p, batch.x), batch.y))(params)
 
 
 def finite_differences(f, params, *, eps: float = 1e-6):
@@ -40,16 +35,15 @@ def finite_differences(f, params, *, eps: float = 1e-6):
 
 def _reference(case: Case, params, one):
     """The function whose derivative the meta-gradient is meant to be."""
-    learner = case.learner()
     if case.order == 2:
-        loss = case.loss(learner, jmeta.cross_entropy)
+        loss = case.judge()
         return lambda p: loss(p, one)[0]
-    adapted = jax.jit(learner.adapt)(params, one.support)
+    adapted = jax.jit(made(case).adapt)(params, one.support).params
     if case.loss is jmeta.reptile:
         flat = ravel_pytree(adapted)[0]
         return lambda p: 0.5 * jnp.sum((ravel_pytree(p)[0] - flat) ** 2)
     shift = jax.tree.map(jnp.subtract, adapted, params)  # the inner gradients are held fixed
-    return lambda p: jmeta.cross_entropy(
+    return lambda p: cross_entropy(
         apply(jax.tree.map(jnp.add, p, shift), one.query.x), one.query.y
     )
 
@@ -59,9 +53,7 @@ KNOWN = [case for case in CASES if case.order]
 
 @pytest.mark.parametrize("case", KNOWN, ids=lambda case: case.name)
 def test_meta_gradient_equals_finite_differences(case: Case) -> None:
-    learner, one = case.learner(), _double(task(KEY))
-    params = _double(learner.init(_double(case.init(KEY))))
-    loss = case.loss(learner, jmeta.cross_entropy)
+    one, params, loss = double(case.task(KEY)), double(case.init(KEY)), case.judge()
     exact = ravel_pytree(jax.jit(jax.grad(lambda p: loss(p, one)[0]))(params))[0]
     numeric = finite_differences(_reference(case, params, one), params)
     error = np.linalg.norm(exact - numeric) / np.linalg.norm(numeric)
@@ -70,28 +62,28 @@ def test_meta_gradient_equals_finite_differences(case: Case) -> None:
 
 
 def test_fomaml_is_the_query_gradient_at_phi() -> None:
-    params, one = _double(init(KEY)), _double(task(KEY))
+    params, one = double(init(KEY)), double(task(KEY))
     learner = jmeta.maml(
-        apply,
-        jmeta.cross_entropy,
+        NET,
+        cross_entropy,
         jmeta.unrolled(optax.chain(jmeta.first_order(), optax.sgd(0.3)), 4),
     )
-    loss = jmeta.episodic(learner, jmeta.cross_entropy)
+    loss = jmeta.episodic(learner, cross_entropy)
     found = jax.jit(jax.grad(lambda p: loss(p, one)[0]))(params)
     adapted = jax.jit(learner.adapt)(params, one.support)
-    wanted = _plain_gradient(adapted, one.query)
+    wanted = _plain_gradient(adapted.params, one.query)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14), found, wanted
     )
 
 
 def test_reptile_is_the_mean_of_theta_minus_phi() -> None:
-    params = _double(init(KEY))
-    tasks = _double(jax.vmap(task)(jax.random.split(KEY, 3)))
-    learner = jmeta.maml(apply, jmeta.cross_entropy, jmeta.unrolled(optax.sgd(0.3), 4))
-    loss = jmeta.reptile(learner, jmeta.cross_entropy)
+    params = double(init(KEY))
+    tasks = double(jax.vmap(task)(jax.random.split(KEY, 3)))
+    learner = jmeta.maml(NET, cross_entropy, jmeta.unrolled(optax.sgd(0.3), 4))
+    loss = jmeta.reptile(learner, cross_entropy)
     grads, _ = jax.jit(jmeta.meta_gradient(loss))(params, tasks)
-    phis = jax.jit(jax.vmap(lambda s: learner.adapt(params, s)))(tasks.support)
+    phis = jax.jit(jax.vmap(lambda s: learner.adapt(params, s).params))(tasks.support)
     jax.tree.map(
         lambda g, p, phi: np.testing.assert_allclose(g, p - phi.mean(0), rtol=1e-10, atol=1e-13),
         *(grads, params, phis),
@@ -99,9 +91,9 @@ def test_reptile_is_the_mean_of_theta_minus_phi() -> None:
 
 
 def test_zero_steps_is_plain_training() -> None:
-    params, one = _double(init(KEY)), _double(task(KEY))
-    learner = jmeta.maml(apply, jmeta.cross_entropy, jmeta.unrolled(optax.sgd(0.3), 0))
-    loss = jmeta.episodic(learner, jmeta.cross_entropy)
+    params, one = double(init(KEY)), double(task(KEY))
+    learner = jmeta.maml(NET, cross_entropy, jmeta.unrolled(optax.sgd(0.3), 0))
+    loss = jmeta.episodic(learner, cross_entropy)
     found = jax.jit(jax.grad(lambda p: loss(p, one)[0]))(params)
     wanted = _plain_gradient(params, one.query)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), found, wanted)
@@ -109,22 +101,22 @@ def test_zero_steps_is_plain_training() -> None:
 
 @pytest.mark.parametrize("options", [{"remat": True}, {"unroll": True}, {"unroll": 2}])
 def test_remat_and_unroll_change_nothing(options: dict) -> None:
-    params, one = _double(init(KEY)), _double(task(KEY))
+    params, one = double(init(KEY)), double(task(KEY))
 
     def gradient(**options):
         solver = jmeta.unrolled(optax.sgd(0.3), 4, **options)
-        loss = jmeta.episodic(jmeta.maml(apply, jmeta.cross_entropy, solver), jmeta.cross_entropy)
+        loss = jmeta.episodic(jmeta.maml(NET, cross_entropy, solver), cross_entropy)
         return ravel_pytree(jax.jit(jax.grad(lambda p: loss(p, one)[0]))(params))[0]
 
     np.testing.assert_allclose(gradient(**options), gradient(), rtol=1e-12)
 
 
 def test_second_order_differs_from_first_order() -> None:
-    params, one = _double(init(KEY)), _double(task(KEY))
+    params, one = double(init(KEY)), double(task(KEY))
 
     def gradient(tx):
-        learner = jmeta.maml(apply, jmeta.cross_entropy, jmeta.unrolled(tx, 3))
-        loss = jmeta.episodic(learner, jmeta.cross_entropy)
+        learner = jmeta.maml(NET, cross_entropy, jmeta.unrolled(tx, 3))
+        loss = jmeta.episodic(learner, cross_entropy)
         return ravel_pytree(jax.jit(jax.grad(lambda p: loss(p, one)[0]))(params))[0]
 
     second = gradient(optax.sgd(0.3))

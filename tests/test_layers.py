@@ -7,6 +7,7 @@ import inspect
 import pkgutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -21,17 +22,35 @@ MODULES = sorted(
 ALLOWED = {
     "core": set(),
     "nn": set(),
-    "learners": {"core"},
+    "distances": {"core"},
+    "losses": {"core", "distances"},
+    "metrics": {"core", "losses"},
+    "learners": {"core", "distances", "losses", "metrics"},
+    "_evaluation": {"core", "metrics"},
+    "_version": set(),
     "data": {"core"},
-    "train": {"core", "learners", "nn", "data"},
-    "options": {"train"},
-    "bench": {"core", "learners", "nn", "data", "train", ""},  # it times the public functions
-    "cli": {"train", "data", "options", "bench"},
+    "": {"core", "distances", "losses", "metrics", "learners", "_evaluation", "_version"},
+    "experiments": {"core", "losses", "metrics", "learners", "nn", "data"},
+    "runs": {"core", "metrics", "learners", "experiments", ""},  # the public functions of jmeta
+    "train": {"experiments", "runs"},
+    "bench": {"core", "experiments", "runs", ""},
+    "cli": {"data", "experiments", "runs", "bench", ""},
     "__main__": {"cli"},
-    "": {"core", "learners"},  # jmeta/__init__.py
 }
+# room -> the rooms whose private modules it may import; those of the core are open to all
+OPENED = {
+    "metrics": {"losses"},
+    "learners": {"losses"},
+    "runs": {"experiments"},
+    "bench": {"experiments", "runs"},
+    "cli": {"experiments", "runs"},
+    "train": set(),
+    "": {"_evaluation", "_version"},
+}
+# imports inside functions, for start-up time: what is imported -> who may wait with it
+LATE = {"jmeta.bench": {"jmeta.cli._commands"}, "jmeta.data._glyphs": {"jmeta.data._registry"}}
 CORE_NEEDS = {"jax", "optax", "numpy", "jmeta"}
-HEAVY = ("tensorflow_datasets", "tensorflow", "matplotlib", "orbax", "tyro", "rich")
+HEAVY = ("tensorflow_datasets", "tensorflow", "matplotlib", "orbax", "tyro", "rich", "PIL")
 
 
 def source_of(module: str) -> Path:
@@ -44,13 +63,18 @@ def room_of(module: str) -> str:
 
 
 def imports_of(module: str) -> set[str]:
-    """Every module that a file imports, also inside functions; `from a import b` may name a.b."""
+    """Every module that a file imports, also inside functions."""
+    return named_by(ast.walk(ast.parse(source_of(module).read_text())))
+
+
+def named_by(nodes: Iterable[ast.AST]) -> set[str]:
+    """The modules of some import statements; `from a import b` may name a.b."""
     found = set()
-    for node in ast.walk(ast.parse(source_of(module).read_text())):
+    for node in nodes:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module}: relative import"
+            assert node.level == 0, f"relative import of {node.module}"
             origin = node.module or ""
             named = {f"{origin}.{alias.name}" for alias in node.names}
             inner = named & set(MODULES)
@@ -61,6 +85,7 @@ def imports_of(module: str) -> set[str]:
 
 
 IMPORTS = {module: imports_of(module) for module in MODULES}
+FACES = ("distances", "train", "testing")  # modules of one file that users import
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -68,6 +93,45 @@ def test_imports_point_one_way(module):
     room = room_of(module)
     rooms = {room_of(name) for name in IMPORTS[module] if name.split(".")[0] == "jmeta"}
     assert rooms - {room} <= ALLOWED[room], f"{module} imports upward"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_private_modules_stay_in_their_room(module):
+    room = room_of(module)
+    opened = {room, "core", *OPENED.get(room, set())}
+    hidden = {
+        name
+        for name in IMPORTS[module] & set(MODULES)
+        if any(part.startswith("_") for part in name.split(".")[1:])
+    }
+    closed = {name for name in hidden if room_of(name) not in opened}
+    assert not closed, f"{module} imports private modules of other rooms: {sorted(closed)}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_of_the_package_stand_at_the_top(module):
+    tree = ast.parse(source_of(module).read_text())
+    inside = [
+        statement
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        for statement in ast.walk(node)
+        if isinstance(statement, ast.Import | ast.ImportFrom)
+    ]
+    late = {name for name in named_by(inside) if name.split(".")[0] == "jmeta"}
+    assert all(module in LATE.get(name, set()) for name in late), f"{module}: {sorted(late)}"
+
+
+@pytest.mark.parametrize(
+    "module",
+    [m for m in MODULES if source_of(m).name == "__init__.py" or room_of(m) in FACES],
+)
+def test_every_face_lists_what_it_offers(module):
+    found = importlib.import_module(module)
+    assert len(set(found.__all__)) == len(found.__all__)
+    assert all(hasattr(found, name) for name in found.__all__)
+    private = [name for name in found.__all__ if name.startswith("_") and name != "__version__"]
+    assert not private, f"{module} offers {private}"
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if room_of(m) == "core"])

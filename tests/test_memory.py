@@ -1,20 +1,16 @@
 """The memory of a run: estimated before it starts, refused with the chunk that would fit."""
 
-import dataclasses
-
 import jax
 import numpy as np
 import pytest
 
-from jmeta.train import Config, run
-from jmeta.runs import _loop as loop
 from jmeta.runs import _memory as memory
 from jmeta.runs import _programs as programs
+from jmeta.train import Experiment, experiment, run
 
-IMAGES = Config(
-    algorithm="protonet",
-    split="0.5,0.25,0.25",
-    ways=2,
+SINUSOID = experiment(
+    "maml",
+    dataset="sinusoid",
     queries=1,
     train_queries=1,
     network="mlp",
@@ -29,22 +25,23 @@ IMAGES = Config(
     log_every=1,
     episodes=2,
 )
-SINUSOID = dataclasses.replace(*(IMAGES,), algorithm="maml", dataset="sinusoid", split=None)
 
 
 @pytest.fixture
-def config(tmp_path) -> Config:
+def images(tmp_path) -> Experiment:
     """A small set, all eight tasks at once."""
     x = np.random.default_rng(0).integers(0, 255, (24, 16, 16), dtype=np.uint8)
     np.savez(tmp_path / "set.npz", x=x, y=np.repeat(np.arange(12), 2))
-    return dataclasses.replace(IMAGES, dataset=f"arrays:{tmp_path}/set.npz")
+    name = f"arrays:{tmp_path}/set.npz"
+    options = {"split": "0.5,0.25,0.25", "ways": 2, "network": "mlp", "norm": "none"}
+    return experiment("protonet", start=SINUSOID, dataset=name, **options)
 
 
-def size_of(config: Config) -> int:
-    """The estimate for a config."""
-    parts = programs.parts(config)
+def size_of(one: Experiment) -> int:
+    """The estimate for an experiment."""
+    parts = programs.parts(one)
     state = programs.initial_state(parts)
-    found = loop._compiled(parts, state)[1]
+    found = memory.check(parts, programs.dispatch(parts), state, length=1)
     assert found is not None
     return found
 
@@ -69,35 +66,36 @@ def test_what_is_estimated_is_what_runs(tmp_path):
 
     jax.monitoring.register_event_duration_secs_listener(heard)
     try:
-        send, _ = loop._compiled(parts, state)
+        advance = programs.dispatch(parts)
+        memory.check(parts, advance, state, length=1)
         before = len(compiled)
-        jax.block_until_ready(send(state, length=1))
+        jax.block_until_ready(advance(state, pool=parts.domain.train, length=1))
         assert len(compiled) == before > 0
     finally:
         jax.monitoring.unregister_event_duration_listener(heard)
 
 
 def test_memory_grows_with_the_chunk_and_with_devices():
-    sizes = [size_of(dataclasses.replace(SINUSOID, chunk=chunk)) for chunk in (1, 8)]
+    sizes = [size_of(experiment(start=SINUSOID, chunk=chunk)) for chunk in (1, 8)]
     assert sizes[0] < sizes[1]
-    assert size_of(dataclasses.replace(SINUSOID, chunk=1, devices=2)) > 1.5 * sizes[0]
+    assert size_of(experiment(start=SINUSOID, chunk=1, devices=2)) > 1.5 * sizes[0]
 
 
 @pytest.mark.parametrize("fitting", [1, pytest.param(4, marks=pytest.mark.slow)])
-def test_a_run_that_cannot_fit_names_the_chunk_that_would(config, fitting, tmp_path, monkeypatch):
-    room = size_of(dataclasses.replace(config, chunk=fitting))
+def test_a_run_that_cannot_fit_names_the_chunk_that_would(images, fitting, tmp_path, monkeypatch):
+    room = size_of(experiment(start=images, chunk=fitting))
     monkeypatch.setattr(memory, "available", lambda parts: room)
     with pytest.raises(ValueError, match=rf"GB of memory .* --chunk {fitting} fits"):
-        run(config, tmp_path / "run")
-    assert size_of(dataclasses.replace(config, chunk=fitting)) == room  # and so it starts
+        run(images, tmp_path / "run")
+    assert size_of(experiment(start=images, chunk=fitting)) == room  # and so it starts
 
 
-def test_a_run_that_cannot_fit_at_all_says_so(config, tmp_path, monkeypatch):
+def test_a_run_that_cannot_fit_at_all_says_so(images, tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "available", lambda parts: 1000)
     with pytest.raises(
         ValueError, match=r"there are 1e-06 GB: no chunk of tasks fits; set --remat"
     ):
-        run(config, tmp_path / "run")
+        run(images, tmp_path / "run")
 
 
 def test_the_memory_of_this_machine_is_known():

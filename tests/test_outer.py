@@ -8,50 +8,45 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from learners import CASES, Case, init, over_cases, task
+from learners import CASES, NET, Case, close, init, over_cases, task
 
 import jmeta
+from jmeta.losses import cross_entropy
 
 KEY = jax.random.key(2)
 cases = over_cases()
 FEW = ("maml", "imaml", "maml++, all steps", "protonet", "mann")
 
 
-def _tasks(count: int) -> jmeta.Task:
-    return jax.vmap(task)(jax.random.split(KEY, count))
+def _tasks(count: int, case: Case = CASES[0]) -> jmeta.Task:
+    return jax.vmap(case.task)(jax.random.split(KEY, count))
 
 
-def _close(left, right, rtol: float = 1e-4) -> None:
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-5), left, right)
-
-
-def _params(case: Case):
-    return case.learner().init(case.init(KEY))
+def _close(left, right) -> None:
+    close(left, right, rtol=1e-4, atol=1e-5)
 
 
 @functools.cache
 def _whole(case: Case):
     """The gradient of four tasks in one piece: what every other way must equal."""
-    loss = case.loss(case.learner(), jmeta.cross_entropy)
-    return jax.jit(jmeta.meta_gradient(loss))(_params(case), _tasks(4))
+    return jax.jit(jmeta.meta_gradient(case.judge()))(case.init(KEY), _tasks(4, case))
 
 
 @over_cases(slow=lambda case: case.name not in FEW)  # below, devices take them one by one
 def test_chunks_give_the_gradient_of_the_whole(case: Case) -> None:
-    loss = case.loss(case.learner(), jmeta.cross_entropy)
-    _close(jax.jit(jmeta.meta_gradient(loss, chunk=2))(_params(case), _tasks(4)), _whole(case))
+    gradient = jax.jit(jmeta.meta_gradient(case.judge(), chunk=2))
+    _close(gradient(case.init(KEY), _tasks(4, case)), _whole(case))
 
 
 @over_cases(slow=lambda case: case.name not in FEW)
 def test_two_devices_give_the_gradient_of_one(case: Case) -> None:
-    loss = case.loss(case.learner(), jmeta.cross_entropy)
-    gradient = jmeta.meta_gradient(loss, chunk=1)
+    gradient = jmeta.meta_gradient(case.judge(), chunk=1)
     shared = jax.jit(jmeta.data_parallel(gradient, jmeta.task_mesh(2)))
-    _close(shared(_params(case), _tasks(4)), _whole(case))
+    _close(shared(case.init(KEY), _tasks(4, case)), _whole(case))
 
 
 def test_the_shared_gradient_compiles_to_one_all_reduce() -> None:
-    loss = CASES[0].loss(CASES[0].learner(), jmeta.cross_entropy)
+    loss = CASES[0].judge()
     shared = jmeta.data_parallel(jmeta.meta_gradient(loss, chunk=1), jmeta.task_mesh(2))
     program = jax.jit(shared).lower(init(KEY), _tasks(4)).compile().as_text()
     assert len(re.findall(r"= .*\ball-reduce(?:-start)?\(", program)) == 1
@@ -60,13 +55,14 @@ def test_the_shared_gradient_compiles_to_one_all_reduce() -> None:
 
 def test_a_whole_run_is_one_scan() -> None:
     tx = optax.adam(1e-2)
-    loss = CASES[0].loss(CASES[0].learner(), jmeta.cross_entropy)
+    loss = CASES[0].judge()
     update = jmeta.step(loss, tx, chunk=2)
 
     @jax.jit
     def run(params):
-        batches = jax.tree.map(lambda x: jnp.stack([x] * 50), _tasks(4))
-        return jax.lax.scan(update, jmeta.train_state(params, tx), batches)
+        return jax.lax.scan(
+            lambda state, _: update(state, _tasks(4)), jmeta.train_state(params, tx), length=50
+        )
 
     _, aux = run(init(KEY))
     assert aux.loss[-1] < 0.7 * aux.loss[0]
@@ -74,14 +70,14 @@ def test_a_whole_run_is_one_scan() -> None:
 
 def test_a_run_is_vmapped_over_seeds() -> None:
     tx = optax.sgd(1e-2)
-    update = jmeta.step(CASES[0].loss(CASES[0].learner(), jmeta.cross_entropy), tx)
+    update = jmeta.step(CASES[0].judge(), tx)
     states = jax.vmap(lambda key: jmeta.train_state(init(key), tx))(jax.random.split(KEY, 3))
     _, aux = jax.jit(jax.vmap(update, in_axes=(0, None)))(states, _tasks(2))
     assert aux.loss.shape == (3,)
 
 
 def test_demands_that_cannot_be_met() -> None:
-    loss = CASES[0].loss(CASES[0].learner(), jmeta.cross_entropy)
+    loss = CASES[0].judge()
     with pytest.raises(ValueError, match="4 tasks cannot be taken 3 at a time"):
         jmeta.meta_gradient(loss, chunk=3)(init(KEY), _tasks(4))
     shared = jmeta.data_parallel(jmeta.meta_gradient(loss), jmeta.task_mesh(2))

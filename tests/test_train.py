@@ -1,6 +1,5 @@
 """Whole runs: what they write, that they repeat, resume and stop well."""
 
-import dataclasses
 import json
 import os
 import signal
@@ -13,17 +12,11 @@ import numpy as np
 import pytest
 from quick import SINUSOID
 
-from jmeta.train import (
-    Diverged,
-    Interrupted,
-    checkpoint,
-    load_run,
-    loop,
-    memory,
-    programs,
-    records,
-    run,
-)
+from jmeta.runs import _checkpoint as checkpoint
+from jmeta.runs import _memory as memory
+from jmeta.runs import _programs as programs
+from jmeta.runs import _records as records
+from jmeta.train import Diverged, Interrupted, completed, experiment, load_run, run
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -77,18 +70,18 @@ def test_a_run_writes_what_it_promises(finished):
     assert set(protocol["versions"]) >= {"python", "jmeta", "jax", "flax", "optax"}
     assert [line["step"] for line in lines(out)] == [1, 2, 3, 4, 4, 5, 6, 7, 8, 8]
     assert checkpoint.steps(out / "checkpoints") == [4, 8]
-    assert records.read_config(out) == SINUSOID
+    assert records.read_config(out) == completed(SINUSOID)
     for picture in ("curves.png", "episode.png"):
         assert (out / picture).read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_same_config_gives_the_same_result(finished, tmp_path, no_pictures):
+def test_the_same_experiment_gives_the_same_result(finished, tmp_path, no_pictures):
     run(SINUSOID, tmp_path / "again")
     same(tmp_path / "again", finished)
 
 
 def test_another_seed_gives_another_result(finished, tmp_path, no_pictures):
-    other = run(dataclasses.replace(SINUSOID, seed=1), tmp_path / "other")
+    other = run(experiment(start=SINUSOID, seed=1), tmp_path / "other")
     assert other["metrics"] != finished[1]["metrics"]
 
 
@@ -177,7 +170,7 @@ def test_the_next_dispatch_is_sent_before_the_last_is_read(tmp_path, monkeypatch
 
     monkeypatch.setattr(programs, "dispatch", recording)
     monkeypatch.setattr(memory, "check", lambda *args, **options: None)
-    run(dataclasses.replace(SINUSOID, steps=4), tmp_path / "run")
+    run(experiment(start=SINUSOID, steps=4), tmp_path / "run")
     steady = ["send 1", "send 2", "read 1", "send 3", "read 2", "send 4", "read 3", "read 4"]
     assert order == steady  # the last at once: a validation is due
 
@@ -186,7 +179,7 @@ def test_folders_that_cannot_be_used_are_refused(finished, tmp_path):
     out, _ = finished
     with pytest.raises(ValueError, match="holds a run already"):
         run(SINUSOID, out)
-    other = dataclasses.replace(SINUSOID, tasks=4, seed=3)
+    other = experiment(start=SINUSOID, tasks=4, seed=3)
     with pytest.raises(ValueError, match="tasks is 2 there and 4 here; seed is 0 there and 3"):
         run(other, out, resume=True)
     (tmp_path / "full").mkdir()
@@ -198,37 +191,95 @@ def test_folders_that_cannot_be_used_are_refused(finished, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
-    wild = dataclasses.replace(SINUSOID, inner_rate=1e30)
+    wild = experiment(start=SINUSOID, inner_rate=1e30)
     with pytest.raises(Diverged, match=r"at step 1; no checkpoint was made\. Lower --rate"):
         run(wild, tmp_path / "wild")
 
 
 def test_the_last_good_checkpoint_is_kept(tmp_path):
-    wild = dataclasses.replace(
-        *(SINUSOID,), optimizer="sgd", rate=3.0, schedule="constant", validate_every=2, log_every=1
+    wild = experiment(
+        start=SINUSOID, optimizer="sgd", rate=3.0, schedule="constant", validate_every=2
     )
     out = tmp_path / "wild"
     with pytest.raises(Diverged, match=r"the checkpoint of step \d+ is kept"):
         run(wild, out)
     parts, params, _ = load_run(out)
-    assert parts.config == wild
+    assert parts.experiment == completed(wild)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
 
 
-def test_a_validation_that_is_not_finite_is_never_the_best(tmp_path):
-    parts = programs.parts(SINUSOID)
-    state = programs.initial_state(parts)
-    (tmp_path / "checkpoints").mkdir()
+def validations(out: Path) -> dict[int, float | None]:
+    """Step -> what metrics.jsonl says of its validation."""
+    return {one["step"]: one["validation"] for one in records.read(out) if "validation" in one}
 
-    def best_after(best, value, *, state=state):
-        def validate(state):
-            return {"validation": value, "ci95": value}
 
-        return loop._validated(parts, tmp_path, state, 4, best, validate, lambda event: None)
+@pytest.mark.parametrize(
+    ("values", "best"),
+    [
+        ([0.5, np.inf, 0.7, 0.6], {"step": 2, "value": 0.5}),
+        ([np.nan, 9.0, 9.5, np.inf], {"step": 4, "value": 9.0}),
+        ([np.nan, np.inf, np.nan, np.nan], {"step": 8, "value": None}),
+    ],
+)
+def test_a_validation_that_is_not_finite_is_never_the_best(
+    values, best, tmp_path, monkeypatch, no_pictures
+):
+    """Adaptation that diverges on one task makes a mean infinite."""
+    told = iter(values)
+    real = programs.predict
 
-    assert best_after(loop.Best(2, 0.5), None) == loop.Best(2, 0.5)
-    assert best_after(loop.Best(0, None), None) == loop.Best(4, None)
-    assert best_after(loop.Best(2, None), 9.0) == loop.Best(4, 9.0)
-    broken = state._replace(params=jax.tree.map(lambda leaf: leaf * np.nan, state.params))
-    with pytest.raises(Diverged, match="a parameter is not finite at step 4"):
-        best_after(loop.Best(2, 0.5), 1.0, state=broken)
+    def predict(parts, learner, *, episodes):
+        if episodes != parts.experiment.budget.validation_episodes:
+            return real(parts, learner, episodes=episodes)
+        return lambda params, pool, key: (
+            np.full((4, 5, 1), np.sqrt(next(told))),
+            np.zeros((4, 5, 1)),
+        )
+
+    monkeypatch.setattr(programs, "predict", predict)
+    result = run(experiment(start=SINUSOID, validate_every=2), tmp_path / "run")
+    found = result["best"]
+    assert found["step"] == best["step"] and found["value"] == pytest.approx(best["value"])
+    said = [value if np.isfinite(value) else None for value in values]
+    assert list(validations(tmp_path / "run").values()) == pytest.approx(said)
+
+
+def test_a_parameter_that_is_not_finite_stops_the_run(tmp_path, monkeypatch, no_pictures):
+    real = programs.dispatch
+
+    def breaking(parts):
+        advance = real(parts)
+
+        def send(state, *, pool, length):
+            state, results = advance(state, pool, length=length)
+            if int(state.step) < 8:
+                return state, results
+            params = jax.tree.map(lambda leaf: leaf * np.nan, state.params)
+            return state._replace(params=params), results
+
+        return send
+
+    monkeypatch.setattr(programs, "dispatch", breaking)
+    monkeypatch.setattr(memory, "check", lambda *args, **options: None)
+    with pytest.raises(Diverged, match="a parameter is not finite at step 8; the checkpoint of st"):
+        run(SINUSOID, tmp_path / "run")
+    assert checkpoint.steps(tmp_path / "run" / "checkpoints") == [4]
+
+
+def test_a_finished_run_is_trained_longer(finished, tmp_path, no_pictures):
+    """The schedule knows how long a run is, so the rate is constant here."""
+    short, out = experiment(start=SINUSOID, schedule="constant"), tmp_path / "run"
+    run(short, out)
+    with pytest.raises(ValueError, match=r"steps is 8 there and 4 here; .* only --steps may be l"):
+        run(experiment(start=short, steps=4), out, resume=True)
+    longer = experiment(start=short, steps=12)
+    result = run(longer, out, resume=True)
+    assert records.read_config(out).budget.steps == 12 and result["best"]["step"] in (4, 8, 12)
+    assert checkpoint.steps(out / "checkpoints")[-1] == 12
+    run(longer, tmp_path / "undisturbed")
+    assert final(out) == final(tmp_path / "undisturbed")
+    assert lines(out) == lines(tmp_path / "undisturbed")
+    with pytest.raises(ValueError, match="steps is 12 there and 8 here"):
+        run(short, out, resume=True)
+    with pytest.raises(ValueError, match="tasks is 2 there and 4 here"):  # longer alone
+        run(experiment(start=short, steps=16, tasks=4), out, resume=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from comparison import run, table, workloads
+from comparison import runner, table, workloads
 
 
 class _Parser(argparse.ArgumentParser):
@@ -68,10 +68,10 @@ def _compare(options: argparse.Namespace) -> None:
         raise ValueError(
             f"the folder of --json {options.json} does not exist; make it, or name another"
         )
-    record = run.compare(
+    record = runner.compare(
         options.workload,
         options.systems,
-        protocol=run.Protocol(options.rounds, options.seconds),
+        protocol=runner.Protocol(options.rounds, options.seconds),
         chunk=options.chunk,
         python=options.python,
     )

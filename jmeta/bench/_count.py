@@ -21,9 +21,9 @@ def operations(program: ClosedJaxpr) -> float:
 
         2 N H' W' kh kw C F
 
-    where the zeros of its padding count, because they are multiplied, and those that a dilation
-    inserts into the image do not. Elementwise operations, reductions and decompositions are left
-    out: on most machines they are limited by memory and not by arithmetic.
+    and so are both of its gradients. This includes the zeros of the padding, but not the zeros that
+    XLA pads and dilates with when it writes a gradient as a convolution. Elementwise operations,
+    reductions and decompositions are left out: mostly memory limits them, and not arithmetic.
 
     * What no output depends on is left out, as the compiler leaves it out.
     * A scan (also a `fori_loop` with fixed bounds) counts as often as it runs.
@@ -100,11 +100,18 @@ def _matrix_product(eqn: Any) -> float:
 
 
 def _convolution(eqn: Any) -> float:
-    """Each output is a sum over the window and over the channels of its group."""
-    kernel, out = eqn.invars[1].aval.shape, eqn.outvars[0].aval.shape
-    features = kernel[eqn.params["dimension_numbers"].rhs_spec[0]]
-    inserted = math.prod(eqn.params["lhs_dilation"])
-    return 2.0 * math.prod(out) * math.prod(kernel) / features / inserted
+    """Outputs, times the channels of a group, times the pairs of positions along each axis.
+
+    An image, a window and an output position on an axis determine each other, so there are at most
+    as many pairs as the product of the two smaller sizes. A gradient exchanges the three sizes and
+    has the same pairs.
+    """
+    image, kernel, out = (v.aval.shape for v in (*eqn.invars, *eqn.outvars))
+    specs = eqn.params["dimension_numbers"]
+    (batch, features, *places), (_, channels, *windows) = specs.out_spec, specs.rhs_spec
+    axes = zip(specs.lhs_spec[2:], windows, places, strict=True)
+    pairs = (math.prod(sorted((image[i], kernel[w], out[o]))[:2]) for i, w, o in axes)
+    return 2.0 * out[batch] * out[features] * kernel[channels] * math.prod(pairs)
 
 
 def _bilinear(eqn: Any) -> float:

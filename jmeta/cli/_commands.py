@@ -12,13 +12,15 @@ from typing import Any
 
 import jax
 
-from jmeta import data, runs
+from jmeta import __version__, data, runs
 from jmeta.cli import _parser as parser
+from jmeta.experiments import SOURCES
 from jmeta.experiments._names import find
 from jmeta.runs import _adaptation as adaptation
 from jmeta.runs import _checkpoint as checkpoint
 from jmeta.runs import _processes as processes
 from jmeta.runs import _progress as progress
+from jmeta.runs._records import read_config
 
 Words = Sequence[str]
 
@@ -76,7 +78,11 @@ def evaluate(words: Words) -> int:
     parts = {what: find(what, name) for what, name in given.items() if name is not None}
     known = [type(part) for part in parts.values()]
     options = {name: getattr(asked, name, None) for name in parser.EVALUATED}
-    result = runs.evaluate_run(asked.run, source=parts.get("dataset"), known=known, **options)
+    source = parts.get("dataset")
+    if type(source) not in SOURCES.values():  # a class of the user's own
+        trained_on = read_config(asked.run, known).source
+        source = None if type(source) is type(trained_on) else source  # so that the run opens
+    result = runs.evaluate_run(asked.run, source=source, known=known, **options)
     _print_result(result)
     if asked.curve is not None:
         adaptation.write_curve(
@@ -225,8 +231,6 @@ def _dispatch(words: list[str]) -> int:
         print(_USAGE)
         return 0
     if words[0] == "--version":
-        from jmeta import __version__
-
         print(f"jmeta {__version__}")
         return 0
     name = " ".join(words[:2]) if words[0] == "data" else words[0]

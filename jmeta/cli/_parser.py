@@ -4,113 +4,16 @@ A mistake is a ValueError of one line, which the command prints.
 """
 
 import argparse
-import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
+from jmeta.cli._words import Parser, add, hyphened, normal, value_of
 from jmeta.experiments import ALGORITHMS, NETWORKS, PRESETS, SOURCES, Experiment, preset
-from jmeta.experiments._names import CHOOSERS, Chosen, choose, unowned
-from jmeta.experiments._options import options_of, said
+from jmeta.experiments._names import CHOOSERS, Chosen, choose, find, owners_of, unowned
+from jmeta.experiments._options import options_of
+from jmeta.experiments._presets import describe
 from jmeta.runs._records import read_config
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are raised."""
-
-    def __init__(self, prog: str, about: str = "", *, argument: str = "", **options: Any) -> None:
-        super().__init__(
-            prog=prog,
-            usage=f"{prog} {argument}[options]",
-            description=about,
-            allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            **options,
-        )
-
-    def error(self, message: str) -> NoReturn:
-        """Raise it.
-
-        Raises:
-            ValueError: always.
-        """
-        raise ValueError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
-
-    def read(self, words: Sequence[str]) -> argparse.Namespace:
-        """The options of some words, all of which must be known.
-
-        Raises:
-            ValueError: an unknown option, or a value that does not fit.
-        """
-        found, rest = self.parse_known_args(normal(words))
-        if rest:
-            raise ValueError(self.unknown(rest[0]))
-        return found
-
-    def unknown(self, word: str) -> str:
-        """What to say of a word that is not an option."""
-        if not word.startswith("--"):
-            return f"{self.prog} does not expect {word!r}; see {self.prog} --help"
-        flag = word.partition("=")[0]
-        known = [name for action in self._actions for name in action.option_strings]
-        close = difflib.get_close_matches(flag, known, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        return f"{self.prog} has no option {flag}; {hint}{self.prog} --help lists all"
-
-
-def normal(words: Sequence[str]) -> list[str]:
-    """Flags with hyphens, however they were typed.
-
-    >>> normal(["--inner_rate=0.1", "a_b"])
-    ['--inner-rate=0.1', 'a_b']
-    """
-    made = []
-    for word in words:
-        flag, given, value = word.partition("=")
-        made.append(flag.replace("_", "-") + given + value if word.startswith("--") else word)
-    return made
-
-
-def value_of(hint: Any) -> Callable[[str], Any]:
-    """How one word becomes a value of a type; "None" is None where the type allows it.
-
-    >>> value_of(int | None)("3"), value_of(int | None)("None")
-    (3, None)
-    """
-    kinds = getattr(hint, "__args__", (hint,))
-    number = next((kind for kind in (int, float) if kind in kinds), None)
-
-    def read(word: str) -> Any:
-        if word == "None" and type(None) in kinds:
-            return None
-        if number is None:
-            return word
-        try:
-            return number(word)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(f"must be {said(number)}, but got {word!r}") from error
-
-    return read
-
-
-def add(group: Any, flag: str, hint: Any, default: Any, text: str) -> None:
-    """Add an option of some type to a parser or to a group of it."""
-    name = _flag(flag)
-    shown = "" if default in (None, False) else f" (default: {_shown(default)})"
-    options: dict[str, Any] = {"dest": flag, "default": argparse.SUPPRESS, "help": text + shown}
-    options["help"] = options["help"].replace("%", "%%")
-    if hint is bool:
-        group.add_argument(name, action=argparse.BooleanOptionalAction, **options)
-    elif hint == tuple[int, ...]:
-        group.add_argument(name, type=value_of(int), nargs="+", metavar="INT", **options)
-    else:
-        kinds = getattr(hint, "__args__", (hint,))
-        metavar = next(k.__name__.upper() for k in kinds if k is not type(None))
-        group.add_argument(name, type=value_of(hint), metavar=metavar, **options)
-
-
-def _shown(default: Any) -> str:
-    return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 
 class Training(NamedTuple):
@@ -152,16 +55,14 @@ def _read(parser: Parser, chosen: Chosen, words: Sequence[str]) -> Training:
     found, rest = parser.parse_known_args(words)
     if rest and rest[0].startswith("--"):
         flag = rest[0].partition("=")[0].removeprefix("--").replace("-", "_")
-        raise ValueError(f"{unowned(flag, chosen, write=_flag)} See {parser.prog} --help.")
+        if any(owners_of(flag.removeprefix("no_"))):  # --no-remat
+            flag = flag.removeprefix("no_")
+        raise ValueError(f"{unowned(flag, chosen, write=hyphened)} See {parser.prog} --help.")
     if rest:
         raise ValueError(parser.unknown(rest[0]))
     owners, given = chosen.owners(), vars(found)
     values = {flag: given.pop(flag) for flag in list(given) if flag in owners}
     return Training(chosen.changed({k: _whole(v) for k, v in values.items()}), found)
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
 
 
 def _whole(value: Any) -> Any:
@@ -186,8 +87,6 @@ def _chosen(words: Sequence[str]) -> Chosen:
 
 def _own_parts(names: dict[str, str | None]) -> list[type]:
     """The classes of the user's own among some names."""
-    from jmeta.experiments._names import find
-
     own = {w: n for w, n in names.items() if n and ":" in n and n.partition(":")[0] not in SOURCES}
     return [type(find(what, name)) for what, name in own.items()]
 
@@ -258,7 +157,9 @@ def _add_parts(parser: Parser, chosen: Chosen) -> None:
             group.add_argument(flag, metavar="NAME", help=text, default=argparse.SUPPRESS)
         hints = get_type_hints(type(part))
         for flag, item in options_of(type(part)):
-            value, text = getattr(part, item.name), item.metadata["option"].help
+            value, about = getattr(part, item.name), item.metadata["option"]
+            listed = all(choice in about.help for choice in about.choices)
+            text = about.help + ("" if listed else f" One of {', '.join(about.choices)}.")
             add(group, flag, hints[item.name], value, text)
 
 
@@ -365,6 +266,4 @@ def data_parser(name: str) -> Parser:
 
 def presets_table() -> list[tuple[str, str]]:
     """Name and description of every preset."""
-    from jmeta.experiments._presets import describe
-
     return [(name, describe(each)) for name, each in PRESETS.items()]

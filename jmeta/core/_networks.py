@@ -103,5 +103,5 @@ def bound(net: Net, key: Key | None, step: StepIndex = 0) -> Apply:
     """
     if key is None:
         return net.apply
-    folded = jax.random.fold_in(key, step)
+    folded = jax.random.fold_in(key, jnp.asarray(step, jnp.int32))  # which may be negative
     return lambda params, x: net.apply(params, x, folded)

@@ -34,8 +34,8 @@ def unrolled(
         unroll: inner steps a loop iteration, as in `jax.lax.scan`; True for no loop at all.
 
     Returns:
-        `solve(loss, start) -> Solution(final, path, steps)`. The loss is `loss(φ, k)`, where k is the
-        traced number of the step. `path` has leaves [K + 1, ...], the start first, or is None.
+        `solve(loss, start) -> Solution(final, path, steps)`. The loss is `loss(φ, k)`, where k is
+        the traced number of the step. `path` has leaves [K + 1, ...], the start first, or is None.
 
     Raises:
         ValueError: `steps` is negative, a leaf of `start` is not a floating-point array, or `tx`

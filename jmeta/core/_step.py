@@ -168,6 +168,33 @@ def only_axis(mesh: Mesh, *, of: str) -> str:
     return str(mesh.axis_names[0])
 
 
+def episode_keys(key: Key, episodes: int, mesh: Mesh | None = None) -> jax.Array:
+    """One key for each episode: key i is fold_in(key, i).
+
+    Args:
+        key: determines all episodes.
+        episodes: how many, E.
+        mesh: the devices that share them; the keys are rounded up to a multiple of their number,
+            and the caller drops the surplus of the results.
+
+    >>> episode_keys(jax.random.key(0), 3).shape
+    (3,)
+    """
+    devices = 1 if mesh is None else mesh.size
+    count = -(-episodes // devices) * devices
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count))
+
+
+def default_chunk(*, convolves: bool) -> int | None:
+    """Tasks to differentiate at once on a device: one where a CPU computes convolutions, else all.
+
+    On a CPU the arrays of one task stay in cache, and `vmap` over tasks is slower.
+
+    >>> default_chunk(convolves=False)
+    """
+    return 1 if convolves and jax.default_backend() == "cpu" else None
+
+
 def task_mesh(devices: int | None = None) -> Mesh:
     """A mesh of the first `devices` devices (all by default) with the one axis "tasks".
 

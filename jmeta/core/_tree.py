@@ -136,7 +136,7 @@ def leading_axis(tree: PyTree, *, what: str = "tasks") -> int:
     if isinstance(tree, Task) and any(_is_single(batch) for batch in tree):
         raise ValueError(
             f"{what} must be a batch of tasks with a leading axis [T], but this is a single task; "
-            "sample with jax.vmap, or add the axis with jax.tree.map(lambda leaf: leaf[None], task)."
+            "sample with jax.vmap, or add the axis: jax.tree.map(lambda leaf: leaf[None], task)."
         )
     lengths = {leaf.shape[0] if leaf.ndim else None for leaf in jax.tree.leaves(tree)}
     if len(lengths) != 1 or None in lengths:

@@ -14,6 +14,8 @@ from jmeta.experiments._networks import Network
 from jmeta.experiments._options import Part
 from jmeta.experiments._parts import Episode, Points
 
+SCALE_HELP = "How much the attention multiplies a cosine by (an inverse temperature)."
+
 
 class Method(NamedTuple):
     """What an algorithm makes of a network, a domain and an episode."""

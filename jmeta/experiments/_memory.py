@@ -8,6 +8,7 @@ import jax
 from jmeta import core, learners, losses, metrics, nn
 from jmeta.core import Key, Params, Task
 from jmeta.experiments._algorithm import (
+    SCALE_HELP,
     Algorithm,
     Method,
     constant,
@@ -16,7 +17,6 @@ from jmeta.experiments._algorithm import (
     inputs_of,
 )
 from jmeta.experiments._domain import Domain, example_task
-from jmeta.experiments._metric import SCALE
 from jmeta.experiments._networks import Network, NoNetwork
 from jmeta.experiments._options import option
 from jmeta.experiments._parts import Episode, Points
@@ -91,7 +91,7 @@ class MetaNetwork(Algorithm):
     paper: ClassVar[str] = "Munkhdalai, Yu, 2017, arXiv:1703.00837"
     kinds: ClassVar[tuple[str, ...]] = ("classes",)
     one_output_a_class: ClassVar[bool] = True
-    scale: float = option(30.0, SCALE, least=0)
+    scale: float = option(30.0, SCALE_HELP, least=0)
 
     def build(self, network: Network, domain: Domain, episode: Episode | Points) -> Method:
         """The learner and its loss."""
@@ -158,7 +158,7 @@ class Np(Cnp):
     """Neural processes: a latent function, drawn anew for each sample."""
 
     name: ClassVar[str] = "np"
-    title: ClassVar[str] = "the same, with a latent"
+    title: ClassVar[str] = "a function with a latent, from the mean of its points"
     paper: ClassVar[str] = "Garnelo et al., 2018, arXiv:1807.01622"
     latent: ClassVar[bool] = True
 
@@ -168,7 +168,7 @@ class Anp(Np):
     """Attentive neural processes."""
 
     name: ClassVar[str] = "anp"
-    title: ClassVar[str] = "the same, with attention to the points"
+    title: ClassVar[str] = "a function with a latent, from attention to its points"
     paper: ClassVar[str] = "Kim et al., 2019, arXiv:1901.05761"
     heads: ClassVar[int] = 8
 

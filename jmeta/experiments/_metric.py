@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jmeta import core, learners, losses, nn
 from jmeta.core import Learner, Net, Params, Task
 from jmeta.experiments._algorithm import (
+    SCALE_HELP,
     Algorithm,
     Method,
     constant,
@@ -56,9 +57,6 @@ class ProtoNet(_OverEmbedding):
         return learners.metric(embed, learners.prototypical(ways))
 
 
-SCALE = "How much the attention multiplies a cosine by (an inverse temperature)."
-
-
 @dataclass(frozen=True)
 class Matching(_OverEmbedding):
     """Matching networks: attention over the support set."""
@@ -66,7 +64,7 @@ class Matching(_OverEmbedding):
     name: ClassVar[str] = "matching"
     title: ClassVar[str] = "attention over the support set"
     paper: ClassVar[str] = "Vinyals et al., 2016, arXiv:1606.04080"
-    scale: float = option(30.0, SCALE, least=0)
+    scale: float = option(30.0, SCALE_HELP, least=0)
 
     def learner(self, embed: Net, ways: int) -> Learner:
         """Attention by cosines."""
@@ -78,7 +76,7 @@ class MatchingFullContext(Matching):
     """Matching networks whose embeddings depend on the support set."""
 
     name: ClassVar[str] = "matching-fce"
-    title: ClassVar[str] = "the same, with full-context embeddings"
+    title: ClassVar[str] = "attention over the support set, with full-context embeddings"
     paper: ClassVar[str] = "Vinyals et al., 2016, arXiv:1606.04080, section 2.1.2"
 
     def build(self, network: Network, domain: Domain, episode: Episode | Points) -> Method:

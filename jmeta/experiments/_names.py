@@ -4,6 +4,7 @@ import importlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from operator import attrgetter
 from typing import Any
 
 from jmeta.experiments._algorithm import Algorithm
@@ -34,12 +35,21 @@ class Chosen:
         return {section: getattr(self.start, section) for section in SECTIONS}
 
     def owners(self) -> dict[str, tuple[str, str]]:
-        """Flat name of every option -> (section, field)."""
-        return {
-            flag: (section, item.name)
-            for section, part in self.parts().items()
-            for flag, item in options_of(type(part))
-        }
+        """Flat name of every option -> (section, field).
+
+        Raises:
+            ValueError: two parts have options of one name.
+        """
+        found = dict[str, tuple[str, str]]()
+        for section, part in self.parts().items():
+            for flag, item in options_of(type(part)):
+                if flag in found:
+                    raise ValueError(
+                        f"the {found[flag][0]} and the {section} both have an option {flag}: give "
+                        "yours another name by option(..., flag=...)."
+                    )
+                found[flag] = section, item.name
+        return found
 
     def changed(self, options: Mapping[str, Any]) -> Experiment:
         """The experiment with some options changed.
@@ -140,8 +150,8 @@ def find(what: str, name: Any) -> Any:
 
     Args:
         what: "algorithm", "dataset" or "network".
-        name: one of the table, `NAME:REST` for a dataset, `module:Class` for a part of your own,
-            a class, or a part.
+        name: one of the table, `NAME:REST` for a dataset, `module:Class` for a part of your own
+            (`module:Class:REST` for a dataset), a class, or a part.
 
     Raises:
         ValueError: it is not known, or cannot be imported.
@@ -149,18 +159,33 @@ def find(what: str, name: Any) -> Any:
     if isinstance(name, _KINDS[what]):
         return name
     if isinstance(name, type) and issubclass(name, _KINDS[what]):
-        return name()
+        return _made(what, name)
     table = _TABLES[what]
     head, _, rest = str(name).partition(":")
-    if head in table:
-        if what == "dataset":
-            return table[head].parse(rest)  # type: ignore[attr-defined]
-        if not rest:
-            return table[head]()
+    if head in table and (what == "dataset" or not rest):
+        return _made(what, table[head], rest)
     if rest:
-        return imported(what, head, rest)()
+        own, _, rest = rest.partition(":")
+        return _made(what, imported(what, head, own), rest)
     one_of(what, str(name), table)
     raise AssertionError("one_of refuses a name that is not in the table")
+
+
+def _made(what: str, kind: Any, rest: str = "") -> Part:
+    """A part of some class, with its defaults.
+
+    Raises:
+        ValueError: it has no defaults, or no use for what stands behind the colon.
+    """
+    if rest and what != "dataset":
+        raise ValueError(f"{kind.name} takes nothing behind a colon, but got {rest!r}.")
+    try:
+        return kind.parse(rest) if what == "dataset" else kind()
+    except TypeError as error:
+        raise ValueError(
+            f"{kind.name} cannot be made ({error}): give each of its fields a default, or give "
+            "the part itself, made in Python."
+        ) from error
 
 
 def imported(what: str, module: str, name: str) -> type[Part]:
@@ -170,7 +195,9 @@ def imported(what: str, module: str, name: str) -> type[Part]:
         ValueError: it cannot be imported, or is not such a part.
     """
     try:
-        found = getattr(importlib.import_module(module), name)
+        if not all(word.isidentifier() for word in module.split(".")):
+            raise ImportError(f"{module!r} is not the name of a module")
+        found = attrgetter(name)(importlib.import_module(module))
     except (ImportError, AttributeError) as error:
         known = ", ".join(_TABLES[what])
         raise ValueError(

@@ -48,6 +48,7 @@ class Conv4(Network):
     """Four convolutions with max-pooling (Matching and Prototypical Networks)."""
 
     name: ClassVar[str] = "conv4"
+    convolves: ClassVar[bool] = True
     form: ClassVar[Literal["strided", "maxpool"]] = "maxpool"
     has_maps: ClassVar[bool] = True
     filters: int = option(32, "Channels of each convolution.", least=1)
@@ -84,8 +85,9 @@ class ResNet12(Network):
     """Twelve convolutions in four residual blocks."""
 
     name: ClassVar[str] = "resnet12"
+    convolves: ClassVar[bool] = True
     filters: int = option(
-        32, "Channels of the first block; the others have 2.5, 5 and 10 times as many.", least=1
+        64, "Channels of the first block; the others have 2.5, 5 and 10 times as many.", least=1
     )
     norm: str = option("batch", _NORM_HELP, choices=NORMS)
 
@@ -110,7 +112,6 @@ class MLP(Network):
     """Fully connected layers."""
 
     name: ClassVar[str] = "mlp"
-    convolves: ClassVar[bool] = False
     hidden: tuple[int, ...] = option(
         (40, 40), "Hidden units; the last is the width of a neural process.", least=1
     )

@@ -62,6 +62,12 @@ class Part:
             cls.name = f"{cls.__module__}:{cls.__qualname__}"
 
     def __post_init__(self) -> None:
+        bare = [n for n, value in vars(type(self)).items() if isinstance(value, dataclasses.Field)]
+        if bare:
+            raise ValueError(
+                f"{self.name} has an option {bare[0]} but is not a dataclass: write "
+                "@dataclass(frozen=True) above the class."
+            )
         hints = get_type_hints(type(self))
         for field in dataclasses.fields(self):
             if "option" in field.metadata:
@@ -110,7 +116,7 @@ def check(field: dataclasses.Field, hint: Any, value: Any) -> None:
         if about.least is not None and number < about.least:
             raise ValueError(f"{name} must be at least {about.least:g}, but got {value}.")
         if about.below is not None and number >= about.below:
-            raise ValueError(f"{name} must be below {about.below:g}, but got {value}.")
+            raise ValueError(f"{name} must be below {about.below:.10g}, but got {value}.")
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -197,12 +197,12 @@ PRESETS: dict[str, Experiment] = {
 
 
 def preset(name: str) -> Experiment:
-    """The config of a named experiment.
+    """A named experiment.
 
     Raises:
         ValueError: no such preset.
 
-    >>> preset("sinusoid-maml").tasks
+    >>> preset("sinusoid-maml").budget.tasks
     25
     """
     one_of("preset", name, PRESETS)

@@ -6,7 +6,7 @@ from typing import Any
 
 from jmeta.experiments._experiment import SECTIONS, Experiment
 from jmeta.experiments._names import choose
-from jmeta.experiments._options import Part, options_of
+from jmeta.experiments._options import Part, one_of, options_of
 from jmeta.experiments._parts import Budget, Device, Episode, Outer, Points
 from jmeta.experiments._tables import ALGORITHMS, NETWORKS, SOURCES
 
@@ -95,7 +95,7 @@ def _part(section: str, record: Any, outside: Mapping[str, type[Part]]) -> Part 
     if kind is None:
         raise ValueError(
             f"its {section} is {name}, which is not part of jmeta; give that class again: "
-            f"parts=[...] in Python, or --{'dataset' if section == 'source' else section} {name} "
+            f"known=[...] in Python, or --{'dataset' if section == 'source' else section} {name} "
             "on the command line."
         )
     values = {key: tuple(v) if isinstance(v, list) else v for key, v in record.items()}
@@ -138,6 +138,9 @@ def from_flat(record: Mapping[str, Any]) -> Experiment:
         "network": "conv4",
         **{what: name for what, name in names.items() if name is not None},
     }
+    for what, table in (("algorithm", ALGORITHMS), ("network", NETWORKS), ("dataset", SOURCES)):
+        name = str(names[what])  # never a module:Class, which would be imported
+        one_of(what, name.partition(":")[0] if what == "dataset" else name, table)
     chosen = choose(Experiment(), names)
     owned = {flag: value for flag, value in values.items() if flag in chosen.owners()}
     if owned.get("inner_optimizer") == "sgd":

@@ -5,8 +5,11 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from jmeta.core import Params
-from jmeta.experiments import Experiment, Part, Source, completed
+from jmeta.experiments import Domain, Experiment, Part, Source, completed, example_task
+from jmeta.experiments._domain import check_pools
 from jmeta.experiments._options import options_of
 from jmeta.runs import _checkpoint as checkpoint
 from jmeta.runs import _programs as programs
@@ -82,9 +85,13 @@ def evaluate_run(
     parts, params, best = load_run(out, with_test(stored, given), root=root)
     if source is not None:
         parts = _tested_on(parts, source, root=root)
+    tested = report.test(parts, params, progress=progress)
+    if source is not None:
+        trained = stored.source
+        tested["protocol"]["trained_on"] = f"{trained.trained_on} of {trained.label}"
     return {
         "schema": report.SCHEMA,
-        **report.test(parts, params, progress=progress),
+        **tested,
         "best": best,
         "machine": report.machine(parts),
     }
@@ -131,23 +138,26 @@ def _tested_on(parts: Parts, source: Source, *, root: str | None) -> Parts:
             f"the run has learned {mine.kind} of {mine.label}, but {source.label} has "
             f"{source.kind}; choose a dataset with the same kind of targets."
         )
-    shape = parts.domain.info.get("shape") or ()
+    shape = example_task(parts.domain).support.x.shape[1:] if source.kind == "classes" else ()
     if len(shape) == 3 and getattr(source, "size", 0) is None:
         source = replace(source, size=int(shape[0]))  # type: ignore[call-arg]
     opened = source.open(parts.episode, seed=parts.experiment.budget.seed, root=root)
     other = parts.experiment.algorithm.domain(opened)
-    if other.outputs != parts.domain.outputs or _shape(other.info) != _shape(parts.domain.info):
-        raise ValueError(
-            f"the run has learned examples of shape {shape} with {parts.domain.outputs} outputs, "
-            f"but those of {source.label} are {other.info.get('shape')} with {other.outputs}."
-        )
+    check_pools(other)
+    for what in ("x", "y"):
+        here, there = _shape(parts.domain, what), _shape(other, what)
+        if here != there:
+            raise ValueError(
+                f"the run has learned {'examples' if what == 'x' else 'targets'} of shape {here}, "
+                f"but those of {source.label} have shape {there}; choose a dataset with the same."
+            )
     test = {name: getattr(other, name) for name in ("test", "sample_eval", "info", "draw")}
     return parts._replace(
         experiment=replace(parts.experiment, source=source), domain=parts.domain._replace(**test)
     )
 
 
-def _shape(info: dict[str, Any]) -> list[int] | None:
-    """The shape of an example, where it is known."""
-    found = info.get("shape")
-    return None if found is None else list(found)
+def _shape(domain: Domain, what: str) -> Any:
+    """The shape of a test example, or of its target."""
+    query = example_task(domain, train=False).query
+    return jax.tree.map(lambda leaf: leaf.shape[1:], getattr(query, what))

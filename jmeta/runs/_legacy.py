@@ -1,6 +1,6 @@
 """States as earlier versions wrote them.
 
-Until version 0.1 the parameters of MAML++ carried the number of the inner step beside them.
+In runs of schema 1 the parameters of MAML++ carried the number of the inner step beside them.
 """
 
 from typing import NamedTuple

@@ -12,6 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jmeta import core, predictions
 from jmeta.core import Learner, Outputs, Params, Targets, TrainState
+from jmeta.core._step import default_chunk
 from jmeta.experiments import (
     Domain,
     Episode,
@@ -102,10 +103,10 @@ def mesh_for(experiment: Experiment) -> Mesh:
 
 
 def chunk_for(experiment: Experiment) -> int | None:
-    """Tasks differentiated at once on a device: one on a CPU if the network convolves."""
+    """Tasks differentiated at once on a device: those asked for, or the default."""
     network = experiment.network
-    alone = jax.default_backend() == "cpu" and network is not None and network.convolves
-    return experiment.device.chunk or (1 if alone else None)
+    convolves = network is not None and network.convolves
+    return experiment.device.chunk or default_chunk(convolves=convolves)
 
 
 def outer(experiment: Experiment) -> optax.GradientTransformation:

@@ -13,6 +13,7 @@ from jmeta import __version__, learners
 from jmeta.core import Learner, Params
 from jmeta.metrics import Estimate
 from jmeta.runs import _checkpoint as checkpoint
+from jmeta.runs import _plots as plots
 from jmeta.runs import _processes as processes
 from jmeta.runs import _programs as programs
 from jmeta.runs import _records as records
@@ -56,8 +57,6 @@ def _write(
     best: dict[str, Any],
     cost: Cost,
 ) -> dict[str, Any]:
-    from jmeta.runs import _plots as plots
-
     lines = records.read(out)
     rates = [line["tasks_per_second"] for line in lines if "tasks_per_second" in line]
     # the first dispatch of a run compiles

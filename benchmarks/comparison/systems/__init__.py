@@ -29,7 +29,10 @@ SYSTEMS: dict[str, Entry] = {
     "torchopt": Entry("systems.torchopt_", "TorchOpt", ("torch", "torchopt"), GRADIENT_BASED),
     "torch-func": Entry("systems.func", "torch.func with vmap over tasks", ("torch",), ALL),
     "parallel-metalearn": Entry(
-        "systems.parallel_metalearn", "parallel-metalearn", ("torch", "metalearn"), ALL
+        "systems.parallel_metalearn",
+        "parallel-metalearn, torch.func with vmap over tasks",
+        ("torch", "metalearn"),
+        ("maml", "fomaml", "protonet"),  # its inner Adam, which Reptile needs, does not run
     ),
     "torch-compile": Entry("systems.compiled", "torch.compile of the loop", ("torch",), ALL, 300),
 }

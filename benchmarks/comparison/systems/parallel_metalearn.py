@@ -1,9 +1,13 @@
-"""parallel-metalearn: its MAML, Reptile and PrototypicalNetwork, under `torch.func.vmap`.
+"""parallel-metalearn: its MAML and PrototypicalNetwork, under `torch.func.vmap`.
 
-Its own batch normalisation and cross-entropy are used, and all tasks of a batch are one chunk. Its
-`step` makes the outer update, too; here it gets an optimizer that does nothing, because the
-comparison's own loop makes the update for every system. Everything else that `step` does is part
-of what is timed: the accuracy on the query set, and for Reptile a pass over the query set.
+It computes with its own batch normalisation, cross-entropy and inner SGD, and takes all tasks of a
+batch as one chunk. Its `step` also makes the outer update; here it gets an optimizer that does
+nothing, because the comparison's own loop makes the update for every system. What else `step` does
+is timed, such as the accuracy on the query set.
+
+The comparison's Reptile has Adam in its inner loop. In version 0.5.6, `InnerAdam` and all other
+inner optimizers with a state fail at their first step: they unpack tuples by a `tree_map` that
+descends into the tuples. Its Reptile with `InnerSGD` gives the same θ − φ as the other systems.
 """
 
 from typing import Any
@@ -42,6 +46,7 @@ class _NoUpdate:
 def _learner(prepared: Prepared) -> Any:
     """The algorithm of a workload."""
     from metalearn import algorithms
+    from metalearn.inner_optimizers import InnerSGD
 
     workload = prepared.workload
     shared = {"optimizer": _NoUpdate(), "chunk_size": workload.tasks, "device": prepared.device}
@@ -50,29 +55,19 @@ def _learner(prepared: Prepared) -> Any:
             model=_prototypical(prepared), loss_fn=_loss(prepared), **shared
         )
     model = _model(prepared)
-    make = algorithms.Reptile if workload.algorithm == "reptile" else algorithms.MAML
-    return make(
+    inner_optimizer = InnerSGD(
+        model.get_fast_weights(),
+        first_order=workload.algorithm == "fomaml",
+        inner_lr=workload.inner_rate,
+        learn_lr=False,
+    )
+    return algorithms.MAML(
         model=model,
-        inner_optimizer=_inner_optimizer(workload, model),
+        inner_optimizer=inner_optimizer,
         support_loss_fn=_loss(prepared),
         inner_steps=workload.inner_steps,
         **shared,
     )
-
-
-def _inner_optimizer(workload: Workload, model: Any) -> Any:
-    """SGD or Adam with a rate that is not learned."""
-    from metalearn.inner_optimizers import InnerAdam, InnerSGD
-
-    options = {
-        "initial_fast_weights": model.get_fast_weights(),
-        "first_order": workload.algorithm != "maml",
-        "inner_lr": workload.inner_rate,
-        "max_inner_steps": workload.inner_steps,
-    }
-    if workload.inner_optimizer == "adam":
-        return InnerAdam(beta1=0.0, learn_params=False, **options)
-    return InnerSGD(learn_lr=False, **options)
 
 
 def _model(prepared: Prepared) -> Any:

@@ -6,6 +6,7 @@ import jmeta
 from comparison import recipes
 from comparison.system import System, Weights
 from comparison.workloads import Workload
+from jmeta.core._step import default_chunk
 
 
 def build(workload: Workload) -> System:
@@ -13,7 +14,7 @@ def build(workload: Workload) -> System:
     devices = most_devices(workload.tasks)
     mesh = jmeta.task_mesh(devices) if devices > 1 else None
     loss, tx = recipes.loss(workload), recipes.optimizer(workload)
-    chunk = _chunk(workload)
+    chunk = workload.chunk or default_chunk(convolves=workload.network != "mlp")
     update = jmeta.step(loss, tx, chunk=chunk, mesh=mesh)
     gradient = jax.jit(jmeta.meta_gradient(loss, chunk=chunk))
 
@@ -42,9 +43,3 @@ def most_devices(tasks: int) -> int:
     1
     """
     return max(n for n in range(1, jax.device_count() + 1) if tasks % n == 0)
-
-
-def _chunk(workload: Workload) -> int | None:
-    """Tasks at once on a device: one on a CPU if the network has convolutions, otherwise all."""
-    alone = jax.default_backend() == "cpu" and workload.network != "mlp"
-    return workload.chunk or (1 if alone else None)

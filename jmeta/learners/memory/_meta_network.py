@@ -35,7 +35,7 @@ def meta_network(
     embed_weights: Net,
     base_weights: Net,
     *,
-    sharpness: float = 1.0,
+    sharpness: float = 30.0,
     second_order: bool = False,
 ) -> Learner:
     """Fast weights from the gradients of the support losses, slow ones from meta-training.
@@ -56,7 +56,7 @@ def meta_network(
             `jmeta.nn.slow_and_fast`; their number of outputs is the number of ways.
         embed_weights: d, `(gradients [S, P], mask [S]) -> weights [P]`: `jmeta.nn.GradientLSTM`.
         base_weights: m, `gradients [S, P] -> weights [S, P]`: `jmeta.nn.GradientMLP`.
-        sharpness: β of the attention; 1 as published.
+        sharpness: β of the attention; the paper has 1.
         second_order: differentiate the gradients ∇_Q L and ∇_W L too. They are constants of the
             meta-gradient otherwise: cheaper, and in training better, for of the logarithm of a
             small gradient the slope is large.

@@ -60,7 +60,7 @@ def derivative_only(value: jax.Array, change: jax.Array) -> jax.Array:
     return value + change - lax.stop_gradient(change)
 
 
-def ridge(ways: int, *, strength: Value = 1.0, scale: Value = 1.0, bias: Value = 0.0) -> Head:
+def ridge(ways: int, *, strength: Value = 1.0, scale: Value = 10.0, bias: Value = 0.0) -> Head:
     """Ridge regression to one-hot labels: logits = s z W + b,
 
         W = Xᵀ (X Xᵀ + λ I)⁻¹ Y,   which is argmin |X W − Y|² + λ |W|²
@@ -80,7 +80,7 @@ def ridge(ways: int, *, strength: Value = 1.0, scale: Value = 1.0, bias: Value =
     >>> head = ridge(2, strength=1.0)
     >>> state = head.fit(jnp.eye(2), jnp.array([0, 1]))
     >>> [round(x, 4) for x in head.predict(state, jnp.eye(2)[:1])[0].tolist()]
-    [0.5, 0.0]
+    [5.0, 0.0]
     """
     check_ways(ways, name="ridge")
 

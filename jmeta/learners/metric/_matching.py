@@ -29,7 +29,7 @@ def remember(ways: int) -> Callable[[PyTree, jax.Array], Examples]:
     return lambda embeddings, labels: Examples(embeddings, membership(labels, ways, jnp.bool_))
 
 
-def matching(ways: int, *, scale: float | jax.Array = 1.0) -> Head:
+def matching(ways: int, *, scale: float | jax.Array = 30.0) -> Head:
     """Attention over the support set: logits_n(z) = log Σ_{s in class n} a(z, z_s).
 
         a(z, z_s) = softmax_s( s cos(z, z_s) )
@@ -38,7 +38,8 @@ def matching(ways: int, *, scale: float | jax.Array = 1.0) -> Head:
 
     Args:
         ways: N, static.
-        scale: s, the inverse temperature, 1 in the paper; may be a traced, learned array.
+        scale: s, the inverse temperature; may be a traced, learned array. The paper has 1, by
+            which cosines cannot say one class with confidence.
 
     Raises:
         ValueError: `ways` is less than 1.
@@ -46,7 +47,7 @@ def matching(ways: int, *, scale: float | jax.Array = 1.0) -> Head:
     Matching Networks for One Shot Learning (Vinyals, Blundell, Lillicrap, Kavukcuoglu, Wierstra,
     2016, arXiv:1606.04080).
 
-    >>> head = matching(2)
+    >>> head = matching(2, scale=1.0)
     >>> state = head.fit(jnp.eye(2), jnp.array([0, 1]))
     >>> [round(p, 4) for p in jnp.exp(head.predict(state, jnp.eye(2)[:1]))[0].tolist()]
     [0.7311, 0.2689]

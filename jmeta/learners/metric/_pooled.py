@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 
 from jmeta.core import Net, Params, PyTree, Task
 from jmeta.core._networks import require_net
-from jmeta.core._step import only_axis
+from jmeta.core._step import episode_keys, only_axis
 from jmeta.learners.metric._heads import Head
 from jmeta.metrics import Estimate, accuracy, estimate, paired
 
@@ -84,10 +84,7 @@ def head_accuracies(
     features = pool.examples
     count = len(jax.tree.leaves(features)[0])
     numbered = dataclasses.replace(pool, examples=jnp.arange(count))
-    devices = 1 if mesh is None else mesh.size
-    surplus = -episodes % devices  # dropped below
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(episodes + surplus))
-    tasks = jax.vmap(sample, (0, None))(keys, numbered)
+    tasks = jax.vmap(sample, (0, None))(episode_keys(key, episodes, mesh), numbered)
     for x in (tasks.support.x, tasks.query.x):
         if x.ndim != 2 or not jnp.issubdtype(x.dtype, jnp.integer):
             raise ValueError(
