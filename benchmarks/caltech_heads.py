@@ -1,15 +1,15 @@
-"""Every head on the features of one network, Caltech-101 at 84x84: identical episodes, paired.
+"""Compare all heads on the features of one network: Caltech-101 at 84x84, identical episodes.
 
     python benchmarks/caltech_heads.py [--network conv4 resnet12] [--steps 3000] [--episodes 1000]
 
-The network is trained as a prototypical network (10-way 5-shot episodes of the training classes,
-the best of ten checkpoints by validation), batch statistics are fixed to those of training images,
-and the features of the test classes are computed once. All heads then see the same episodes,
-5-way 1-shot and 5-shot with 15 queries a class; hyperparameters of heads (scales, strengths) are
-chosen on the validation classes. Where easyfsl is installed its Prototypical Networks, Matching
-Networks and SimpleShot classify the same features of the same episodes: claim: within 0.3 points.
-The images and the split (61 / 15 / 25 classes) are looked for under $JMETA_DATA. Rows of other
-networks stay in the record, so that it can be made in parts.
+The network is trained as a prototypical network on 10-way 5-shot episodes of the training classes.
+The best of ten checkpoints by validation is used. Batch statistics are fixed to those of training
+images, and the features of the test classes are computed once. All heads then see the same
+episodes, 5-way 1-shot and 5-shot with 15 queries per class. Hyperparameters of heads (scales,
+strengths) are chosen on the validation classes. Where easyfsl is installed, its Prototypical
+Networks, Matching Networks and SimpleShot classify the same features of the same episodes; the
+claim is that they agree within 0.3 points. The images and the split (61 / 15 / 25 classes) must be
+under $JMETA_DATA. Rows of other networks stay in the record, so it can be made in several runs.
 """
 
 import argparse
@@ -24,11 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import jmeta
-from jmeta import data, train
-from jmeta.train import Config
+from jmeta import data, distances, learners, metrics, train
 from jmeta.runs import _report as report
-from jmeta.runs._evaluate import load_run
-from jmeta.runs._progress import lines
 
 WAYS, QUERIES, TARGET = 5, 15, 0.003
 CHOICES: dict[str, tuple[float, ...]] = {  # of the one hyperparameter a head has
@@ -40,13 +37,13 @@ CHOICES: dict[str, tuple[float, ...]] = {  # of the one hyperparameter a head ha
 
 
 def heads(base_mean: jax.Array, chosen: dict[str, float]) -> dict[str, jmeta.Head]:
-    """The heads that take embeddings as they are; the first is what others are compared with."""
+    """All heads; the others are compared with the first."""
     return {
         "prototypical": jmeta.prototypical(WAYS),
-        "prototypical, cosine": jmeta.prototypical(WAYS, distance="cosine"),
-        "simpleshot, UN": jmeta.nearest_centroid(WAYS, features="UN"),
-        "simpleshot, L2N": jmeta.nearest_centroid(WAYS, features="L2N"),
-        "simpleshot, CL2N": jmeta.nearest_centroid(WAYS, features="CL2N", base_mean=base_mean),
+        "prototypical, cosine": jmeta.prototypical(WAYS, distance=distances.cosine),
+        "simpleshot, UN": learners.nearest_centroid(WAYS, features="UN"),
+        "simpleshot, L2N": learners.nearest_centroid(WAYS, features="L2N"),
+        "simpleshot, CL2N": learners.nearest_centroid(WAYS, features="CL2N", base_mean=base_mean),
         "matching": jmeta.matching(WAYS, scale=1.0),
         **{name: one(name, value) for name, value in chosen.items()},
     }
@@ -55,17 +52,17 @@ def heads(base_mean: jax.Array, chosen: dict[str, float]) -> dict[str, jmeta.Hea
 def one(name: str, value: float) -> jmeta.Head:
     """A head with its hyperparameter."""
     if name == "svm":
-        return jmeta.svm(WAYS, capacity=value)
+        return learners.svm(WAYS, capacity=value)
     if name == "matching, scaled":
         return jmeta.matching(WAYS, scale=value)
-    return {"ridge": jmeta.ridge, "logistic": jmeta.logistic}[name](WAYS, strength=value)
+    return {"ridge": jmeta.ridge, "logistic": learners.logistic}[name](WAYS, strength=value)
 
 
-def configuration(network: str, options: argparse.Namespace) -> Config:
+def training(network: str, options: argparse.Namespace) -> train.Experiment:
     """A prototypical network on the training classes."""
     every = max(1, options.steps // 10)
-    return Config(
-        algorithm="protonet",
+    return train.experiment(
+        "protonet",
         dataset="folder:caltech101/caltech101_84x84.zip",
         split="splits/caltech101_fewshot",
         ways=WAYS,
@@ -80,7 +77,7 @@ def configuration(network: str, options: argparse.Namespace) -> Config:
         validate_every=every,
         log_every=max(n for n in range(1, every + 1) if every % n == 0 and n <= 50),
         validation_episodes=60,
-        episodes=100,  # of the network's own report; the heads meet in more
+        episodes=100,  # of the network's own test; the heads are tested on more
         seed=options.seed,
         devices=options.devices,
     )
@@ -94,40 +91,41 @@ def draw(shots: int) -> Any:
 def choose(pool: Any, shots: int, seed: int) -> dict[str, float]:
     """Of each such head the best hyperparameter on the validation classes."""
     tried = {(name, v): one(name, v) for name, values in CHOICES.items() for v in values}
-    run = jax.jit(partial(jmeta.head_accuracies, tried, draw(shots), episodes=300))
+    run = jax.jit(partial(learners.head_accuracies, tried, draw(shots), episodes=300))
     found = {key: float(values.mean()) for key, values in run(pool, jax.random.key(seed)).items()}
     return {name: max(values, key=lambda v: found[name, v]) for name, values in CHOICES.items()}
 
 
 def rows_of(network: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Train, embed, compare."""
-    config = configuration(network, options)
-    out = common.RUNS / f"caltech-{network}-{config.filters}-{config.steps}-seed{config.seed}"
-    result = train.run(config, out, resume=True, progress=lines)
-    parts, params, _ = load_run(out)
-    fixed = report.fixed_moments(parts, params)
+    experiment = training(network, options)
+    steps, seed, filters = experiment.budget.steps, experiment.budget.seed, options.filters
+    out = common.RUNS / f"caltech-{network}-{filters}-{steps}-seed{seed}"
+    result = train.run(experiment, out, resume=True, progress=train.lines)
+    parts, params, _ = train.load_run(out)
+    fixed, embedding = report.fixed_moments(parts, params), parts.network.module(None)
 
     @jax.jit
     def embedded(pool: Any) -> Any:
-        features = jmeta.embed_examples(parts.net.apply, fixed, pool.examples, chunk=64)
+        features = learners.embed_examples(embedding, fixed, pool.examples, chunk=64)
         return dataclasses.replace(pool, examples=features)
 
-    base, val, test = map(embedded, (parts.built.train, parts.built.val, parts.built.test))
+    base, val, test = map(embedded, (parts.domain.train, parts.domain.val, parts.domain.test))
     rows = []
     for shots in (1, 5):
-        chosen = choose(val, shots, config.seed)
+        chosen = choose(val, shots, seed)
         judged = heads(base.examples.mean(0), chosen)
-        key = jax.random.key(options.seed + shots)
+        key = jax.random.key(seed + shots)
         run = jax.jit(
-            partial(jmeta.head_accuracies, judged, draw(shots), episodes=options.episodes)
+            partial(learners.head_accuracies, judged, draw(shots), episodes=options.episodes)
         )
         found = run(test, key)
-        trained = {"filters": config.filters, "steps": config.steps, "validation": result["best"]}
+        trained = {"filters": filters, "steps": steps, "validation": result["best"]}
         shared = {"network": network, **trained, "shots": shots, "ways": WAYS, "chosen": chosen}
         for name in judged:  # jit sorts what it returns
             values = found[name]
-            gap = jmeta.paired(values, found["prototypical"])
-            score = jmeta.estimate(values)
+            gap = metrics.paired(values, found["prototypical"])
+            score = metrics.estimate(values)
             row = {"head": name, "accuracy": score._asdict(), "above_first": gap._asdict()}
             rows.append({**shared, **row})
             print(f"{network}, {shots}-shot, {name}: {common.percent(score._asdict())}")
@@ -157,8 +155,8 @@ def beside(
         given = jmeta.Task(tasks.support._replace(x=x), tasks.query._replace(x=q))
         peers = heads_speed.theirs(given)
         accuracy = (peers[name]() == np.asarray(tasks.query.y)).mean(1)
-        gap = jmeta.paired(jnp.asarray(accuracy, jnp.float32), found[ours])._asdict()
-        score = jmeta.estimate(jnp.asarray(accuracy, jnp.float32))._asdict()
+        gap = metrics.paired(jnp.asarray(accuracy, jnp.float32), found[ours])._asdict()
+        score = metrics.estimate(jnp.asarray(accuracy, jnp.float32))._asdict()
         met = abs(gap["mean"]) <= TARGET
         rows.append({"easyfsl": name, "head": ours, "accuracy": score, "above_ours": gap})
         print(f"easyfsl {name}: {common.percent(score)}, above ours {gap['mean']:+.4f}, met: {met}")

@@ -42,6 +42,17 @@ def read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
+def option(config: dict[str, Any], section: str, name: str) -> Any:
+    """An option of a stored experiment, whose options are in sections, or flat in schema 1.
+
+    >>> option({"steps": 5}, "budget", "steps")
+    5
+    >>> option({"schema": 2, "budget": {"steps": 5}}, "budget", "steps")
+    5
+    """
+    return (config if config.get("schema", 1) == 1 else config[section]).get(name)
+
+
 def percent(estimate: dict[str, float]) -> str:
     """An accuracy with its 95% interval, in percent."""
     return f"{100 * estimate['mean']:.2f} ± {100 * estimate['ci95']:.2f}"

@@ -2,12 +2,12 @@
 
     python benchmarks/curves.py [--quick]
 
-Workload A (MAML, second order, 28x28, 5-way 1-shot, one inner step) by jmeta's public functions,
-one thing varied at a time. Times are medians of rounds in which every point of a curve has its
-turn; memory is what the compiled step holds beside its arguments. Each curve is put beside what
-theory says: the exponent of the counted operations (`comparison/roofline.py`), or a straight line.
-Weak scaling gives each of 1 to 8 virtual devices as many tasks; beyond the cores of the machine
-time must grow in proportion, so that tasks per second stay flat.
+Workload A (MAML, second order, 28x28, 5-way 1-shot, one inner step) in jmeta's public functions;
+one thing varies at a time. Times are medians over rounds in which every point of a curve runs in
+turn; memory is what the compiled step holds beside its arguments. Each curve is compared with
+theory: the exponent of the counted operations (`comparison/roofline.py`), or a straight line. Weak
+scaling gives each of 1 to 8 virtual devices the same number of tasks; with more devices than cores,
+time must grow in proportion, and tasks per second stay constant.
 """
 
 import argparse

@@ -1,6 +1,6 @@
-"""A contact sheet of the built-in set, to look at: one class a row, its drawings side by side.
+"""Draw a contact sheet of the built-in set: one class per row, its drawings side by side.
 
-python benchmarks/glyphs_sheet.py --part test --classes 48 --out glyphs.png
+python benchmarks/glyphs_sheet.py [--part test] [--classes 48] [--out glyphs.png]
 """
 
 import argparse
@@ -8,8 +8,7 @@ import argparse
 import numpy as np
 from PIL import Image
 
-from jmeta.data._glyphs import load_glyphs
-from jmeta.data._pool import Pool
+from jmeta.data import Pool, load_glyphs
 
 
 def sheet(pool: Pool, *, classes: int, columns: int, scale: int) -> Image.Image:

@@ -1,23 +1,28 @@
-"""Every member of the gradient-based family on the same tasks: accuracy, speed, memory.
+"""Compare the gradient-based family on the same tasks: accuracy, speed and memory.
 
     python benchmarks/gradient_family.py omniglot [--tasks 80000] [--members maml anil ...]
     python benchmarks/gradient_family.py sinusoid [--tasks 1750000] [--seeds 0 1 2]
     python benchmarks/gradient_family.py speed [--rounds 7]
 
-Each member is its preset (`omniglot-NAME-5way-1shot`, `sinusoid-NAME`), cut to one budget of
-training tasks, the cosine schedule as long as that. Omniglot: the random 1200/423 split, MAML's
-strided network with 64 filters, 5-way 1-shot, the best of ten checkpoints by validation, 1,000 test
-episodes. Updates of 8 tasks (Reptile of its own 4, of ten examples a class as in its paper) with 3
-queries a class and three times the rate of the presets: a budget this small is better spent so, as
-validation of MAML said (not iMAML's, which keeps its rate). Sinusoid: 40-40 MLP, trained on 10
-points; tested on 5 and on 10 points after 1, 5 and 10 steps, 600 tasks. Members of a record that
-are not asked for stay, so that a long table can be made in parts; interrupted runs go on where they
-stopped. Speed: the Omniglot updates of all members, on all cores, timed in turns; memory is what
-the compiled updates take.
+Each member is its preset (`omniglot-NAME-5way-1shot`, `sinusoid-NAME`) with the same number of
+training tasks; the cosine schedule is as long as the training.
+
+Omniglot: the random 1200/423 split, MAML's strided network with 64 filters, 5-way 1-shot, the best
+of ten checkpoints by validation, 1,000 test episodes. An update has 8 tasks (Reptile's has 4, with
+ten examples per class as in its paper), 3 queries per class and three times the rate of the preset,
+which validation of MAML preferred for a budget this small; iMAML keeps its rate.
+
+Sinusoid: an MLP with hidden layers of 40 and 40, trained on 10 points, tested on 5 and on 10 points
+after 1, 5 and 10 steps, on 600 tasks.
+
+Speed: the Omniglot updates of all members on all cores, timed in turn. Memory is what the compiled
+updates take.
+
+Members that are not asked for stay in the record, so it can be made in several runs. Interrupted
+runs continue where they stopped.
 """
 
 import argparse
-import dataclasses
 import statistics
 import time
 from typing import Any
@@ -26,52 +31,52 @@ import common
 import jax
 
 from jmeta import train
-from jmeta.train import Config
-from jmeta.runs import _programs as programs
 from jmeta.runs import _memory as fits
-from jmeta.runs._progress import lines
+from jmeta.runs import _programs as programs
 
 MEMBERS = (
     *("maml", "fomaml", "reptile", "anil", "boil", "meta-sgd", "maml++", "cavia", "imaml"),
     "proto-maml",
 )
-PUBLISHED_MSE = {1: 0.67, 5: 0.38, 10: 0.35}  # MAML on 5 points, arXiv:1703.03400, Table 2
+UPDATES = 16  # of a timed call
 
 
-def within(config: Config, tasks: int, batch: int | None = None) -> Config:
-    """The same experiment with so many training tasks, `batch` an update, validated ten times."""
-    config = dataclasses.replace(config, tasks=min(batch or config.tasks, config.tasks))
-    steps = max(10, tasks // config.tasks)
-    every, first_order = steps // 10, config.first_order_until * steps // config.steps
-    schedule = "cosine" if config.schedule == "constant" else config.schedule
-    return dataclasses.replace(
-        config,
-        steps=every * 10,
-        validate_every=every,
-        log_every=max(n for n in range(1, every + 1) if every % n == 0 and n <= 1000),
-        schedule=schedule,
-        first_order_until=first_order,
-    )
+def within(preset: train.Experiment, tasks: int, batch: int | None = None) -> train.Experiment:
+    """The same experiment with so many training tasks, `batch` per update, validated ten times."""
+    each = min(batch or preset.budget.tasks, preset.budget.tasks)
+    steps = max(10, tasks // each)
+    every, schedule = steps // 10, preset.outer.schedule
+    changes = {
+        "tasks": each,
+        "steps": every * 10,
+        "validate_every": every,
+        "log_every": max(n for n in range(1, every + 1) if every % n == 0 and n <= 1000),
+        "schedule": "cosine" if schedule == "constant" else schedule,
+    }
+    if first_order := getattr(preset.algorithm, "first_order_until", 0):
+        changes["first_order_until"] = first_order * steps // preset.budget.steps
+    return train.experiment(start=preset, **changes)
 
 
-def omniglot_config(member: str, tasks: int) -> Config:
+def omniglot_experiment(member: str, tasks: int, **options: Any) -> train.Experiment:
     """5-way 1-shot within a budget."""
     preset = within(train.preset(f"omniglot-{member}-5way-1shot"), tasks, batch=8)
-    rate = preset.rate if member == "imaml" else 3 * preset.rate
-    return dataclasses.replace(preset, train_queries=3, rate=rate, episodes=1000)
+    rate = preset.outer.rate if member == "imaml" else 3 * preset.outer.rate
+    own = {"train_queries": 3, "rate": rate, "episodes": 1000}
+    return train.experiment(start=preset, **{**own, **options})
 
 
 def omniglot(member: str, tasks: int, seed: int, devices: int | None) -> list[dict[str, Any]]:
     """One row: 5-way 1-shot."""
-    config = dataclasses.replace(omniglot_config(member, tasks), seed=seed, devices=devices)
+    experiment = omniglot_experiment(member, tasks, seed=seed, devices=devices)
     out = common.RUNS / f"family-omniglot-{member}-{tasks}-seed{seed}"
-    result = train.run(config, out, resume=True, progress=lines)
+    result = train.run(experiment, out, resume=True, progress=train.lines)
     print(
         f"{member}: {common.percent(result['metrics']['accuracy'])} transductive, "
         f"{common.percent(result['inductive']['metrics']['accuracy'])} inductive",
         flush=True,
     )
-    return [{"member": member, "seed": seed, "config": dataclasses.asdict(config), **result}]
+    return [{"member": member, "seed": seed, "config": train.to_json(experiment), **result}]
 
 
 def speed(rounds: int) -> None:
@@ -79,13 +84,13 @@ def speed(rounds: int) -> None:
     seconds: dict[str, list[float]] = {}
     runs, rows = {}, []
     for member in MEMBERS:
-        config = dataclasses.replace(omniglot_config(member, 80_000), log_every=16)
-        parts = programs.parts(config)
-        state, pool = programs.initial_state(parts), parts.built.train
-        lowered = programs.dispatch(parts).lower(state, pool=pool, length=config.log_every)
+        parts = programs.parts(omniglot_experiment(member, 80_000))
+        state, pool = programs.initial_state(parts), parts.domain.train
+        lowered = programs.dispatch(parts).lower(state, pool=pool, length=UPDATES)
         compiled = lowered.compile()
         runs[member] = (compiled, state, pool)
-        tasks, needed = config.log_every * config.tasks, fits.needed(compiled, parts)
+        tasks = UPDATES * parts.experiment.budget.tasks
+        needed = fits.needed(compiled, parts)
         rows.append({"member": member, "tasks": tasks, "memory_bytes": needed})
         jax.block_until_ready(compiled(state, pool=pool))
     for _ in range(rounds):
@@ -103,11 +108,11 @@ def speed(rounds: int) -> None:
 def sinusoid(member: str, tasks: int, seed: int, devices: int | None) -> list[dict[str, Any]]:
     """Six rows: 5 and 10 points, after 1, 5 and 10 steps; or one that says where it diverged."""
     preset = within(train.preset(f"sinusoid-{member}"), tasks)
-    config = dataclasses.replace(preset, seed=seed, devices=devices)
+    experiment = train.experiment(start=preset, seed=seed, devices=devices)
     out = common.RUNS / f"family-sinusoid-{member}-{tasks}-seed{seed}"
-    shared = {"member": member, "seed": seed, "config": dataclasses.asdict(config)}
+    shared = {"member": member, "seed": seed, "config": train.to_json(experiment)}
     try:
-        trained = train.run(config, out, resume=True, progress=lines)
+        trained = train.run(experiment, out, resume=True, progress=train.lines)
     except train.Diverged as error:
         print(f"{member}, seed {seed}: {error}")
         return [{**shared, "diverged": str(error)}]

@@ -2,19 +2,22 @@
 
     python benchmarks/heads_speed.py [--episodes 1000] [--rounds 5] [--features 640] [--out FILE]
 
-Features of a whole pool are given (random, around a mean a class: speed does not depend on them);
-an episode is 5-way 5-shot with 15 queries a class. Two figures.
+The features of a whole pool are given. They are random, around one mean per class; speed does not
+depend on them. An episode is 5-way 5-shot with 15 queries per class. There are two comparisons.
+
 Evaluation: from the stored features to the mean accuracy of all episodes. jmeta's `head_accuracies`
-draws and judges them in one jitted call, shared among one virtual device a core; easyfsl's
-`evaluate` has its `FeaturesDataset`, its own collation and a data loader in the same process, which
-is given the episodes that jmeta draws, and torch's own threads.
-Heads alone: all episodes lie in memory; jmeta takes them in one jitted call, easyfsl's classes one
-after another, and the predictions are compared: `same` is the share of queries in which they agree.
-easyfsl takes the root of the Euclidean distance, which moves no prediction; its Matching Networks
-do not normalise a query, so that queries are given with length 1; full-context embeddings are
-replaced by ones that add nothing ("matching"), over which easyfsl still attends S times. Compiling
-is left out. Systems are timed in turn, round after round; the median round counts. Where easyfsl is
-not installed only jmeta is timed, and the record says so.
+draws and judges them in one jitted call, shared among one virtual device per core. easyfsl's
+`evaluate` has its `FeaturesDataset`, its own collation, a data loader in the same process and
+torch's own threads; it is given the episodes that jmeta draws.
+
+Heads alone: all episodes are in memory. jmeta takes them in one jitted call, easyfsl's classes take
+one after another, and `same` is the share of queries for which the predictions agree. easyfsl takes
+the square root of the Euclidean distance, which changes no prediction. Its Matching Networks do not
+normalise queries, so they are given queries of length 1. Its full-context embeddings are replaced
+by ones that add nothing, over which it still attends S times.
+
+Compilation is not timed. The systems are timed in turn, round after round, and the median round
+counts. Where easyfsl is not installed, only jmeta is timed, and the record states this.
 """
 
 import argparse
@@ -35,7 +38,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jmeta
-from jmeta import data
+from jmeta import data, distances, learners
 
 WAYS, SHOTS, QUERIES, CLASSES, EACH = 5, 5, 15, 64, 100
 TARGET = 20  # times easyfsl
@@ -64,7 +67,7 @@ def heads() -> dict[str, jmeta.Head]:
     return {
         "prototypical": jmeta.prototypical(WAYS),
         "matching": jmeta.matching(WAYS),
-        "simpleshot": jmeta.prototypical(WAYS, distance="cosine"),
+        "simpleshot": jmeta.prototypical(WAYS, distance=distances.cosine),
     }
 
 
@@ -82,7 +85,9 @@ def ours(head: jmeta.Head, tasks: jmeta.Task) -> Run:
 def our_evaluation(head: jmeta.Head, pool: data.Pool, count: int) -> Run:
     """Draw and judge all episodes in one call."""
     mesh = jax.sharding.Mesh(jax.devices(), "episodes")
-    run = jax.jit(partial(jmeta.head_accuracies, {"head": head}, sample, episodes=count, mesh=mesh))
+    run = jax.jit(
+        partial(learners.head_accuracies, {"head": head}, sample, episodes=count, mesh=mesh)
+    )
     pool = jax.device_put(pool, NamedSharding(mesh, P()))  # all features on each device
     return lambda: np.asarray(run(pool, jax.random.key(SEED))["head"].mean())
 

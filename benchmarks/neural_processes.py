@@ -2,12 +2,12 @@
 
     python benchmarks/neural_processes.py [--steps 20000] [--seed 0]
 
-CNP, NP (both paths) and ANP are trained alike on draws from one squared-exponential process
-(length 0.4, deviation 1, noise 0.1, x in -2..2) with 3 to 50 support points. Held-out log
-likelihood a query, in nats (higher is better), on 1,000 tasks for each of several numbers of
-support points, the same tasks for all, latents by 50 samples; beside them the best there is, the
-exact posterior's, each query on its own given the support. Claim: ANP above CNP, paired, with the
-gap to the exact one (Kim et al. 2019, arXiv:1901.05761; Garnelo et al. 2018, arXiv:1807.01613).
+CNP, NP (both paths) and ANP are trained in the same way on draws from one squared-exponential
+process (length 0.4, deviation 1, noise 0.1, x in -2..2) with 3 to 50 support points. The record has
+the held-out log likelihood per query in nats (higher is better) on 1,000 tasks for each of several
+numbers of support points. All models see the same tasks; latents are averaged over 50 samples. The
+optimum is the exact posterior of each query given the support set. The claim is that ANP is above
+CNP, paired (Kim et al. 2019, arXiv:1901.05761; Garnelo et al. 2018, arXiv:1807.01613).
 """
 
 import argparse
@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import optax
 
 import jmeta
-from jmeta import data, nn
+from jmeta import data, learners, losses, metrics, nn
 
 LENGTH, SCALE, NOISE = 0.4, 1.0, 0.1
 MODELS = {
@@ -34,62 +34,62 @@ draw = partial(
 )
 
 
-def train(model: nn.NeuralProcess, options: argparse.Namespace) -> jmeta.Params:
-    """Parameters after `steps` steps of Adam, 16 tasks each, in jitted rounds of 500 steps."""
+def sample(key: jax.Array) -> jmeta.Task:
+    """A training task."""
+    task_key, size_key = jax.random.split(key)
+    return learners.random_size(size_key, draw(task_key, shots=50, queries=50), smallest=3)
+
+
+def train(model: nn.NeuralProcess, options: argparse.Namespace) -> jmeta.core.Params:
+    """Parameters after `steps` updates of Adam, 16 tasks each, in jitted rounds of 500 updates."""
     tx = optax.chain(
         optax.clip_by_global_norm(1.0),
         optax.adam(optax.cosine_decay_schedule(5e-4, options.steps)),
     )
-    update = jmeta.step(jmeta.neural_process_loss(*nn.encode_decode(model)), tx)
-
-    def sample(key: jax.Array) -> jmeta.Task:
-        task_key, context_key = jax.random.split(key)
-        return jmeta.random_context(context_key, draw(task_key, shots=50, queries=50), smallest=3)
+    update = jmeta.step(learners.neural_process_loss(model), tx, sample=sample)
 
     @jax.jit
     def rounds(state: jmeta.TrainState, keys: jax.Array) -> tuple[jmeta.TrainState, jax.Array]:
-        def body(state: jmeta.TrainState, key: jax.Array) -> tuple:
-            state, aux = update(state, jax.vmap(sample)(jax.random.split(key, 16)))
+        def body(state: jmeta.TrainState, keys: jax.Array) -> tuple:
+            state, aux = update(state, keys)
             return state, aux.loss
 
         return jax.lax.scan(body, state, keys)
 
     key = jax.random.key(options.seed)
-    one = jnp.ones((3, 1))
-    params = jax.jit(model.init)(key, (one, one, jnp.ones(3, bool)), one)
+    params = jax.jit(jmeta.neural_process(model).init)(key, sample(key))
     state = jmeta.train_state(params, tx)
-    keys = jax.random.split(jax.random.fold_in(key, 1), options.steps)
+    keys = jax.random.split(jax.random.fold_in(key, 1), (options.steps, 16))
     for start in range(0, options.steps, 500):
-        state, losses = rounds(state, keys[start : start + 500])
-        print(f"  step {start + len(losses)}: bound {losses.mean():.3f}", flush=True)
+        state, found = rounds(state, keys[start : start + 500])
+        print(f"  step {start + len(found)}: bound {found.mean():.3f}", flush=True)
     return state.params
 
 
 def exact(task: jmeta.Task) -> jax.Array:
-    """Negative log likelihood a query of the process itself, noise included."""
+    """Negative log likelihood per query of the process itself, noise included."""
     kernel = partial(data.squared_exponential, length=LENGTH, scale=SCALE)
     found = data.gaussian_process_posterior(kernel, task.support, task.query.x, NOISE)
-    outputs = jmeta.Gaussian(found.mean, jnp.sqrt(found.variance + NOISE**2))
-    return jmeta.gaussian_nll(outputs, task.query.y)
+    outputs = losses.Gaussian(found.mean, jnp.sqrt(found.variance + NOISE**2))
+    return losses.gaussian_nll(outputs, task.query.y)
 
 
-def each_query(outputs: jmeta.Gaussian, y: jax.Array) -> jax.Array:
-    """Negative log likelihood a query, each mixed over the samples on its own, as `exact` is."""
+def each_query(outputs: losses.Gaussian, y: jax.Array) -> jax.Array:
+    """Negative log likelihood per query, each mixed over the samples on its own, as in `exact`."""
     alone = jax.tree.map(lambda leaf: leaf[:, None], (outputs, y))
-    return jax.vmap(jmeta.gaussian_nll)(*alone).mean()
+    return jax.vmap(losses.gaussian_nll)(*alone).mean()
 
 
 def held_out(
-    model: nn.NeuralProcess, params: jmeta.Params, shots: int, options: argparse.Namespace
+    model: nn.NeuralProcess, params: jmeta.core.Params, shots: int, options: argparse.Namespace
 ) -> tuple[jax.Array, jax.Array]:
-    """Log likelihood a query of every task, the model's and the exact one: [E], [E]."""
+    """Log likelihood per query of every task, the model's and the exact one: [E], [E]."""
     samples = 50 if model.latent else 0
-    learner = jmeta.neural_process(*nn.encode_decode(model), samples=samples)
+    learner = jmeta.neural_process(model, samples=samples)
 
     def one(key: jax.Array) -> tuple[jax.Array, jax.Array]:
         task = draw(key, shots=shots, queries=50)
-        masked = jmeta.random_context(jax.random.fold_in(key, 1), task, smallest=shots)
-        outputs = learner.predict(learner.adapt(params, masked.support), task.query.x)
+        outputs = learner.predict(learner.adapt(params, task.support), task.query.x)
         return -each_query(outputs, task.query.y), -exact(task)
 
     keys = jax.random.split(jax.random.key(1_000 + shots), options.episodes)
@@ -114,8 +114,8 @@ def main() -> None:
             found[name][shots], found["exact"][shots] = held_out(model, params, shots, options)
     rows = []
     for shots in SHOTS:
-        row = {name: jmeta.estimate(values[shots])._asdict() for name, values in found.items()}
-        gain = jmeta.paired(found["anp"][shots], found["cnp"][shots])._asdict()
+        row = {name: metrics.estimate(values[shots])._asdict() for name, values in found.items()}
+        gain = metrics.paired(found["anp"][shots], found["cnp"][shots])._asdict()
         rows.append({"shots": shots, "log_likelihood": row, "anp_minus_cnp": gain})
         line = ", ".join(f"{k} {v['mean']:.3f} ± {v['ci95']:.3f}" for k, v in row.items())
         print(f"{shots} points: {line}; ANP - CNP {gain['mean']:.3f} ± {gain['ci95']:.3f}")

@@ -1,21 +1,19 @@
 """MAML, second order, Omniglot 5-way 1-shot, random 1200/423 split.
 
-    python benchmarks/omniglot_maml.py [--seeds 0 1 2]
+    python benchmarks/omniglot_maml.py [--seeds 0 1 2] [--steps N]
 
-Published: 98.7 ± 0.4 (Finn, Abbeel, Levine 2017, arXiv:1703.03400, Table 1): 60,000 iterations of
-32 tasks at a constant rate, batch statistics of the query set (transductive), 3 steps at test.
-Ours: the same network, rates and episodes; the preset's number of iterations, cosine rate. Both
-the transductive and the inductive figure are given. Omniglot is looked for under $JMETA_DATA.
-An interrupted run goes on where it stopped.
+Published: 98.7 ± 0.4 (Finn, Abbeel, Levine 2017, arXiv:1703.03400, Table 1), from 60,000 updates of
+32 tasks at a constant rate, with batch statistics of the query set (transductive) and 3 steps at
+test time. Ours: the same network, rates and episodes, with the preset's number of updates and a
+cosine rate. The record has the transductive and the inductive accuracy. Omniglot must be under
+$JMETA_DATA. An interrupted run continues where it stopped.
 """
 
 import argparse
-import dataclasses
 
 import common
 
 from jmeta import train
-from jmeta.runs._progress import lines
 
 PRESET = "omniglot-maml-5way-1shot"
 
@@ -28,13 +26,12 @@ def main() -> None:
     common.use_all_cores()
     rows = []
     for seed in options.seeds:
-        config = dataclasses.replace(train.preset(PRESET), seed=seed)
-        if options.steps:
-            config = dataclasses.replace(config, steps=options.steps)
-        suffix = "" if seed == 0 else f"-seed{seed}"
-        out = common.RUNS / f"{PRESET}{suffix}"
-        result = train.run(config, out, resume=True, progress=lines)
-        rows.append({"seed": seed, "config": dataclasses.asdict(config), **result})
+        preset = train.preset(PRESET)
+        steps = options.steps or preset.budget.steps
+        experiment = train.experiment(start=preset, seed=seed, steps=steps)
+        out = common.RUNS / f"{PRESET}-{steps}-seed{seed}"
+        result = train.run(experiment, out, resume=True, progress=train.lines)
+        rows.append({"seed": seed, "config": train.to_json(experiment), **result})
         print(f"seed {seed}: transductive {common.percent(result['metrics']['accuracy'])}")
         print(
             f"seed {seed}: inductive {common.percent(result['inductive']['metrics']['accuracy'])}"

@@ -4,24 +4,22 @@
         [--steps N] [--rate R] [--devices 1] [--train-on-val]
 
 Each is its preset (`omniglot-NAME-1shot`, `omniglot-NAME-5way-1shot`): one model for each number of
-shots, the best checkpoint by validation, 1,000 test episodes with 15 queries a class at 5 ways and,
-where the learner has no output a class, at 20. Rotated characters are classes of their own.
-`--steps` makes the training shorter or longer, and the cosine schedule with it; `--train-on-val`
-trains on the validation classes too, as the prototypical networks of the paper were in the end, and
-takes the last checkpoint. What a row was trained with is in its `config`. Two figures: with the
-batch statistics of the queries (transductive), and with fixed population statistics of training
-images (inductive). Rows of other algorithms stay in the record, so that the table can be made in
-parts; interrupted runs go on where they stopped.
+shots, the best checkpoint by validation, and 1,000 test episodes with 15 queries per class at 5
+ways and, where the learner does not have one output per class, at 20 ways. Rotated characters are
+classes of their own. `--steps` changes the number of updates, and the cosine schedule with it.
+`--train-on-val` trains on the validation classes too, as the paper's final prototypical networks
+were, and takes the last checkpoint. The `config` of a row says what it was trained with. A row has
+two accuracies: with the batch statistics of the queries (transductive), and with fixed population
+statistics of training images (inductive). Rows of other algorithms stay in the record, so it can be
+made in several runs. Interrupted runs continue where they stopped.
 """
 
 import argparse
-import dataclasses
 from typing import Any
 
 import common
 
 from jmeta import train
-from jmeta.runs._progress import lines
 
 SOURCES = {
     "protonet": "arXiv:1703.05175, Table 1",
@@ -51,17 +49,17 @@ def rows_of(algorithm: str, shots: int, options: argparse.Namespace) -> list[dic
     several = f"omniglot-{algorithm}-{shots}shot"
     name = several if several in train.PRESETS else f"omniglot-{algorithm}-5way-{shots}shot"
     preset = train.preset(name)
-    steps, rate = options.steps or preset.steps, options.rate or preset.rate
+    steps, rate = options.steps or preset.budget.steps, options.rate or preset.outer.rate
     asked = {"seed": seed, "steps": steps, "rate": rate, "devices": options.devices}
-    config = dataclasses.replace(preset, **asked, train_on_val=options.train_on_val)
+    experiment = train.experiment(start=preset, **asked, train_on_val=options.train_on_val)
     out = common.RUNS / f"{name}-{steps}-{rate}-seed{seed}{'-on-val' * options.train_on_val}"
-    result = train.run(config, out, resume=True, progress=lines)
+    result = train.run(experiment, out, resume=True, progress=train.lines)
     rows = []
     for ways in (5, 20) if name == several else (5,):
-        found = result if ways == config.ways else train.evaluate_run(out, ways=ways)
+        found = result if ways == preset.episode.ways else train.evaluate_run(out, ways=ways)
         published = PUBLISHED.get(algorithm, {}).get((ways, shots))
         said = {"algorithm": algorithm, "seed": seed, "ways": ways, "shots": shots}
-        rows.append({**said, "published": published, "config": dataclasses.asdict(config), **found})
+        rows.append({**said, "published": published, "config": train.to_json(experiment), **found})
         figures = [found, found["inductive"]] if "inductive" in found else [found]
         accuracies = [common.percent(figure["metrics"]["accuracy"]) for figure in figures]
         print(f"{algorithm}, {ways}-way {shots}-shot: {', '.join(accuracies)}; {published}")
@@ -74,7 +72,8 @@ def keep(rows: list[dict[str, Any]]) -> None:
     old = common.read(path)["rows"] if path.exists() else []
 
     def which(row: dict[str, Any]) -> tuple:
-        return row["algorithm"], row["config"].get("train_on_val", False), row["shots"], row["seed"]
+        on_val = bool(common.option(row["config"], "source", "train_on_val"))
+        return row["algorithm"], on_val, row["shots"], row["seed"]
 
     new = {which(row) for row in rows}
     kept = [row for row in old if which(row) not in new] + rows
@@ -87,10 +86,10 @@ def main() -> None:
     parser.add_argument("--algorithms", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--shots", type=int, nargs="+", default=[1, 5])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, help="updates, where not those of the preset")
-    parser.add_argument("--rate", type=float, help="of learning, where not that of the preset")
-    parser.add_argument("--devices", type=int, help="1 to train two side by side")
-    parser.add_argument("--train-on-val", action="store_true", help="and keep the last checkpoint")
+    parser.add_argument("--steps", type=int, help="outer updates; the preset's by default")
+    parser.add_argument("--rate", type=float, help="outer learning rate; the preset's by default")
+    parser.add_argument("--devices", type=int, help="1 to train two at the same time")
+    parser.add_argument("--train-on-val", action="store_true", help="and take the last checkpoint")
     options = parser.parse_args()
     common.use_all_cores()
     for algorithm in options.algorithms:

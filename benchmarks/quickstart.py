@@ -1,11 +1,11 @@
-"""The README's first command in a fresh clone and a fresh virtual environment.
+"""Run the README's first command in a fresh clone and a fresh virtual environment.
 
     python benchmarks/quickstart.py [--keep DIR]
 
-Clones the repository as committed, makes an environment, runs `pip install -e . && jmeta train` as
-printed, and times the second half, which must need no network (it runs without one where
-`unshare` can take it away) and no cached data. Keeps the record with the accuracy on held-out
-scripts; --keep copies the pictures.
+Clones the repository as committed, makes a virtual environment, runs `pip install -e . && jmeta
+train` as printed in the README, and times both halves. The second must need no network and no
+cached data; it runs without a network where `unshare` allows it. The record has the accuracy on
+held-out scripts. --keep copies the pictures to a folder.
 """
 
 import argparse

@@ -1,9 +1,11 @@
-"""A killed run ends as an undisturbed one, bit for bit: python benchmarks/resume.py
+"""Check that a killed and resumed run ends as an undisturbed one, bit for bit.
+
+    python benchmarks/resume.py [--kills 10] [--steps 600] [--seed 0]
 
 Trains prototypical networks on the built-in glyphs once undisturbed, once killed by SIGKILL at
 random moments and resumed after each, and once with its last checkpoint truncated. Compares the
-best and the last checkpoint, the metrics of every step and the result. About seven minutes on two
-cores; `--kills 2 --steps 200` for a short look. Written to benchmarks/results/resume.json.
+best and the last checkpoint, the metrics of every step and the result. Takes about seven minutes on
+two cores; `--kills 2 --steps 200` is a short check.
 """
 
 import argparse
@@ -22,10 +24,10 @@ from typing import Any
 
 import common
 
-from jmeta.train import load_run
 from jmeta.runs import _checkpoint as checkpoint
 from jmeta.runs import _programs as programs
 from jmeta.runs import _records as records
+from jmeta.train import load_run
 
 OPTIONS = (
     *("--dataset", "glyphs", "--filters", "16", "--queries", "5", "--tasks", "2"),
@@ -114,7 +116,7 @@ def unequal(left: dict[str, Any], right: dict[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)

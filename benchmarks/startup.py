@@ -1,9 +1,9 @@
 """How soon a command starts: python benchmarks/startup.py
 
-Runs `jmeta train` for one update twice with an empty cache folder (but for the prepared images):
-seconds from the start of the process to its first step, cold and from JAX's persistent
-compilation cache; and the seconds that the train steps of workloads A and C take to compile.
-Written to benchmarks/results/startup.json; two minutes.
+The script runs `jmeta train` three times, first without compiled programs in the cache folder, and
+measures the seconds from the start of the process to its first step. It also measures how long the
+train steps of workloads A and C take to compile. The record is benchmarks/results/startup.json; it
+takes two minutes.
 """
 
 import shutil

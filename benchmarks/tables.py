@@ -1,21 +1,22 @@
-"""Write the README's tables of results and of speed from the records.
+"""Write the tables of docs/results.md, and the short one of README.md, from the records.
 
-python benchmarks/tables.py            # rewrites README.md between its markers
-python benchmarks/tables.py --check    # fails if README.md is not what the records say
+python benchmarks/tables.py            # rewrites both files between their markers
+python benchmarks/tables.py --check    # fails if a file differs from what the records say
 """
 
 import argparse
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import common
 from comparison.workloads import WORKLOADS
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
 HEAD = "| experiment | published | transductive | inductive | record |\n|---|---|---|---|---|\n"
+ON_VAL = ", trained on validation classes too"
 SPEED_HEAD = (
     "| workload | jax | jmeta | best peer | its figure | ratio | of the matrix rate |\n"
     "|---|---|---|---|---|---|---|\n"
@@ -23,7 +24,7 @@ SPEED_HEAD = (
 
 
 def row(name: str, published: str, found: dict[str, Any], record: str) -> str:
-    """One row: both figures in percent, where there are both."""
+    """One row: both accuracies in percent, where there are both."""
     plain = common.percent(found["metrics"]["accuracy"])
     other = found.get("inductive")
     first = plain if other else "–"
@@ -41,13 +42,18 @@ def rows() -> Iterator[str]:
             yield row(name, "98.7 ± 0.4", found, "omniglot_maml")
 
 
+def results() -> str:
+    """Single experiments beside their published results."""
+    return HEAD + "".join(rows())
+
+
 def sinusoid() -> str:
     """The regression table: mean squared error by seed and number of steps."""
     record = load("sinusoid_maml")
     if not record:
         return ""
     lines = [
-        "\n| sinusoid, 5 points: MSE after | 1 step | 5 steps | 10 steps |",
+        "| sinusoid, 5 points: MSE after | 1 step | 5 steps | 10 steps |",
         "|---|---|---|---|",
     ]
     lines.append("| MAML, published | 0.67 | 0.38 | 0.35 |")
@@ -62,11 +68,6 @@ def sinusoid() -> str:
     mean = [f"{record['mean'][steps]:.3f}" for steps in ("1", "5", "10")]
     lines.append(f"| mean of {len(seeds)} seeds | {' | '.join(mean)} |")
     return "\n".join(lines) + "\n"
-
-
-def family() -> str:
-    """The gradient-based family on equal budgets: Omniglot, then the sinusoid."""
-    return "\n".join(part for part in (family_omniglot(), family_sinusoid()) if part)
 
 
 def family_omniglot() -> str:
@@ -127,12 +128,7 @@ def mean_of(values: list[float | None]) -> str:
 
 
 def readers() -> str:
-    """Metric and memory learners on Omniglot, beside the published figures, then on functions."""
-    return "\n".join(part for part in (readers_omniglot(), processes(), heads()) if part)
-
-
-def readers_omniglot() -> str:
-    """A row a learner: both figures and the published one, by ways and shots."""
+    """One row per learner: both accuracies and the published one, by ways and shots."""
     found = (load("omniglot_readers") or {"rows": []})["rows"]
     settings = [(ways, shots) for ways in (5, 20) for shots in (1, 5)]
     columns = [f"{ways}-way {shots}-shot" for ways, shots in settings]
@@ -140,7 +136,9 @@ def readers_omniglot() -> str:
     for name in dict.fromkeys(map(learner_of, found)):
         rows = {(row["ways"], row["shots"]): row for row in found if learner_of(row) == name}
         cells = [reader(rows[each]) if each in rows else "–" for each in settings]
-        steps = {row["shots"]: row["config"]["steps"] for row in rows.values()}
+        steps = {
+            row["shots"]: common.option(row["config"], "budget", "steps") for row in rows.values()
+        }
         cells.append(" / ".join(f"{steps[k]:,}" if k in steps else "–" for k in (1, 5)))
         lines.append([name, *cells])
     if not found:
@@ -150,12 +148,12 @@ def readers_omniglot() -> str:
 
 def learner_of(row: dict[str, Any]) -> str:
     """Its algorithm, and whether the validation classes were trained on too."""
-    on_val = row["config"].get("train_on_val", False)
-    return row["algorithm"] + ", trained on validation classes too" * on_val
+    on_val = common.option(row["config"], "source", "train_on_val")
+    return row["algorithm"] + (ON_VAL if on_val else "")
 
 
 def reader(row: dict[str, Any]) -> str:
-    """Transductive / inductive (published); one figure where nothing mixes the queries."""
+    """Transductive / inductive (published); one value where predictions are independent."""
     both = [row, row["inductive"]] if "inductive" in row else [row]
     said = " / ".join(common.percent(each["metrics"]["accuracy"]) for each in both)
     return f"{said} ({row['published']:.1f})" if row["published"] else said
@@ -173,11 +171,11 @@ def processes() -> str:
     ]
     lines.append(["anp − cnp, paired", *(interval(row["anp_minus_cnp"]) for row in rows)])
     columns = [f"{row['shots']} points" for row in rows]
-    return table(["Gaussian process, nats a query", *columns], lines)
+    return table(["Gaussian process, nats per query", *columns], lines)
 
 
 def heads() -> str:
-    """Heads on identical episodes of one network's features; easyfsl's own beside them."""
+    """Heads, and easyfsl's own, on identical episodes of one network's features."""
     record = load("caltech_heads")
     if not record:
         return ""
@@ -200,7 +198,7 @@ def network_of(row: dict[str, Any]) -> str:
 
 
 def heads_speed() -> str:
-    """Episodes a second of heads beside easyfsl's."""
+    """Episodes per second of heads and of easyfsl's."""
     record = load("heads_speed")
     if not record:
         return ""
@@ -212,7 +210,7 @@ def heads_speed() -> str:
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    """A table of the README.
+    """A table in Markdown.
 
     >>> table(["a", "b"], [["1", "2"]])
     '| a | b |\\n|---|---|\\n| 1 | 2 |\\n'
@@ -232,28 +230,42 @@ def interval(found: dict[str, float]) -> str:
 
 
 def speed() -> str:
-    """jmeta beside the best of its peers on each workload, as far as they are on record."""
-    record = load("throughput") or {"rows": []}
-    parts: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for found in record["rows"]:
-        parts.setdefault((found["jax"], found["workload"]), []).append(found)
+    """jmeta beside the best of its peers on each workload that is on record."""
+    parts = timed()
     lines = [speed_row(jax, name, parts[jax, name]) for jax, name in sorted(parts)]
     return SPEED_HEAD + "".join(lines) if any(lines) else ""
 
 
-def speed_row(jax: str, workload: str, found: list[dict[str, Any]]) -> str:
-    """One workload: jmeta's figure, the best peer's, their ratio, the share of the machine."""
-    rates = {row["system"]: row["tasks_per_second"] for row in found}
+def timed() -> dict[tuple[str, str], dict[str, float]]:
+    """Tasks per second of every system: (jax, workload) -> system -> rate."""
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for row in (load("throughput") or {"rows": []})["rows"]:
+        rates = found.setdefault((row["jax"], row["workload"]), {})
+        rates[row["system"]] = row["tasks_per_second"]
+    return found
+
+
+def speed_row(jax: str, workload: str, rates: dict[str, float]) -> str:
+    """One workload: jmeta's rate, the best peer's, their ratio, the share of the machine."""
     if "jmeta" not in rates:
         return ""
-    mine = rates.pop("jmeta")
-    peer, best, ratio = "–", "–", "–"
-    if rates:
-        peer = max(rates, key=lambda name: rates[name])
+    mine, peer = rates["jmeta"], best_peer(rates)
+    best, ratio = "–", "–"
+    if peer:
         best, ratio = figure(rates[peer]), f"{mine / rates[peer]:.2f}"
     title = f"{workload}: {WORKLOADS[workload].title}" if workload in WORKLOADS else workload
-    cells = (title, jax, figure(mine), peer, best, ratio, share(jax, workload, mine))
+    cells = (title, jax, figure(mine), peer or "–", best, ratio, share(jax, workload, mine))
     return f"| {' | '.join(cells)} |\n"
+
+
+def best_peer(rates: dict[str, float]) -> str | None:
+    """The fastest system but jmeta.
+
+    >>> best_peer({"jmeta": 3.0, "torch-loop": 1.0, "higher": 2.0})
+    'higher'
+    """
+    peers = {name: rate for name, rate in rates.items() if name != "jmeta"}
+    return max(peers, key=lambda name: peers[name]) if peers else None
 
 
 def share(jax: str, workload: str, tasks: float) -> str:
@@ -277,9 +289,74 @@ def figure(value: float) -> str:
     return f"{value:,.{digits}f}"
 
 
+def headline() -> str:
+    """The few rows that the README shows."""
+    rows = [*headline_accuracies(), *headline_errors(), *headline_speeds()]
+    return table(["what", "published or best peer", "jmeta", "record"], rows)
+
+
+def headline_accuracies() -> Iterator[list[str]]:
+    """Omniglot: MAML, and prototypical networks trained as the published ones were in the end."""
+    for found in (load("omniglot_maml") or {"rows": []})["rows"][:1]:
+        name = "Omniglot (random split), 5-way 1-shot, MAML: accuracy, %"
+        yield [name, "98.7 ± 0.4", with_inductive(found), "`omniglot_maml.json`"]
+    sizes = ((5, 1), (5, 5), (20, 1))
+    rows = {
+        (found["ways"], found["shots"]): found
+        for found in (load("omniglot_readers") or {"rows": []})["rows"]
+        if learner_of(found) == "protonet" + ON_VAL
+    }
+    for ways, shots in sizes:
+        if found := rows.get((ways, shots)):
+            name = f"Omniglot, {ways}-way {shots}-shot, prototypical network{ON_VAL}: accuracy, %"
+            published = f"{found['published']:.1f}"
+            yield [name, published, with_inductive(found), "`omniglot_readers.json`"]
+
+
+def with_inductive(found: dict[str, Any]) -> str:
+    """The transductive accuracy with its interval, and the inductive one."""
+    inductive = 100 * found["inductive"]["metrics"]["accuracy"]["mean"]
+    return f"{common.percent(found['metrics']['accuracy'])} (inductive {inductive:.2f})"
+
+
+def headline_errors() -> Iterator[list[str]]:
+    """The sinusoid after one step."""
+    if record := load("sinusoid_maml"):
+        seeds = len({found["seed"] for found in record["rows"]})
+        name = f"Sinusoid, 5 points, 1 step, MAML, mean of {seeds} seeds: squared error"
+        published = str(record["published"]["1"])
+        yield [name, published, f"{record['mean']['1']:.3f}", "`sinusoid_maml.json`"]
+
+
+def headline_speeds() -> Iterator[list[str]]:
+    """Updates beside the best peer, with the jax that most peers were timed with; heads."""
+    parts = timed()
+    cores = load("throughput")["machine"]["cores"] if parts else 0  # type: ignore[index]
+    for workload in ("A", "F"):
+        found = [rates for (_, name), rates in parts.items() if name == workload]
+        if rates := max(found, key=len, default=None):
+            peer = best_peer(rates)
+            assert peer is not None
+            title = WORKLOADS[workload].title.partition(":")[0]
+            name = f"{title}, {cores} CPU cores: tasks per second"
+            mine = f"{figure(rates['jmeta'])} ({rates['jmeta'] / rates[peer]:.1f} times)"
+            yield [name, f"{figure(rates[peer])} ({peer})", mine, "`throughput.json`"]
+    for row in (load("heads_speed") or {"rows": []})["rows"]:
+        if (row["what"], row["head"]) == ("evaluation", "prototypical") and "ratio" in row:
+            name = "Prototypical head, stored features: episodes per second"
+            mine = f"{figure(row['jmeta'])} ({row['ratio']:.0f} times)"
+            yield [name, f"{figure(row['easyfsl'])} (easyfsl)", mine, "`heads_speed.json`"]
+
+
 def filled(text: str, name: str, body: str) -> str:
-    """The text with another body between the markers of a name."""
+    """The text with another body between the markers of a name, if it has them.
+
+    >>> filled("<!-- a -->\\nold\\n<!-- /a -->", "a", "new\\n")
+    '<!-- a -->\\nnew\\n<!-- /a -->'
+    """
     begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    if begin not in text:
+        return text
     before, rest = text.split(begin)
     _, after = rest.split(end)
     return before + begin + body + end + after
@@ -291,18 +368,37 @@ def load(name: str) -> dict[str, Any] | None:
     return common.read(path) if path.exists() else None
 
 
+TABLES: dict[str, dict[str, Callable[[], str]]] = {  # file -> markers -> what is between them
+    "README.md": {"headline": headline},
+    "docs/results.md": {
+        "results": results,
+        "sinusoid": sinusoid,
+        "family-omniglot": family_omniglot,
+        "family-sinusoid": family_sinusoid,
+        "readers": readers,
+        "processes": processes,
+        "heads": heads,
+        "speed": speed,
+        "heads-speed": heads_speed,
+    },
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true")
-    text = README.read_text()
-    found = filled(text, "results", HEAD + "".join(rows()) + sinusoid())
-    found = filled(found, "family", family())
-    found = filled(found, "readers", readers())
-    found = filled(found, "speed", speed())
-    found = filled(found, "heads-speed", heads_speed())
-    if parser.parse_args().check:
-        sys.exit(None if found == text else "README.md is not what the records say")
-    README.write_text(found)
+    parser.add_argument("--check", action="store_true", help="change nothing; fail if outdated")
+    check, outdated = parser.parse_args().check, []
+    for name, tables in TABLES.items():
+        path = ROOT / name
+        text = found = path.read_text(encoding="utf-8")
+        for marker, body in tables.items():
+            found = filled(found, marker, body())
+        if found != text:
+            outdated.append(name)
+        if not check:
+            path.write_text(found, encoding="utf-8")
+    if check and outdated:
+        sys.exit(f"{', '.join(outdated)}: not what the records say; run benchmarks/tables.py")
 
 
 if __name__ == "__main__":

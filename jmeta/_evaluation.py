@@ -6,6 +6,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from jmeta.core import Learner, Outputs, Params, Sample, Targets
+from jmeta.core._losses import require_learner
 from jmeta.core._step import episode_keys, only_axis
 from jmeta.metrics import Estimate, Report, classification_report
 
@@ -34,11 +35,12 @@ def predictions(
         mesh: share the episodes among its devices; it has one axis.
 
     Raises:
-        ValueError: the mesh has several axes.
+        ValueError: the mesh has several axes, or the first argument is not a learner.
 
     Returns:
         Query outputs [E, Q, ...] and query targets [E, Q, ...].
     """
+    require_learner(learner, of="predictions")
 
     def many(params: Params, keys: jax.Array) -> tuple[Outputs, Targets]:
         if mesh is not None:  # else the inner gradients would be summed over the devices
@@ -85,8 +87,10 @@ def evaluate(
         metric name -> `Estimate(mean, ci95, episodes)`.
 
     Raises:
-        ValueError: `episodes` is less than 1.
+        ValueError: `episodes` is less than 1, the mesh has several axes, or the first argument is
+            not a learner.
     """
+    require_learner(learner, of="evaluate")
     if episodes < 1:
         raise ValueError(f"evaluate expects episodes >= 1, but got {episodes}.")
     predict = _predictions(learner, params, sample, key, episodes=episodes, chunk=chunk, mesh=mesh)

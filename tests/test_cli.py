@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jmeta import cli, data
-from jmeta.train import Config, evaluate_run, run
-from jmeta.runs._records import write_json
+from jmeta import __version__, cli, data, runs, train
+from jmeta.runs._checkpoint import write_json
+from jmeta.train import Experiment, evaluate_run, experiment, run
 
 TINY = (
     *("--algorithm", "maml", "--dataset", "sinusoid", "--network", "mlp", "--norm", "none"),
@@ -75,23 +75,29 @@ def folder_with(root: Path, *, empty: bool) -> Path:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["trian"], "unknown command 'trian': choose one of train, evaluate, bench, data list"),
+        (["trian"], "unknown command 'trian': choose one of train, evaluate, bench, presets, data"),
         (["data"], "unknown command 'data'"),
         (["train", "--algorithm", "mamll"], "unknown algorithm 'mamll': choose one of maml,"),
-        (["train", "--dataset", "omniglott"], "no data set 'omniglott'; did you mean 'omniglot'"),
+        (["train", "--dataset", "omniglott"], "gp; did you mean omniglot?"),
         (["data", "info", "omniglott"], "no data set 'omniglott'; did you mean 'omniglot'"),
         (["train", "--preset", "glyph"], "unknown preset 'glyph': choose one of glyphs"),
         (["train", "--preset"], "--preset"),
-        (["train", "--dataset", "glyphs", "--split", "lake"], "split='lake' for glyphs"),
+        (["train", "--dataset", "glyphs", "--split", "lake"], "glyphs has no such option"),
         (["train", "--wayz", "5"], "no option --wayz; did you mean --ways?"),
+        (["train", "--in", "5"], "no option --in"),
+        (["train", "-s", "5"], "jmeta train does not expect '-s'"),
         (["evaluate", "runs", "--no-such"], "jmeta evaluate has no option --no-such"),
         (["train", "--ways", "five"], "--ways must be a whole number, but got 'five'"),
         (["train", "--ways", "2.5"], "--ways must be a whole number, but got '2.5'"),
-        (["train", "--ways"], "--ways must be a whole number, but got 'nothing'"),
+        (["train", "--ways"], "--ways expects one argument; see jmeta train --help"),
         (["train", "--rate=fast"], "--rate must be a number, but got 'fast'"),
         (["train", "--ways", "0"], "ways must be at least 1, but got 0"),
         (["train", "stray"], "stray"),
-        (["train", "--hidden", "8", "x"], "x"),
+        (["train", "--network", "mlp", "--hidden", "8", "x"], "whole number, but got 'x'"),
+        (["train", "--seed", "4294967296"], "seed must be below 4294967296"),
+        (["train", "--algorithm", "maml", "--inner-beta1", "0.5"], "is for an inner_optimizer of"),
+        (["train", "--coordinator", "a:1"], "belong together: give all three"),
+        (["presets", "stray"], "jmeta presets does not expect 'stray'"),
         (["train", "--resume"], "--resume needs the folder"),
         (["evaluate"], "DIR"),
         (["evaluate", "/nowhere/at/all"], "/nowhere/at/all does not exist: expected a folder"),
@@ -99,9 +105,12 @@ def folder_with(root: Path, *, empty: bool) -> Path:
         (["data", "info", "folder:/nowhere/at/all"], "/nowhere/at/all"),
         (["data", "info", "arrays:/nowhere/a.npz"], "/nowhere/a.npz"),
         (["data", "prepare", "glyphs", "--source", "/tmp"], "only omniglot"),
-        (["train", "--dataset", "sinusoid"], "sinusoid is a regression family, but protonet"),
-        (["train", "--dataset", "table:a.csv"], "table:a.csv is a regression table, but protonet"),
-        (["train", "--dataset", "harmonics"], "did you mean 'harmonic'"),
+        (["train", "--dataset", "sinusoid"], "protonet learns labels, but the targets of sinusoid"),
+        (
+            ["train", "--dataset", "table:a.csv"],
+            "labels, but the targets of table:a.csv are number",
+        ),
+        (["train", "--dataset", "harmonics"], "did you mean harmonic?"),
         (["data", "info", "gp"], "draw its tasks with jmeta.data.sample_gaussian_process"),
         (["data", "info", "table:/nowhere/a.csv"], "there is no file /nowhere/a.csv"),
     ],
@@ -116,9 +125,9 @@ def test_more_ways_than_classes(arrays, refused, tmp_path):
     words = ("--dataset", arrays, "--split", "0.4,0.3,0.3", "--ways", "7", "--queries", "1")
     said = refused("train", *words, "--out", str(tmp_path / "run"))
     assert "train classes" in said and "7" in said
-    config = Config(dataset=arrays, split="0.4,0.3,0.3", ways=7, queries=1)
+    made = experiment(dataset=arrays, split="0.4,0.3,0.3", ways=7, queries=1)
     with pytest.raises(ValueError) as raised:
-        run(config, tmp_path / "run")
+        run(made, tmp_path / "run")
     assert str(raised.value) == said and not (tmp_path / "run").exists()
 
 
@@ -127,7 +136,7 @@ def test_more_examples_than_a_class_has(arrays, refused, tmp_path):
     said = refused("train", *words, "--out", str(tmp_path / "run"))
     assert "train classes" in said and "4" in said
     with pytest.raises(ValueError) as raised:
-        run(Config(dataset=arrays, ways=2, shots=3, queries=2), tmp_path / "run")
+        run(experiment(dataset=arrays, ways=2, shots=3, queries=2), tmp_path / "run")
     assert str(raised.value) == said
 
 
@@ -178,7 +187,7 @@ def test_out_that_holds_a_run(done, refused):
 
 def test_resume_with_another_option(done, refused):
     said = refused("train", "--out", str(done), "--resume", "--inner-rate", "0.5")
-    assert "of another configuration: inner_rate is 0.01 there and 0.5 here" in said
+    assert "of another experiment: inner_rate is 0.01 there and 0.5 here" in said
 
 
 def test_resume_takes_the_stored_options(done, capsys):
@@ -188,17 +197,29 @@ def test_resume_takes_the_stored_options(done, capsys):
     assert "tasks per second" in capsys.readouterr().out
 
 
+def test_a_finished_run_is_trained_longer(done, refused, tmp_path, capsys):
+    out = Path(shutil.copytree(done, tmp_path / "run"))
+    said = refused("train", "--out", str(out), "--resume", "--steps", "2")
+    assert "steps is 4 there and 2 here" in said and "only --steps may be larger" in said
+    assert command("train", "--out", str(out), "--resume", "--steps", "6") == 0
+    said = capsys.readouterr().out
+    assert "resumed: 4" in said and "step 6" in said and "step 4" not in said
+    assert json.loads((out / "config.json").read_text())["budget"]["steps"] == 6
+    assert "steps is 6 there and 4" in refused("train", "--out", str(out), "--resume", *TINY)
+
+
 def test_a_damaged_config_of_a_run(done, refused, tmp_path):
-    for text in ("{", "[]", '{"way": 3}', '{"ways": "x"}'):
+    for text in ("{", "[]", '{"way": 3}', '{"ways": "x"}', '{"schema": 3}', '{"schema": 2}'):
         (tmp_path / "config.json").write_text(text)
         assert "config" in refused("evaluate", str(tmp_path))
 
 
-def test_a_checkpoint_of_another_configuration(done, refused, tmp_path):
+def test_a_checkpoint_of_another_experiment(done, refused, tmp_path):
     out = Path(shutil.copytree(done, tmp_path / "run"))
     config = json.loads((out / "config.json").read_text())
-    write_json(out / "config.json", {**config, "hidden": [16]})
-    assert "of another configuration" in refused("evaluate", str(out))
+    config["network"]["hidden"] = [16]
+    write_json(out / "config.json", config)
+    assert "of another experiment" in refused("evaluate", str(out))
 
 
 def test_a_damaged_checkpoint_is_one_warning(done, tmp_path, capsys):
@@ -231,27 +252,159 @@ def test_evaluate_prints_and_writes(done, tmp_path, capsys):
     assert found["metrics"] == evaluate_run(done, episodes=6, shots=3, inner_steps=2)["metrics"]
 
 
+@pytest.fixture(scope="module")
+def other(tmp_path_factory) -> Path:
+    """Tasks and classes of other shapes: a table, an .npz of small images, and a folder."""
+    place = tmp_path_factory.mktemp("other")
+    rng = np.random.default_rng(1)
+    rows = [f"s{i % 10},{rng.normal():.3f},{rng.normal():.3f},{i % 7}" for i in range(90)]
+    (place / "a.csv").write_text("\n".join(["school,x,z,score", *rows]))
+    images = rng.integers(0, 255, (60, 16, 16), dtype=np.uint8)
+    np.savez(place / "same.npz", x=images, y=np.repeat(np.arange(15), 4))
+    np.savez(place / "small.npz", x=images[:, :8, :8], y=np.repeat(np.arange(15), 4))
+    np.savez(place / "few.npz", x=images[:12], y=np.repeat(np.arange(3), 4))
+    for index in range(12):
+        folder_with_images(place / "folder" / f"class{index:02}", rng)
+    return place
+
+
+def folder_with_images(folder: Path, rng: np.random.Generator) -> None:
+    """A class of four images of 20x20."""
+    from PIL import Image
+
+    folder.mkdir(parents=True)
+    for number in range(4):
+        pixels = rng.integers(0, 255, (20, 20), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory, arrays) -> Path:
+    """A finished run on images of 16x16."""
+    out = tmp_path_factory.mktemp("classifier") / "run"
+    words = ("--dataset", arrays, "--network", "mlp", "--hidden", "4", "--norm", "layer")
+    sizes = (
+        "--ways",
+        "2",
+        "--queries",
+        "2",
+        "--train-queries",
+        "1",
+        "--steps",
+        "2",
+        "--tasks",
+        "2",
+    )
+    budget = ("--validate-every", "2", "--validation-episodes", "2", "--log-every", "2")
+    split = ("--split", "0.34,0.33,0.33")
+    assert command("train", *words, *sizes, *budget, *split, "--out", str(out)) == 0
+    return out
+
+
+def test_a_run_is_tested_on_another_dataset(classifier, other, tmp_path, capsys):
+    record = tmp_path / "record.json"
+    name = f"arrays:{other}/same.npz"
+    words = ("--dataset", name, "--episodes", "6", "--json", str(record))
+    assert command("evaluate", str(classifier), *words) == 0
+    assert f"{name}, test, 2-way 1-shot, 6 episodes" in capsys.readouterr().out
+    protocol = json.loads(record.read_text())["protocol"]
+    assert protocol["dataset"] == name and protocol["part"] == "test"
+    assert protocol["trained_on"].startswith("train of arrays:")
+    source = train.Arrays(f"{other}/same.npz")
+    assert evaluate_run(classifier, source=source, episodes=6)["protocol"] == protocol
+
+
+def test_images_of_another_size_are_scaled(classifier, other, tmp_path, monkeypatch):
+    monkeypatch.setenv("JMETA_CACHE", str(tmp_path / "cache"))
+    pool = train.Folder(f"{other}/folder")
+    found = evaluate_run(classifier, source=pool, episodes=6)
+    assert found["metrics"]["accuracy"]["episodes"] == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("arrays:{other}/small.npz", "learned examples of shape (16, 16, 1), but those of arrays:"),
+        ("arrays:{other}/few.npz", "few.npz"),
+        ("arrays:{other}/nothing.npz", "nothing.npz"),
+        ("sinusoid", "has learned classes of arrays:"),
+        ("table:{other}/a.csv", "choose a dataset with the same kind of targets"),
+        ("omniglott", "unknown dataset 'omniglott'"),
+    ],
+)
+def test_another_dataset_that_does_not_fit(name, says, classifier, other, refused):
+    assert says in refused("evaluate", str(classifier), "--dataset", name.format(other=other))
+
+
+def test_another_family_of_functions(done, other, refused, capsys):
+    assert command("evaluate", str(done), "--dataset", "harmonic") == 0
+    assert "harmonic, test, 10 points" in capsys.readouterr().out
+    name = f"table:{other}/a.csv,task=school,target=score"
+    words = ("--shots", "2", "--queries", "2", "--dataset", name)
+    said = refused("evaluate", str(done), *words)
+    assert "learned examples of shape (1,), but those of table:" in said and "(2,)" in said
+    said = refused("evaluate", str(done), "--dataset", "glyphs")
+    assert "has learned numbers of sinusoid, but glyphs has classes" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--ways", "3"], "episodes of sinusoid have no option ways"),
+        (["--inner-steps", "-1"], "eval_inner_steps must be at least 0"),
+        (["--episodes", "0"], "episodes must be at least 1"),
+        (["--shots", "x"], "--shots must be a whole number, but got 'x'"),
+        (["--curve", "0"], "needs at least 1 step"),
+        (["--strength", "3"], "jmeta evaluate has no option --strength"),
+    ],
+)
+def test_a_test_that_cannot_be_made(words, says, done, refused):
+    assert says in refused("evaluate", str(done), *words)
+
+
+def test_inner_steps_of_what_takes_none(classifier, refused):
+    said = refused("evaluate", str(classifier), "--inner-steps", "3")
+    assert said == "protonet takes no inner steps, so it cannot take 3."
+
+
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
 def test_help_names_every_command(words, capsys):
     assert command(*words) == 0
     said = capsys.readouterr().out
-    for name in ("train", "evaluate DIR", "data list", "data info NAME", "data prepare NAME"):
-        assert name in said
-    assert "presets: glyphs" in said
+    for name in ("train", "evaluate", "bench", "presets", "data list", "data info", "data prepare"):
+        assert f"\n  {name} " in said
+
+
+def test_the_version(capsys):
+    assert command("--version") == 0
+    assert capsys.readouterr().out == f"jmeta {__version__}\n"
+
+
+def test_presets_are_listed_with_what_they_do(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert command("presets") == 0
+    rows = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()[1:]]
+    assert [row[0] for row in rows] == list(train.PRESETS)
+    for name, about in rows:
+        made = train.preset(name)
+        assert made.source.label in about and made.algorithm.title in about
+        assert f"{made.budget.steps:,} updates" in about
 
 
 def test_help_of_train_has_flat_options_in_groups(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
-    assert command("train", "--help") == 0
+    assert command("train", "--algorithm", "maml", "--help") == 0
     said = capsys.readouterr().out
     for flag in ("--out DIR", "--preset NAME", "--ways INT", "--inner-rate FLOAT", "--resume"):
         assert flag in said
-    for title in ("learner options", "data options", "episode options", "training options"):
-        assert title in said
-    assert "--config" not in said and "{None}" not in said and "--no-" not in said
+    for title in ("run", "algorithm maml", "source glyphs", "network conv4", "episode", "outer"):
+        assert f"\n{title}:\n" in said
+    assert "--config" not in said and "{None}" not in said and "==SUPPRESS==" not in said
 
 
-@pytest.mark.parametrize("name", ["evaluate", "data list", "data info", "data prepare"])
+@pytest.mark.parametrize(
+    "name", ["evaluate", "bench", "presets", "data list", "data info", "data prepare"]
+)
 def test_every_command_has_help(name, capsys):
     assert command(*name.split(), "--help") == 0
     assert f"usage: jmeta {name}" in capsys.readouterr().out
@@ -277,35 +430,39 @@ def test_a_run_without_a_folder_gets_a_new_one(tmp_path, monkeypatch):
     (tmp_path / "runs" / "sinusoid").mkdir(parents=True)
     asked: list[Path] = []
 
-    def note(config, out, **options):
+    def note(experiment, out, **options):
         asked.append(out)
         raise ValueError("enough")
 
-    monkeypatch.setattr(cli.loop, "run", note)
+    monkeypatch.setattr(runs, "run", note)
     assert command("train", *TINY) == 2
     assert command("train", "--preset", "sinusoid-maml") == 2
     assert [str(out) for out in asked] == ["runs/sinusoid-2", "runs/sinusoid-maml"]
 
 
 def test_options_change_a_preset(monkeypatch):
-    asked: list[Config] = []
+    asked: list[Experiment] = []
 
-    def note(config, out, **options):
-        asked.append(config)
+    def note(experiment, out, **options):
+        asked.append(experiment)
         raise ValueError("enough")
 
-    monkeypatch.setattr(cli.loop, "run", note)
+    monkeypatch.setattr(runs, "run", note)
     command("train", "--preset", "sinusoid-maml", "--seed", "3", "--inner-steps=2", "--remat")
-    (config,) = asked
-    assert (config.seed, config.inner_steps, config.remat, config.tasks) == (3, 2, True, 25)
+    (made,) = asked
+    assert (made.budget.seed, made.budget.tasks) == (3, 25)
+    assert (made.algorithm.steps, made.algorithm.remat) == (2, True)
+    assert made == experiment(
+        start=train.preset("sinusoid-maml"), seed=3, inner_steps=2, remat=True
+    )
 
 
 @pytest.mark.parametrize(
     ("error", "code", "says"),
     [
         (KeyboardInterrupt(), 130, "jmeta: interrupted"),
-        (cli.loop.Interrupted("stopped at step 2"), 130, "jmeta: stopped at step 2"),
-        (cli.loop.Diverged("the loss is nan"), 1, "jmeta: error: the loss is nan"),
+        (runs.Interrupted("stopped at step 2"), 130, "jmeta: stopped at step 2"),
+        (runs.Diverged("the loss is nan"), 1, "jmeta: error: the loss is nan"),
         (PermissionError(13, "Permission denied", "/x"), 2, "cannot use /x: Permission denied"),
     ],
     ids=["keyboard", "interrupted", "diverged", "permission"],
@@ -314,7 +471,7 @@ def test_every_end_is_one_line(error, code, says, monkeypatch, capsys):
     def fail(*args, **options):
         raise error
 
-    monkeypatch.setattr(cli.loop, "run", fail)
+    monkeypatch.setattr(runs, "run", fail)
     assert command("train", *TINY) == code
     said = capsys.readouterr().err
     assert says in said and said.count("\n") == 1

@@ -1,7 +1,5 @@
 """Full-context embeddings, relation and Siamese networks against loops; padding, bad input."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +9,10 @@ from embedded import float64 as float64
 
 import jmeta
 from jmeta import nn
+from jmeta.learners import full_context, siamese_loss
+from jmeta.losses import cross_entropy, relation_error
+
+SCALED = nn.from_functions(lambda key, x: jnp.ones((), x.dtype), lambda w, x: x * w)
 
 # Full-context embeddings
 
@@ -23,14 +25,10 @@ def _context(support, valid, queries, steps=3):
 
 def test_full_context_learner_ignores_padding_and_reads_the_set():
     x, y, q = (jnp.array(a) for a in episode(8))
-    model, gamma = _context(x, y >= 0, q)
-    learner = jmeta.contextual(
-        lambda w, x: x * w,
-        functools.partial(model.apply, method="support"),
-        functools.partial(model.apply, method="query"),
-        jmeta.matching(WAYS),
-    )
-    params = {"embed": jnp.ones(()), "context": gamma}
+    learner = full_context(SCALED, nn.FullContext(D, steps=3), jmeta.matching(WAYS))
+    given = jmeta.Task(jmeta.Batch(x, y), jmeta.Batch(q, jnp.zeros(len(q), int)))
+    params = jax.jit(learner.init)(jax.random.key(0), given)
+    params = jax.tree.map(lambda w: w.astype(jnp.float64), params)
     run = jax.jit(lambda p, x, y: learner.predict(learner.adapt(p, jmeta.Batch(x, y)), q))
     plain, at = run(params, x, y), np.array([0, 3, 8])
     padded = run(params, jnp.insert(x, at, 5.0, axis=0), jnp.insert(y, at, -1))
@@ -38,7 +36,7 @@ def test_full_context_learner_ignores_padding_and_reads_the_set():
     np.testing.assert_allclose(jnp.exp(plain).sum(1), 1)
     moved = run(params, x.at[0].add(1.0), y)
     assert jnp.abs(moved - plain).min() > 1e-9
-    value = jax.jit(lambda p: jmeta.cross_entropy(run(p, x, y), jnp.array([0, 1, 2, 3, 0])))
+    value = jax.jit(lambda p: cross_entropy(run(p, x, y), jnp.array([0, 1, 2, 3, 0])))
     direction = jax.tree.map(jnp.ones_like, params)
 
     def shifted(e):
@@ -95,10 +93,10 @@ def test_full_context_refuses_another_width():
 @pytest.mark.parametrize("combine", ["sum", pytest.param("mean", marks=pytest.mark.slow)])
 def test_relation_equals_a_loop_and_ignores_padding(combine):
     x, y, q = (jnp.array(a) for a in episode(9))
-    model = nn.RelationMLP((8, 4))
-    gamma = model.init(jax.random.key(0), jnp.ones((1, D)), jnp.ones((1, D)))
-    learner = jmeta.relation(lambda w, x: x * w, model.apply, ways=WAYS, combine=combine)
-    params = {"embed": jnp.ones(()), "relation": gamma}
+    learner = jmeta.relation(SCALED, nn.RelationMLP((8, 4)), ways=WAYS, combine=combine)
+    batches = [jmeta.Batch(x, y), jmeta.Batch(q, jnp.zeros(len(q), int))]
+    params = learner.init(jax.random.key(0), jmeta.Task(*batches))
+    gamma = params["relation"]
     run = jax.jit(lambda x, y: learner.predict(learner.adapt(params, jmeta.Batch(x, y)), q))
     found, reduce = run(x, y), jnp.sum if combine == "sum" else jnp.mean
     layers = gamma["params"]  # over concatenations, as in the paper
@@ -114,20 +112,19 @@ def test_relation_equals_a_loop_and_ignores_padding(combine):
     labels = jnp.array([0, 1, 2, 3, -1])
     scores = 1 / (1 + np.exp(-np.asarray(found)[:4]))
     wanted = np.mean(((scores - np.eye(4)) ** 2).sum(1))
-    np.testing.assert_allclose(jmeta.relation_error(found, labels), wanted)
+    np.testing.assert_allclose(relation_error(found, labels), wanted)
     absent = jnp.pad(found, ((0, 0), (0, 1)), constant_values=jnp.finfo(found.dtype).min)
-    np.testing.assert_allclose(jmeta.relation_error(absent, labels), wanted)
-    assert jnp.isfinite(jax.grad(lambda r: jmeta.relation_error(r, labels))(absent)).all()
+    np.testing.assert_allclose(relation_error(absent, labels), wanted)
+    assert jnp.isfinite(jax.grad(lambda r: relation_error(r, labels))(absent)).all()
 
 
 def test_relation_over_feature_maps():
-    model, maps = nn.RelationConv(filters=4), jnp.ones((6, 5, 5, 3), jnp.float32)
-    gamma = jax.jit(model.init)(jax.random.key(0), maps[:1], maps[:1])
-    learner = jmeta.relation(lambda w, x: x * w, model.apply, ways=2)
-    params = {"embed": jnp.ones((), jnp.float32), "relation": gamma}
+    maps = jnp.ones((6, 5, 5, 3), jnp.float32)
+    learner = jmeta.relation(SCALED, nn.RelationConv(filters=4), ways=2)
     batch = jmeta.Batch(maps, jnp.array([0, 0, 0, 1, 1, 1]))
-    loss = jmeta.episodic(learner, jmeta.relation_error)
+    loss = jmeta.episodic(learner, relation_error)
     task = jmeta.Task(batch, batch)
+    params = jax.jit(learner.init)(jax.random.key(0), task)
     value, grads = jax.jit(jax.value_and_grad(lambda p: loss(p, task)[0]))(params)
     assert jnp.isfinite(value) and all(jnp.isfinite(g).all() for g in jax.tree.leaves(grads))
     small = jnp.ones((1, 3, 3, 2), jnp.float32)
@@ -156,10 +153,12 @@ def test_relation_conv_reads_a_class_beside_a_query():
 def test_siamese_loss_equals_a_loop_over_pairs():
     x, y, q = (jnp.array(a) for a in episode(10))
     x, y, labels = x.at[1].set(9.0), y.at[1].set(-1), jnp.array([0, 1, 2, 3, -1])
-    learner = jmeta.siamese(lambda w, x: x * w, ways=WAYS, features=D)
-    params = {**learner.init(jnp.ones(())), "alpha": jnp.array(ALPHA), "bias": jnp.array(0.3)}
+    learner = jmeta.siamese(SCALED, ways=WAYS)
     task = jmeta.Task(jmeta.Batch(x, y), jmeta.Batch(q, labels))
-    value, logits = jax.jit(jmeta.siamese_loss(lambda w, x: x * w, ways=WAYS))(params, task)
+    params = learner.init(jax.random.key(0), task)
+    np.testing.assert_allclose(params["alpha"], -np.full(D, D**-0.5), rtol=1e-6)
+    params = {**params, "alpha": jnp.array(ALPHA), "bias": jnp.array(0.3)}
+    value, logits = jax.jit(siamese_loss(SCALED, ways=WAYS))(params, task)
     losses = []
     for z, a in zip(np.asarray(q), labels.tolist(), strict=True):
         for s, b in zip(np.asarray(x), y.tolist(), strict=True):

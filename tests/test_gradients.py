@@ -43,9 +43,7 @@ def _reference(case: Case, params, one):
         flat = ravel_pytree(adapted)[0]
         return lambda p: 0.5 * jnp.sum((ravel_pytree(p)[0] - flat) ** 2)
     shift = jax.tree.map(jnp.subtract, adapted, params)  # the inner gradients are held fixed
-    return lambda p: cross_entropy(
-        apply(jax.tree.map(jnp.add, p, shift), one.query.x), one.query.y
-    )
+    return lambda p: cross_entropy(apply(jax.tree.map(jnp.add, p, shift), one.query.x), one.query.y)
 
 
 KNOWN = [case for case in CASES if case.order]

@@ -15,24 +15,28 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
 import jmeta
-from jmeta.learners.metric._heads import Head
+from jmeta import learners, nn
+from jmeta.distances import cosine
+from jmeta.losses import cross_entropy, triplet_margin
+from jmeta.metrics import Estimate
 
 MEAN = np.linspace(-0.3, 0.4, D)
 HEADS = {
     "prototypical": functools.partial(jmeta.prototypical, scale=0.7),
-    "cosine": functools.partial(jmeta.prototypical, distance="cosine", scale=9.0),
-    "UN": functools.partial(jmeta.nearest_centroid, features="UN"),
-    "L2N": functools.partial(jmeta.nearest_centroid, features="L2N"),
-    "CL2N": functools.partial(jmeta.nearest_centroid, base_mean=MEAN),
+    "cosine": functools.partial(jmeta.prototypical, distance=cosine, scale=9.0),
+    "UN": functools.partial(learners.nearest_centroid, features="UN"),
+    "L2N": functools.partial(learners.nearest_centroid, features="L2N"),
+    "CL2N": functools.partial(learners.nearest_centroid, base_mean=MEAN),
     "matching": functools.partial(jmeta.matching, scale=5.0),
-    "siamese, best": functools.partial(jmeta.weighted_l1, alpha=ALPHA, bias=np.array(0.3)),
+    "siamese, best": functools.partial(learners.weighted_l1, alpha=ALPHA, bias=np.array(0.3)),
     "siamese, mean": functools.partial(
-        jmeta.weighted_l1, alpha=ALPHA, bias=np.array(0.3), match="mean"
+        learners.weighted_l1, alpha=ALPHA, bias=np.array(0.3), match="mean"
     ),
     "ridge": functools.partial(jmeta.ridge, strength=0.5, scale=3.0, bias=0.1),
-    "logistic": functools.partial(jmeta.logistic, strength=0.3),
-    "svm": functools.partial(jmeta.svm, capacity=0.5),
+    "logistic": functools.partial(learners.logistic, strength=0.3),
+    "svm": functools.partial(learners.svm, capacity=0.5),
 }
+IDENTITY = nn.from_functions(lambda key, x: {}, lambda params, x: x)
 every_head = pytest.mark.parametrize("name", HEADS)
 
 
@@ -85,7 +89,7 @@ def test_logistic_equals_scikit_learn(strength):
     x, y, _ = episode(2, shots=(5, 2, 7, 3))
     theirs = LogisticRegression(C=1 / strength, fit_intercept=False, tol=1e-10, max_iter=10**4)
     wanted = theirs.fit(x, y).coef_.T
-    found = jax.jit(jmeta.logistic(WAYS, strength=strength, steps=15).fit)(x, y).weights
+    found = jax.jit(learners.logistic(WAYS, strength=strength, steps=15).fit)(x, y).weights
     np.testing.assert_allclose(found - found.mean(1, keepdims=True), wanted, rtol=1e-5, atol=1e-5)
 
 
@@ -94,7 +98,7 @@ def test_svm_equals_scikit_learn_and_meets_its_optimality_conditions(capacity, s
     x, y, _ = episode(3, shots)
     options = {"multi_class": "crammer_singer", "fit_intercept": False}
     theirs = LinearSVC(**options, C=capacity, tol=1e-10, max_iter=10**6).fit(x, y)
-    found = jax.jit(jmeta.svm(WAYS, capacity=capacity, steps=600).fit)(x, y).weights
+    found = jax.jit(learners.svm(WAYS, capacity=capacity, steps=600).fit)(x, y).weights
     np.testing.assert_allclose(found, theirs.coef_.T, rtol=1e-4, atol=1e-4)
 
 
@@ -113,7 +117,7 @@ def test_svm_equals_a_quadratic_program_of_scipy():
     options = {"jac": True, "constraints": sums, "bounds": bounds, "method": "SLSQP"}
     best = minimize(dual, np.zeros(target.size), **options, options={"ftol": 1e-14, "maxiter": 999})
     weights = x.T @ best.x.reshape(target.shape)
-    found = jax.jit(jmeta.svm(WAYS, capacity=0.5).fit)(x, y).weights
+    found = jax.jit(learners.svm(WAYS, capacity=0.5).fit)(x, y).weights
     np.testing.assert_allclose(found, weights, atol=1e-5)
 
 
@@ -150,7 +154,7 @@ def test_the_gradient_equals_finite_differences(name):
     x, y, q = episode(5, shots=(2, 1, 3))
     x, y = np.insert(x, 2, 0.5, axis=0), np.insert(y, 2, -1)
     labels = jnp.array([0, 1, 2, 0, 1])
-    value = jax.jit(lambda x: jmeta.cross_entropy(_run(name)(x, y, q), labels))
+    value = jax.jit(lambda x: cross_entropy(_run(name)(x, y, q), labels))
     exact = np.asarray(jax.jit(jax.grad(value))(x))
     steps = 1e-5 * np.eye(x.size).reshape(-1, *x.shape)
     many = jax.jit(jax.vmap(value))
@@ -169,7 +173,7 @@ def test_float32_and_zero_embeddings_stay_finite(name):
     @jax.jit
     @jax.value_and_grad
     def loss(x):
-        return jmeta.cross_entropy(head.predict(head.fit(x, y), q), jnp.array([0, 1, 2, 3, 0]))
+        return cross_entropy(head.predict(head.fit(x, y), q), jnp.array([0, 1, 2, 3, 0]))
 
     for z in (x, 0 * x, 1e3 * x, jnp.ones_like(x)):
         assert all(jnp.isfinite(leaf).all() for leaf in loss(z))
@@ -183,13 +187,13 @@ def test_bad_input_is_refused():
             HEADS[name](WAYS).fit(jnp.ones((3, D)), jnp.ones(3))
     for make, message in [
         (lambda: jmeta.prototypical(2, distance="l3"), "l3"),
-        (lambda: jmeta.nearest_centroid(2, features="CL2"), "UN"),
-        (lambda: jmeta.nearest_centroid(2), "mean feature"),
-        (lambda: jmeta.nearest_centroid(2, features="UN", base_mean=MEAN), "mean feature"),
-        (lambda: jmeta.weighted_l1(2, ALPHA, 0.0, match="first"), "best"),
-        (lambda: jmeta.relation(None, None, ways=2, combine="max"), "mean"),
-        (lambda: jmeta.logistic(2, steps=-1), "steps"),
-        (lambda: jmeta.svm(2, polish=-1), "polish"),
+        (lambda: learners.nearest_centroid(2, features="CL2"), "UN"),
+        (lambda: learners.nearest_centroid(2), "mean feature"),
+        (lambda: learners.nearest_centroid(2, features="UN", base_mean=MEAN), "mean feature"),
+        (lambda: learners.weighted_l1(2, ALPHA, 0.0, match="first"), "best"),
+        (lambda: jmeta.relation(IDENTITY, IDENTITY, ways=2, combine="max"), "mean"),
+        (lambda: learners.logistic(2, steps=-1), "steps"),
+        (lambda: learners.svm(2, polish=-1), "polish"),
         (lambda: jmeta.ridge(2).fit(jnp.ones((2, 3, 4)), jnp.zeros(2, int)), "flatten"),
     ]:
         with pytest.raises(ValueError, match=message):
@@ -226,43 +230,43 @@ def test_heads_meet_in_identical_episodes():
         "ridge": jmeta.ridge(3),
     }
     pool, key = _pool(), jax.random.key(0)
-    means, above = jmeta.evaluate_heads(heads, sample, pool, key, episodes=20, chunk=8)
-    assert above["again"] == jmeta.Estimate(0.0, 0.0, 20) and list(above) == ["again", "ridge"]
-    learner = jmeta.metric(lambda params, x: x, heads["ridge"])
+    means, above = learners.evaluate_heads(heads, sample, pool, key, episodes=20, chunk=8)
+    assert above["again"] == Estimate(0.0, 0.0, 20) and list(above) == ["again", "ridge"]
+    learner = jmeta.metric(IDENTITY, heads["ridge"])
     one = jmeta.evaluate(learner, {}, lambda key: sample(key, pool), key, episodes=20)
     np.testing.assert_allclose(means["ridge"], one["accuracy"], rtol=1e-6)
     assert 0.5 < means["near"].mean < 1
     mesh = jax.sharding.Mesh(jax.devices()[:2], "tasks")
-    shared, _ = jmeta.evaluate_heads(heads, sample, pool, key, episodes=19, chunk=4, mesh=mesh)
-    alone, _ = jmeta.evaluate_heads(heads, sample, pool, key, episodes=19)
+    shared, _ = learners.evaluate_heads(heads, sample, pool, key, episodes=19, chunk=4, mesh=mesh)
+    alone, _ = learners.evaluate_heads(heads, sample, pool, key, episodes=19)
     np.testing.assert_allclose(list(shared.values()), list(alone.values()), rtol=1e-12)
     with pytest.raises(ValueError, match="episodes"):
-        jmeta.evaluate_heads({}, sample, pool, key)
+        learners.evaluate_heads({}, sample, pool, key)
 
     def changed(key, pool):
         return jax.tree.map(lambda leaf: 2.0 * leaf, sample(key, pool))
 
     with pytest.raises(ValueError, match="numbers of examples"):
-        jmeta.evaluate_heads(heads, changed, pool, key)
+        learners.evaluate_heads(heads, changed, pool, key)
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 4, 100])
 def test_examples_are_embedded_in_chunks(chunk):
+    flat = nn.from_functions(lambda key, x: 2.0, lambda w, x: x.reshape(len(x), -1) * w)
     images = jnp.arange(8 * 4, dtype=jnp.uint8).reshape(8, 2, 2, 1)
-    found = jax.jit(
-        lambda x: jmeta.embed_examples(lambda w, x: x.reshape(len(x), -1) * w, 2.0, x, chunk=chunk)
-    )(images)
+    found = jax.jit(lambda x: learners.embed_examples(flat, 2.0, x, chunk=chunk))(images)
     np.testing.assert_allclose(found, np.asarray(images).reshape(8, 4) / 255 * 2, rtol=1e-6)
     with pytest.raises(ValueError, match="chunk"):
-        jmeta.embed_examples(lambda w, x: x, 2.0, images, chunk=0)
+        learners.embed_examples(flat, 2.0, images, chunk=0)
 
 
 def test_an_embedding_learns_by_a_loss_over_embeddings():
     x, y, q = (jnp.array(a) for a in episode(11))
     task = jmeta.Task(jmeta.Batch(x, y), jmeta.Batch(q, jnp.array([0, 1, 2, 3, 0])))
-    loss = jmeta.embedding_loss(
-        lambda w, x: jnp.tanh(x @ w), jmeta.triplet_margin_loss, jmeta.prototypical(WAYS)
+    net = nn.from_functions(
+        lambda key, x: jax.random.normal(key, (D, 3)), lambda w, x: jnp.tanh(x @ w)
     )
+    loss = learners.embedding_loss(net, triplet_margin, jmeta.prototypical(WAYS))
     w = jax.random.normal(jax.random.key(0), (D, 3))
     value = jax.jit(jax.value_and_grad(lambda w: loss(w, task)[0]))
     first = value(w)[0]
@@ -282,7 +286,7 @@ def test_a_head_equals_easyfsl(name):
         methods = pytest.importorskip("easyfsl.methods", exc_type=ImportError)
         x, y, q = episode(12)
         x, q = _unit(x), _unit(q)  # easyfsl leaves a query's length in the attention
-        head: Head = jmeta.matching(WAYS, scale=1.0)
+        head: jmeta.Head = jmeta.matching(WAYS, scale=1.0)
         if name == "matching":
 
             class Nothing(torch.nn.Module):  # full-context embeddings that add nothing
@@ -294,7 +298,7 @@ def test_a_head_equals_easyfsl(name):
             parts = {"support_encoder": Nothing(), "query_encoder": Nothing()}
             theirs = methods.MatchingNetworks(feature_dimension=D, **parts)
         elif name == "simpleshot":
-            theirs, head = methods.SimpleShot(), jmeta.prototypical(WAYS, distance="cosine")
+            theirs, head = methods.SimpleShot(), jmeta.prototypical(WAYS, distance=cosine)
         else:
             theirs, head = methods.PrototypicalNetworks(), jmeta.prototypical(WAYS)
         theirs.process_support_set(torch.tensor(x).float(), torch.tensor(y))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import jmeta
+from jmeta import distances, losses
 
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 3])  # one class has a single example
 Z = np.random.default_rng(0).normal(size=(8, 5))
@@ -25,22 +25,22 @@ def _unit(z):
 
 
 DISTANCES = {  # name -> ours, and a loop's
-    "euclidean": (jmeta.euclidean, lambda a, b: np.sqrt(((a - b) ** 2).sum())),
+    "euclidean": (distances.euclidean, lambda a, b: np.sqrt(((a - b) ** 2).sum())),
     "unit": (
-        jmeta.normalized(jmeta.euclidean),
+        distances.normalized(distances.euclidean),
         lambda a, b: np.linalg.norm(a / np.linalg.norm(a) - b / np.linalg.norm(b)),
     ),
-    "squared": (jmeta.squared_euclidean, lambda a, b: ((a - b) ** 2).sum()),
-    "cosine": (jmeta.cosine, lambda a, b: 1 - a @ b / np.linalg.norm(a) / np.linalg.norm(b)),
-    "dot": (jmeta.dot, lambda a, b: -(a @ b)),
+    "squared": (distances.squared_euclidean, lambda a, b: ((a - b) ** 2).sum()),
+    "cosine": (distances.cosine, lambda a, b: 1 - a @ b / np.linalg.norm(a) / np.linalg.norm(b)),
+    "dot": (distances.dot, lambda a, b: -(a @ b)),
 }
 REDUCERS = {
-    "mean": (jmeta.mean_reducer, lambda v: np.mean(v) if len(v) else 0.0),
+    "mean": (losses.mean_reducer, lambda v: np.mean(v) if len(v) else 0.0),
     "non-zero": (
-        jmeta.avg_non_zero_reducer,
+        losses.avg_non_zero_reducer,
         lambda v: np.mean([x for x in v if x > 0]) if any(x > 0 for x in v) else 0.0,
     ),
-    "sum": (jmeta.sum_reducer, np.sum),
+    "sum": (losses.sum_reducer, np.sum),
 }
 every_distance = pytest.mark.parametrize("distance", DISTANCES)
 CHOICES = [(name, "mean") for name in DISTANCES] + [("unit", "non-zero"), ("cosine", "sum")]
@@ -107,36 +107,34 @@ def _loop_sup_con(d, labels, reduce, t):
 
 LOSSES = {  # name -> ours, loop
     "contrastive": (
-        functools.partial(jmeta.contrastive_loss, pos_margin=0.1, neg_margin=1.5),
+        functools.partial(losses.contrastive, pos_margin=0.1, neg_margin=1.5),
         functools.partial(_loop_contrastive, hard=False),
     ),
     "contrastive, hard": (
         functools.partial(
-            jmeta.contrastive_loss, pos_margin=0.1, neg_margin=1.5, miner=jmeta.hard_pairs
+            losses.contrastive, pos_margin=0.1, neg_margin=1.5, miner=losses.hard_pairs
         ),
         functools.partial(_loop_contrastive, hard=True),
     ),
     "triplet": (
-        functools.partial(jmeta.triplet_margin_loss, margin=0.3),
+        functools.partial(losses.triplet_margin, margin=0.3),
         functools.partial(_loop_triplet, mining="all"),
     ),
     "triplet, hard": (
-        functools.partial(jmeta.triplet_margin_loss, margin=0.3, miner=jmeta.hard_triplets),
+        functools.partial(losses.triplet_margin, margin=0.3, miner=losses.hard_triplets),
         functools.partial(_loop_triplet, mining="hard"),
     ),
     "triplet, semi-hard": (
-        functools.partial(
-            jmeta.triplet_margin_loss, margin=0.3, miner=jmeta.semihard_triplets(0.4)
-        ),
+        functools.partial(losses.triplet_margin, margin=0.3, miner=losses.semihard_triplets(0.4)),
         functools.partial(_loop_triplet, mining="semihard"),
     ),
-    "n-pairs": (jmeta.n_pairs_loss, _loop_n_pairs),
+    "n-pairs": (losses.n_pairs, _loop_n_pairs),
     "nt-xent": (
-        functools.partial(jmeta.ntxent_loss, temperature=0.5),
+        functools.partial(losses.ntxent, temperature=0.5),
         functools.partial(_loop_ntxent, t=0.5),
     ),
     "sup-con": (
-        functools.partial(jmeta.sup_con_loss, temperature=0.5),
+        functools.partial(losses.sup_con, temperature=0.5),
         functools.partial(_loop_sup_con, t=0.5),
     ),
 }
@@ -200,16 +198,16 @@ def test_distances_of_a_pytree_add_up():
         both = ours({"a": left, "b": right}, {"a": left, "b": right})
         np.testing.assert_allclose(both, ours(left, left) + ours(right, right))
     pair = {"a": left, "b": right}
-    assert jnp.isfinite(jmeta.sup_con_loss(pair, jnp.array(LABELS)))
+    assert jnp.isfinite(losses.sup_con(pair, jnp.array(LABELS)))
 
 
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match=r"integer labels \[8\]"):
-        jmeta.contrastive_loss(jnp.array(Z), jnp.array(LABELS)[:3])
+        losses.contrastive(jnp.array(Z), jnp.array(LABELS)[:3])
     with pytest.raises(ValueError, match="float"):
-        jmeta.contrastive_loss(jnp.array(Z), jnp.ones(8))
+        losses.contrastive(jnp.array(Z), jnp.ones(8))
     with pytest.raises(ValueError, match="same D"):
-        jmeta.euclidean(jnp.ones((2, 3)), jnp.ones((2, 4)))
+        distances.euclidean(jnp.ones((2, 3)), jnp.ones((2, 4)))
 
 
 def _their(torch, name, distance):

@@ -1,26 +1,33 @@
 """SNAIL and MANN against loops; what must hold for all that read a sequence; that they learn."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from arrays import dense
-from learners import CASES, INPUTS, MANN, SNAIL, WAYS, Case, predictor, task
+from learners import (
+    INPUTS,
+    MANN,
+    READERS,
+    SNAIL,
+    WAYS,
+    Case,
+    case_named,
+    made,
+    predictor,
+    reordered,
+    task,
+)
 
 import jmeta
 from jmeta import nn
+from jmeta.losses import cross_entropy
 from jmeta.nn import _mann as mann
 from jmeta.nn import _snail as snail
 
 KEY = jax.random.key(2)
-READERS = [case for case in CASES if case.ordered]
 readers = pytest.mark.parametrize("case", READERS, ids=lambda case: case.name)
-
-
-_learner = functools.cache(lambda case: case.learner())
 
 
 def _softmax(x):
@@ -72,7 +79,7 @@ def _snail_by_loops(params, x):
 
 
 def test_snail_is_the_sequence_with_the_query_at_its_end() -> None:
-    case = next(case for case in CASES if case.name == "snail")
+    case = case_named("snail")
     params, one = case.init(KEY), task(KEY)
     labels = np.eye(WAYS)[one.support.y]
     sequence = np.concatenate([one.support.x, labels], -1)
@@ -80,7 +87,7 @@ def test_snail_is_the_sequence_with_the_query_at_its_end() -> None:
         _snail_by_loops(params["params"], np.vstack([sequence, np.append(x, np.zeros(WAYS))]))[-1]
         for x in np.asarray(one.query.x)
     ]
-    found = predictor(_learner(case))(params, one.support, one.query.x)
+    found = predictor(made(case))(params, one.support, one.query.x)
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
 
 
@@ -94,7 +101,7 @@ def test_snail_begins_by_comparing() -> None:
 
 
 def test_snail_is_causal_and_its_convolutions_reach_the_start() -> None:
-    params = CASES[[c.name for c in CASES].index("snail")].init(KEY)
+    params = case_named("snail").init(KEY)
     x = jax.random.normal(KEY, (6, INPUTS))
     labels, mask = jnp.zeros((6, WAYS)), jnp.ones(6, bool)
     encode = jax.jit(lambda x: SNAIL.apply(params, (x, labels, mask), method="encode")[0][-1])
@@ -164,7 +171,7 @@ def test_memory_is_a_loop_over_slots() -> None:
 
 @readers
 def test_padding_counts_for_nothing_wherever_it_stands(case: Case) -> None:
-    params, one, predict = case.init(KEY), task(KEY), predictor(_learner(case))
+    params, one, predict = case.init(KEY), task(KEY), predictor(made(case))
     places = jnp.array([0, 2, 3, 4, 6, 7])
     padded = jmeta.Batch(
         jnp.full((9, INPUTS), 7.0).at[places].set(one.support.x),
@@ -180,12 +187,12 @@ def test_padding_counts_for_nothing_wherever_it_stands(case: Case) -> None:
 
 @readers
 def test_queries_do_not_see_each_other_and_order_matters(case: Case) -> None:
-    params, one, predict = case.init(KEY), task(KEY), predictor(_learner(case))
+    params, one, predict = case.init(KEY), task(KEY), predictor(made(case))
     logits = predict(params, one.support, one.query.x)
     moved = predict(params, one.support, one.query.x.at[1:].add(3.0))
     np.testing.assert_allclose(moved[0], logits[0], rtol=1e-5, atol=1e-6)
     assert np.abs(moved[1:] - logits[1:]).max() > 1e-4
-    turned = jax.tree.map(lambda v: v[::-1], one.support)
+    turned = reordered(one.support, slice(None, None, -1))
     assert np.abs(predict(params, turned, one.query.x) - logits).max() > 1e-7
 
 
@@ -203,7 +210,7 @@ def test_images_go_through_an_embedding_network(kind: str) -> None:
 def test_options_that_cannot_be_are_refused() -> None:
     support = jnp.ones((3, 2)), jnp.eye(3), jnp.ones(3, bool)
     with pytest.raises(ValueError, match="ways >= 1"):
-        jmeta.amortised(*nn.encode_decode(MANN), ways=0)
+        jmeta.amortised(MANN, ways=0)
     with pytest.raises(ValueError, match="length=1"):
         nn.SNAIL(3, length=1).init(KEY, support, jnp.ones((1, 2)))
     with pytest.raises(ValueError, match="heads=9"):
@@ -222,21 +229,13 @@ def _blobs(key: jax.Array) -> jmeta.Task:
     return jmeta.Task(batch(support_key, jax.random.permutation(order_key, y)), batch(query_key, y))
 
 
-def _reader(model):
-    support = jnp.ones((4, 3)), jnp.ones((4, 2)), jnp.ones(4, bool)
-    return jmeta.amortised(*nn.encode_decode(model), ways=2), model.init(KEY, support, support[0])
+def _reader(model) -> jmeta.Learner:
+    return jmeta.amortised(model, ways=2)
 
 
-def _meta_network():
-    net, d, m = nn.SlowFast(2, features=(16,)), nn.GradientLSTM(8), nn.GradientMLP(8)
-    params = jmeta.MetaNetworkParams(
-        net.init(KEY, jnp.ones((1, 3))),
-        net.init(KEY, jnp.ones((1, 16))),
-        d.init(KEY, (jnp.ones((4, 5)), jnp.ones(4, bool))),
-        m.init(KEY, jnp.ones(5)),
-    )
-    both = nn.slow_and_fast(net)
-    return jmeta.meta_network(both, both, d.apply, m.apply), params
+def _meta_network() -> jmeta.Learner:
+    both = nn.slow_and_fast(nn.SlowFast(2, features=(16,)))
+    return jmeta.meta_network(both, both, nn.GradientLSTM(8), nn.GradientMLP(8))
 
 
 LEARNING = {
@@ -257,9 +256,10 @@ def test_it_learns_to_tell_new_classes_apart(name: str) -> None:
 
     @jax.jit
     def run(key):
-        learner, params = make()
+        learner = make()
+        params = learner.init(KEY, _blobs(KEY))
         tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
-        update = jmeta.step(jmeta.episodic(learner, jmeta.cross_entropy), tx)
+        update = jmeta.step(jmeta.episodic(learner, cross_entropy), tx)
 
         def body(state, key):
             state, aux = update(state, jax.vmap(_blobs)(jax.random.split(key, 16)))

@@ -4,14 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from arrays import dense
-from learners import CASES, FAST, UNITS, predictor, task
+from learners import FAST, INPUTS, UNITS, case_named, made, predictor, task
 
 import jmeta
 from jmeta import nn
+from jmeta.losses import cross_entropy
 from jmeta.nn import _metanet as metanet
 
 KEY = jax.random.key(2)
-CASE = next(case for case in CASES if case.name == "meta network")
+CASE = case_named("meta network")
 
 
 def test_meta_information_keeps_size_and_sign() -> None:
@@ -26,7 +27,7 @@ def test_meta_information_keeps_size_and_sign() -> None:
 def test_slow_and_fast_halves_are_added_layer_by_layer() -> None:
     model, x = nn.SlowFast(2, features=(3,)), jax.random.normal(KEY, (4, 5))
     slow, fast = (model.init(jax.random.fold_in(KEY, i), x) for i in range(2))
-    representation, logits = nn.slow_and_fast(model)(slow, fast, x)
+    representation, logits = nn.slow_and_fast(model).apply(slow, fast, x)
     one, two = ([params["params"][f"_Layer_{i}"] for params in (slow, fast)] for i in range(2))
     halves = [dense(layer, np.asarray(x)) for layer in one]
     hidden = sum(np.maximum(half, 0) for half in halves)
@@ -37,11 +38,11 @@ def test_slow_and_fast_halves_are_added_layer_by_layer() -> None:
 
 def _meta_network_by_loops(params, one):
     """The algorithm's listing, one example after another."""
-    apply, flat = nn.slow_and_fast(UNITS), jax.flatten_util.ravel_pytree
+    apply, flat = nn.slow_and_fast(UNITS).apply, jax.flatten_util.ravel_pytree
     rows = list(zip(one.support.x[:, None], one.support.y[:, None], strict=True))
 
     def gradient(slow, x, y):
-        return jax.grad(lambda w: jmeta.cross_entropy(apply(w, None, x)[1], y))(slow)
+        return jax.grad(lambda w: cross_entropy(apply(w, None, x)[1], y))(slow)
 
     collected = jnp.stack([flat(gradient(params.embed, x, y))[0] for x, y in rows])
     present = jnp.ones(len(rows), bool)
@@ -64,22 +65,23 @@ def _meta_network_by_loops(params, one):
 
 def test_meta_network_is_its_listing() -> None:
     params, one = CASE.init(KEY), task(KEY)
-    found = predictor(CASE.learner())(params, one.support, one.query.x)
+    found = predictor(made(CASE))(params, one.support, one.query.x)
     wanted = jax.jit(_meta_network_by_loops)(params, one)
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_on_features_is_the_learner_of_embedded_examples() -> None:
-    params, one, predict = CASE.init(KEY), task(KEY), predictor(CASE.learner())
+    params, one, predict = CASE.init(KEY), task(KEY), predictor(made(CASE))
     halved = jmeta.Task(*(batch._replace(x=batch.x / 2) for batch in one))
-    twice = jmeta.on_features(lambda w, x: w * x, CASE.learner())
+    scaled = nn.from_functions(lambda key, x: jnp.ones(()), lambda w, x: w * x)
+    twice = jmeta.on_features(scaled, made(CASE))
     found = predictor(twice)({"embed": 2.0, "learner": params}, halved.support, halved.query.x)
     np.testing.assert_allclose(found, predict(params, one.support, one.query.x), rtol=1e-6)
 
 
 def test_on_features_initialises_what_lies_behind() -> None:
-    learner = jmeta.on_features(
-        jnp.multiply, jmeta.meta_sgd(jnp.matmul, jmeta.cross_entropy, 1, rate=0.1)
-    )
-    params = learner.init({"embed": jnp.ones(()), "learner": jnp.zeros((2, 3))})
-    assert params["learner"].hyper.shape == (2, 3) and params["embed"].shape == ()
+    scaled = nn.from_functions(lambda key, x: jnp.ones(()), jnp.multiply)
+    linear = nn.from_functions(lambda key, x: jnp.zeros((x.shape[-1], 3)), jnp.matmul)
+    learner = jmeta.on_features(scaled, jmeta.meta_sgd(linear, cross_entropy, 1, rate=0.1))
+    params = learner.init(KEY, task(KEY))
+    assert params["learner"].hyper.shape == (INPUTS, 3) and params["embed"].shape == ()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 import jmeta
+from jmeta import losses, metrics, nn
 
 
 def _random(seed: int, count: int = 40, ways: int = 4):
@@ -31,16 +32,16 @@ def test_scores_equal_scikit_learn(seed: int) -> None:
     wanted = reference.precision_recall_fscore_support(
         labels, guess, labels=range(4), zero_division=0
     )
-    found = jmeta.class_scores(logits, labels)
+    found = metrics.class_scores(logits, labels)
     for left, right in zip(found, wanted, strict=True):
         np.testing.assert_allclose(left, right, rtol=1e-6)
     table = reference.confusion_matrix(labels, guess, labels=range(4))
-    np.testing.assert_array_equal(jmeta.confusion(logits, labels), table)
+    np.testing.assert_array_equal(metrics.confusion(logits, labels), table)
     np.testing.assert_allclose(
-        jmeta.accuracy(logits, labels), reference.accuracy_score(labels, guess), rtol=1e-6
+        metrics.accuracy(logits, labels), reference.accuracy_score(labels, guess), rtol=1e-6
     )
     np.testing.assert_allclose(
-        jmeta.cross_entropy(logits, labels),
+        losses.cross_entropy(logits, labels),
         -np.mean(np.log(_softmax(logits)[np.arange(len(labels)), labels])),
         rtol=1e-5,
     )
@@ -50,7 +51,7 @@ def test_macro_scores_equal_scikit_learn_on_the_labels_that_occur() -> None:
     logits = jnp.eye(4)[jnp.array([0, 1, 1, 0])]
     labels = jnp.array([0, 0, 1, 1])
     wanted = reference.f1_score(labels, logits.argmax(-1), average="macro")
-    np.testing.assert_allclose(jmeta.macro(jmeta.class_scores(logits, labels)).f1, wanted)
+    np.testing.assert_allclose(metrics.macro(metrics.class_scores(logits, labels)).f1, wanted)
 
 
 def test_calibration_error_equals_a_loop() -> None:
@@ -62,39 +63,43 @@ def test_calibration_error_equals_a_loop() -> None:
         inside = (top > low) & (top <= low + 1 / 15)
         if inside.any():
             total += inside.mean() * abs(right[inside].mean() - top[inside].mean())
-    np.testing.assert_allclose(jmeta.calibration_error(logits, labels), total, rtol=1e-4)
+    np.testing.assert_allclose(metrics.calibration_error(logits, labels), total, rtol=1e-4)
 
 
 def test_padded_examples_count_for_nothing() -> None:
     logits, labels = _random(5)
     padded = jnp.concatenate([labels, -jnp.ones(7, labels.dtype)])
     more = jnp.concatenate([logits, jnp.full((7, 4), 50.0)])
-    for metric in (jmeta.accuracy, jmeta.cross_entropy, jmeta.calibration_error):
+    for metric in (metrics.accuracy, losses.cross_entropy, metrics.calibration_error):
         np.testing.assert_allclose(metric(more, padded), metric(logits, labels), rtol=1e-6)
 
 
 def test_estimates() -> None:
     values = np.random.default_rng(0).normal(size=1000)
-    found = jmeta.estimate(jnp.asarray(values))
+    found = metrics.estimate(jnp.asarray(values))
     np.testing.assert_allclose(found.ci95, 1.96 * values.std(ddof=1) / np.sqrt(1000), rtol=1e-5)
     assert found.episodes == 1000
-    shifted = jmeta.paired(jnp.asarray(values + 0.5), jnp.asarray(values))
+    shifted = metrics.paired(jnp.asarray(values + 0.5), jnp.asarray(values))
     np.testing.assert_allclose(shifted[:2], (0.5, 0.0), atol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: jmeta.cross_entropy(jnp.ones((2, 3)), jnp.ones(2)), "integer labels"),
-        (lambda: jmeta.cross_entropy(jnp.ones((2, 3)), jnp.ones(3, int)), r"logits \[Q, N\]"),
-        (lambda: jmeta.mean_squared_error(jnp.ones((2, 1)), jnp.ones(2)), "equal shapes"),
-        (lambda: jmeta.paired(jnp.ones(2), jnp.ones(3)), "same episodes"),
+        (lambda: losses.cross_entropy(jnp.ones((2, 3)), jnp.ones(2)), "integer labels"),
+        (lambda: losses.cross_entropy(jnp.ones((2, 3)), jnp.ones(3, int)), r"logits \[Q, N\]"),
+        (lambda: losses.mean_squared_error(jnp.ones((2, 1)), jnp.ones(2)), "equal shapes"),
+        (lambda: metrics.paired(jnp.ones(2), jnp.ones(3)), "same episodes"),
         (lambda: jmeta.prototypical(0), "ways >= 1"),
     ],
 )
 def test_bad_input(call, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         call()
+
+
+SCALED = nn.from_functions(lambda key, x: jnp.ones(()), lambda w, x: x * w)
+LINEAR = nn.from_functions(lambda key, x: jnp.zeros((3, 3)), lambda w, x: x @ w)
 
 
 def _sample(key: jax.Array) -> jmeta.Task:
@@ -105,7 +110,7 @@ def _sample(key: jax.Array) -> jmeta.Task:
 
 @pytest.mark.slow
 def test_evaluation_is_determined_by_its_key_and_shared_by_learners() -> None:
-    learner = jmeta.metric(lambda w, x: x * w, jmeta.prototypical(3))
+    learner = jmeta.metric(SCALED, jmeta.prototypical(3))
     arguments = (learner, jnp.ones(()), _sample, jax.random.key(0))
     one = jmeta.evaluate(*arguments, episodes=50)
     two = jmeta.evaluate(*arguments, episodes=50, chunk=7, mesh=jmeta.task_mesh(2))
@@ -118,7 +123,7 @@ def test_evaluation_is_determined_by_its_key_and_shared_by_learners() -> None:
 
 
 def test_evaluation_on_two_devices_adapts_as_on_one() -> None:
-    learner = jmeta.maml(lambda w, x: x @ w, jmeta.cross_entropy, jmeta.unrolled(optax.sgd(0.5), 3))
+    learner = jmeta.maml(LINEAR, losses.cross_entropy, jmeta.unrolled(optax.sgd(0.5), 3))
     arguments = (learner, jnp.zeros((3, 3)), _sample, jax.random.key(0))
     one = jmeta.predictions(*arguments, episodes=6)[0]
     two = jmeta.predictions(*arguments, episodes=6, mesh=jmeta.task_mesh(2))[0]
@@ -126,5 +131,5 @@ def test_evaluation_on_two_devices_adapts_as_on_one() -> None:
 
 
 def test_regression_report() -> None:
-    found = jmeta.regression_report(jnp.ones((5, 4, 1)), jnp.zeros((5, 4, 1)))
-    assert found["mse"] == jmeta.Estimate(1.0, 0.0, 5)
+    found = metrics.regression_report(jnp.ones((5, 4, 1)), jnp.zeros((5, 4, 1)))
+    assert found["mse"] == metrics.Estimate(1.0, 0.0, 5)

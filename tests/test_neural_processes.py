@@ -8,11 +8,14 @@ import numpy as np
 import optax
 import pytest
 from jax.flatten_util import ravel_pytree
-from learners import predictor
-from test_gradients import _double, finite_differences
+from learners import double, predictor, reordered
+from test_gradients import finite_differences
 
 import jmeta
-from jmeta import Batch, Context, Gaussian, Task, nn
+from jmeta import Batch, Task, nn
+from jmeta.learners import Points, neural_process_loss, random_size
+from jmeta.losses import Gaussian, gaussian_kl, gaussian_nll
+from jmeta.metrics import gaussian_report
 
 KEY = jax.random.key(4)
 POINTS, QUERIES = 6, 8
@@ -35,7 +38,7 @@ def _task(key: jax.Array, *, noise: float = 0.1) -> Task:
 
 
 def _masked(key: jax.Array) -> Task:
-    return jmeta.random_context(jax.random.fold_in(key, 1), _task(key), smallest=3)
+    return random_size(jax.random.fold_in(key, 1), _task(key), smallest=3)
 
 
 def _init(model: nn.NeuralProcess, key: jax.Array = KEY):
@@ -46,26 +49,22 @@ def _init(model: nn.NeuralProcess, key: jax.Array = KEY):
 @functools.cache
 def _parts(name: str):
     model = MODELS[name]
-    encode, decode = nn.encode_decode(model)
-    learner = jmeta.neural_process(encode, decode)
-    return (
-        jax.jit(_init, static_argnums=0)(model),
-        learner,
-        jmeta.neural_process_loss(encode, decode),
-    )
+    learner = jmeta.neural_process(model)
+    params = jax.jit(lambda key: learner.init(key, _masked(key)))(KEY)
+    return params, learner, neural_process_loss(model)
 
 
 def test_gaussian_likelihood_is_the_textbook_density() -> None:
     means, scales, y = (jax.random.normal(k, (5, 3, 2)) for k in jax.random.split(KEY, 3))
     scales, y = 0.3 + scales**2, y[:, 0]
     density = np.exp(-((y[:, None] - means) ** 2) / (2 * scales**2)) / np.sqrt(2 * np.pi) / scales
-    one = jmeta.gaussian_nll(Gaussian(means[:, 0], scales[:, 0]), y)
+    one = gaussian_nll(Gaussian(means[:, 0], scales[:, 0]), y)
     np.testing.assert_allclose(one, -np.log(density[:, 0]).sum() / 5, rtol=1e-5)
-    many = jmeta.gaussian_nll(Gaussian(means, scales), y)
+    many = gaussian_nll(Gaussian(means, scales), y)
     joint = [np.prod(np.float64(density[:, sample])) for sample in range(3)]
     np.testing.assert_allclose(many, -np.log(np.mean(joint)) / 5, rtol=1e-5)
     with pytest.raises(ValueError, match=r"targets \[Q, D\]"):
-        jmeta.gaussian_nll(Gaussian(means, scales), y[:, :1])
+        gaussian_nll(Gaussian(means, scales), y[:, :1])
 
 
 def test_divergence_is_the_integral() -> None:
@@ -76,7 +75,7 @@ def test_divergence_is_the_integral() -> None:
     )
     wanted = np.sum(np.where(p > 0, p * np.log(np.maximum(p, 1e-300) / np.maximum(q, 1e-300)), 0))
     wanted *= x[1] - x[0]
-    found = jmeta.gaussian_kl(*(Gaussian(*map(jnp.asarray, pair)) for pair in (left, right)))
+    found = gaussian_kl(*(Gaussian(*map(jnp.asarray, pair)) for pair in (left, right)))
     np.testing.assert_allclose(found, wanted, rtol=1e-5)
 
 
@@ -85,10 +84,10 @@ def test_order_does_not_matter_and_padding_counts_for_nothing(name: str) -> None
     params, learner, _ = _parts(name)
     one, predict = _task(KEY), predictor(learner)
     wanted = predict(params, one.support, one.query.x)
-    turned = jax.tree.map(lambda v: v[::-1], one.support)
+    turned = reordered(one.support, slice(None, None, -1))
     places, mask = jnp.array([0, 2, 3, 4, 6, 7]), jnp.zeros(9, bool)
-    x, y = (jnp.full((9, 1), jnp.nan).at[places].set(v) for v in one.support)
-    padded = Batch(Context(x, mask.at[places].set(True), KEY), y)
+    x, y = (jnp.full((9, 1), jnp.nan).at[places].set(v) for v in one.support[:2])
+    padded = Batch(Points(x, mask.at[places].set(True)), y, KEY)
     for support in (turned, padded):
         found = predict(params, support, one.query.x)
         jax.tree.map(
@@ -143,14 +142,14 @@ def test_cross_attention_is_a_loop_over_heads_and_points() -> None:
 def test_loss_is_the_evidence_bound_and_its_gradient_that_of_finite_differences(name: str) -> None:
     with jax.enable_x64(True):
         params, _, loss = _parts(name)
-        params, one = _double(params), _double(_masked(KEY))
+        params, one = double(params), double(_masked(KEY))
         exact = jax.jit(jax.grad(lambda p: loss(p, one)[0]))(params)
         numeric = finite_differences(lambda p: loss(p, one)[0], params)
         error = np.linalg.norm(ravel_pytree(exact)[0] - numeric) / np.linalg.norm(numeric)
         print(f"{name}: relative error {error:.1e}")
         assert error < 1e-6
-        model, (context, y) = MODELS[name], one.support
-        points = (context.x, y, context.mask)
+        model, (given, y, _) = MODELS[name], one.support
+        points = (given.x, y, given.mask)
         value, outputs = jax.jit(loss)(params, one)
         nll = -np.mean(
             [-0.5 * ((t - m) / s) ** 2 - np.log(s * np.sqrt(2 * np.pi))
@@ -171,35 +170,32 @@ def test_loss_is_the_evidence_bound_and_its_gradient_that_of_finite_differences(
 
 
 def test_samples_come_from_the_key_in_the_support() -> None:
-    encode, decode = nn.encode_decode(MODELS["anp"])
-    learner, params, one = (
-        jmeta.neural_process(encode, decode, samples=5),
-        _init(MODELS["anp"]),
-        _masked(KEY),
-    )
+    learner = jmeta.neural_process(MODELS["anp"], samples=5)
+    one = _masked(KEY)
+    params = learner.init(KEY, one)
     predict = predictor(learner)
     found = predict(params, one.support, one.query.x)
     assert found.mean.shape == found.scale.shape == (QUERIES, 5, 1)
     np.testing.assert_array_equal(found.mean, predict(params, one.support, one.query.x).mean)
     assert float(found.mean.std(1).min()) > 0
-    with pytest.raises(ValueError, match="random_context"):
+    with pytest.raises(ValueError, match="random_size"):
         learner.adapt(params, _task(KEY).support)
-    with pytest.raises(ValueError, match="random_context"):
-        jmeta.neural_process_loss(encode, decode)(params, _task(KEY))
-    plain = jmeta.neural_process(*nn.encode_decode(MODELS["cnp"]), samples=5)
+    with pytest.raises(ValueError, match="random_size"):
+        neural_process_loss(MODELS["anp"])(params, _task(KEY))
+    plain = jmeta.neural_process(MODELS["cnp"], samples=5)
     with pytest.raises(ValueError, match="latent path"):
-        plain.adapt(_init(MODELS["cnp"]), one.support)
+        plain.adapt(plain.init(KEY, one), one.support)
     with pytest.raises(ValueError, match="samples >= 0"):
-        jmeta.neural_process(encode, decode, samples=-1)
+        jmeta.neural_process(MODELS["anp"], samples=-1)
 
 
 def test_random_contexts_have_every_size_and_keys_of_their_own() -> None:
     tasks = jax.jit(jax.vmap(_masked))(jax.random.split(KEY, 200))
     sizes = np.asarray(tasks.support.x.mask.sum(-1))
     assert sorted(set(sizes.tolist())) == [3, 4, 5, 6]
-    assert len(np.unique(jax.random.key_data(tasks.support.x.key), axis=0)) == 200
+    assert len(np.unique(jax.random.key_data(tasks.support.key), axis=0)) == 200
     with pytest.raises(ValueError, match="from 0"):
-        jmeta.random_context(KEY, _task(KEY), smallest=POINTS + 1)
+        random_size(KEY, _task(KEY), smallest=POINTS + 1)
 
 
 def test_a_path_is_needed_and_heads_divide_the_width() -> None:
@@ -223,7 +219,7 @@ def test_tasks_with_keys_go_through_chunks_and_devices() -> None:
 def test_it_learns_to_predict_new_functions(name: str) -> None:
     model = MODELS[name].clone(width=32)
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(3e-3))
-    update = jmeta.step(jmeta.neural_process_loss(*nn.encode_decode(model)), tx)
+    update = jmeta.step(neural_process_loss(model), tx)
 
     @jax.jit
     def run(key):
@@ -244,6 +240,6 @@ def test_reports_take_samples_too() -> None:
         Gaussian(jnp.zeros((3, 5, 2, 1)), jnp.ones((3, 5, 2, 1))),
         jnp.ones((3, 5, 1)),
     )
-    found = jmeta.gaussian_report(outputs, targets)
+    found = gaussian_report(outputs, targets)
     assert found["mse"].mean == 1
     np.testing.assert_allclose(found["nll"].mean, 0.5 + 0.5 * np.log(2 * np.pi), rtol=1e-6)

@@ -65,12 +65,12 @@ def of(name: str) -> str:
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_an_algorithm_refuses_the_options_of_others(name, capsys):
     others = set.union(*map(flags, ALGORITHMS.values())) - flags(ALGORITHMS[name])
-    assert len(others) > 10
+    assert others
     for flag in sorted(others):
         words = ["--algorithm", name, "--dataset", of(name), "--network", "mlp"]
         check_refused(capsys, words, flag, name)
-        if flag in ("remat",):
-            assert f"--{flag} belongs to" in refusal(capsys, *words, f"--no-{flag}")
+    if "remat" in others:
+        assert "--remat belongs to" in refusal(capsys, *words, "--no-remat")
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -80,7 +80,6 @@ def test_a_source_refuses_the_options_of_others(name, capsys):
     every = set.union(*map(flags, SOURCES.values()), *map(flags, COMMON))
     others = every - flags(kind) - flags(mine)
     label = LABELS.get(name, name)
-    assert others
     for flag in sorted(others):
         words = ["--algorithm", "maml", "--dataset", label, "--network", "mlp"]
         check_refused(capsys, words, flag, label)

@@ -5,13 +5,11 @@ import re
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 import pytest
-from learners import CASES, NET, Case, close, init, over_cases, task
+from learners import CASES, Case, close, init, over_cases
 
 import jmeta
-from jmeta.losses import cross_entropy
 
 KEY = jax.random.key(2)
 cases = over_cases()
@@ -60,9 +58,8 @@ def test_a_whole_run_is_one_scan() -> None:
 
     @jax.jit
     def run(params):
-        return jax.lax.scan(
-            lambda state, _: update(state, _tasks(4)), jmeta.train_state(params, tx), length=50
-        )
+        batches = jax.tree.map(lambda x: jnp.stack([x] * 50), _tasks(4))
+        return jax.lax.scan(update, jmeta.train_state(params, tx), batches)
 
     _, aux = run(init(KEY))
     assert aux.loss[-1] < 0.7 * aux.loss[0]

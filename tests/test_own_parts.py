@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jmeta import cli, core, learners, train
+from jmeta import cli, core, distances, learners, train
 from jmeta.experiments._sources import _Numbers
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -320,7 +320,7 @@ class Median(train.ProtoNet):
 
     def learner(self, embed, ways):
         """Prototypes by cosines."""
-        return learners.metric(embed, learners.prototypical(ways, distance="cosine"))
+        return learners.metric(embed, learners.prototypical(ways, distance=distances.cosine))
 
 
 @dataclass(frozen=True)

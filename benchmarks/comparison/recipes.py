@@ -44,7 +44,7 @@ def network(workload: Workload, *, impl: Impl | None = None) -> Network:
     if workload.network == "mlp":
         return nn.MLP((workload.filters, workload.filters), outputs, norm="none")
     if workload.network == "resnet12":
-        return nn.ResNet12(outputs, widths=widths(workload), impl=impl)
+        return nn.ResNet12(outputs, widths=widths(workload), norm="batch", impl=impl)
     return nn.Conv4(outputs, filters=workload.filters, norm="batch", form="maxpool", impl=impl)
 
 

@@ -51,6 +51,7 @@ def read_training(words: Sequence[str]) -> Training:
 
 def _read(parser: Parser, chosen: Chosen, words: Sequence[str]) -> Training:
     """Read words by a parser, to which the options of the parts are added."""
+    owners = chosen.owners()
     _add_parts(parser, chosen)
     found, rest = parser.parse_known_args(words)
     if rest and rest[0].startswith("--"):
@@ -60,7 +61,7 @@ def _read(parser: Parser, chosen: Chosen, words: Sequence[str]) -> Training:
         raise ValueError(f"{unowned(flag, chosen, write=hyphened)} See {parser.prog} --help.")
     if rest:
         raise ValueError(parser.unknown(rest[0]))
-    owners, given = chosen.owners(), vars(found)
+    given = vars(found)
     values = {flag: given.pop(flag) for flag in list(given) if flag in owners}
     return Training(chosen.changed({k: _whole(v) for k, v in values.items()}), found)
 

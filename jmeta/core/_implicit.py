@@ -9,7 +9,7 @@ import optax
 from jax import lax
 
 from jmeta.core._hoist import close_over
-from jmeta.core._solvers import check_steps, descent
+from jmeta.core._solvers import check_steps, descent, require_transformation
 from jmeta.core._tree import squared_distance
 from jmeta.core._types import InnerLoss, Params, PyTree, Scalar, Solution, Solver
 
@@ -47,7 +47,8 @@ def implicit(
         `solve(loss, start) -> Solution(final, None, steps)`.
 
     Raises:
-        ValueError: `steps` is negative, or a leaf of `start` is no floating-point array.
+        ValueError: `tx` is no Optax transformation, `steps` is negative, or a leaf of `start` is
+            no floating-point array.
 
     Meta-Learning with Implicit Gradients (Rajeswaran, Finn, Kakade, Levine, 2019,
     arXiv:1909.04630).
@@ -56,6 +57,7 @@ def implicit(
     >>> round(float(jax.grad(lambda theta: solve(lambda w, k: w**2, theta).final)(4.0)), 4)
     0.5
     """
+    require_transformation(tx, of="implicit")
     check_steps("implicit", steps)
     invert = conjugate_gradient(10) if linear_solve is None else linear_solve
 

@@ -93,7 +93,7 @@ def reptile(learner: Learner, objective: Objective) -> Loss:
     def loss(params: Params, task: Task) -> tuple[Scalar, Outputs]:
         adapted = lax.stop_gradient(learner.adapt(params, task.support))
         final = getattr(adapted, "params", None)
-        if jax.tree.structure(final) != jax.tree.structure(params):
+        if str(jax.tree.structure(final)) != str(jax.tree.structure(params)):
             raise ValueError(
                 "reptile needs a learner that adapts parameters of the structure of its own "
                 "meta-parameters, such as jmeta.maml(net, objective, solver)."

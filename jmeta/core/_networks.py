@@ -26,7 +26,10 @@ def require_net(net: Any, *, of: str, methods: tuple[str, ...] = ("init", "apply
     >>> require_net(MLP(), of="maml")
     """
     if any(not callable(getattr(net, name, None)) for name in methods) or isinstance(net, type):
-        found = getattr(net, "__name__", type(net).__name__)
+        name = getattr(net, "__name__", type(net).__name__)
+        found = f"the class {name} itself" if isinstance(net, type) else name
+        if isinstance(net, type) and all(hasattr(net, method) for method in methods):
+            raise ValueError(f"{of} expects a network, but got {found}; make one, as in {name}().")
         raise ValueError(
             f"{of} expects a network with the functions {' and '.join(methods)}, but got {found}; "
             "give a Flax Linen module as it is, or make one with jmeta.nn.from_functions, "
@@ -49,7 +52,7 @@ def is_key(leaf: Any) -> bool:
     >>> is_key(jax.random.key(0)), is_key(jnp.ones(2))
     (True, False)
     """
-    return jnp.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key)
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def init_net(net: Net, key: Key, *inputs: PyTree) -> Params:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +40,7 @@ def unrolled(
 
     Raises:
         ValueError: `steps` is negative, a leaf of `start` is not a floating-point array, or `tx`
-            cannot be differentiated at a zero gradient.
+            is no Optax transformation or cannot be differentiated at a zero gradient.
 
     Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks (Finn, Abbeel, Levine,
     2017, arXiv:1703.03400).
@@ -49,6 +50,7 @@ def unrolled(
     >>> float(found.final), found.path.tolist()
     (1.0, [4.0, 2.0, 1.0])
     """
+    require_transformation(tx, of="unrolled")
     check_steps("unrolled", steps)
 
     def solve(loss: InnerLoss, start: PyTree) -> Solution:
@@ -67,6 +69,21 @@ def unrolled(
         return Solution(final, iterates, steps)
 
     return solve
+
+
+def require_transformation(tx: Any, *, of: str) -> None:
+    """Refuse what is not an Optax transformation.
+
+    Raises:
+        ValueError: `tx` has no `init` and `update`.
+
+    >>> require_transformation(optax.sgd(0.1), of="unrolled")
+    """
+    if not all(callable(getattr(tx, name, None)) for name in ("init", "update")):
+        raise ValueError(
+            f"{of} expects an Optax transformation such as optax.sgd(0.1), but got "
+            f"{getattr(tx, '__name__', type(tx).__name__)}; check the order of the arguments."
+        )
 
 
 def check_steps(name: str, steps: int, *, least: int = 0) -> None:

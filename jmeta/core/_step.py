@@ -10,6 +10,7 @@ from jax import lax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
+from jmeta.core._solvers import require_transformation
 from jmeta.core._tree import leading_axis, learned_part, require_inexact, with_learned
 from jmeta.core._types import Key, Loss, Outputs, Params, PyTree, Sample, Scalar
 
@@ -44,11 +45,13 @@ def train_state(params: Params, tx: optax.GradientTransformation) -> TrainState:
         tx: the outer optimizer.
 
     Raises:
-        ValueError: a leaf of `params` is no floating-point array.
+        ValueError: a leaf of `params` is no floating-point array, or `tx` is no Optax
+            transformation.
 
     >>> int(train_state({"w": jnp.ones(2)}, optax.adam(1e-3)).step)
     0
     """
+    require_transformation(tx, of="train_state")
     require_inexact(params)
     return TrainState(params, tx.init(learned_part(params)), jnp.zeros((), jnp.int32))
 
@@ -68,8 +71,13 @@ def meta_gradient(
         `gradient(params, tasks) -> (gradient, Aux)`; `tasks` has a leading axis [T].
 
     Raises:
-        ValueError: T is no multiple of `chunk`.
+        ValueError: `loss` is not a function, or T is no multiple of `chunk`.
     """
+    if not callable(loss):
+        raise ValueError(
+            f"expected the loss of one task, loss(params, task), such as "
+            f"jmeta.episodic(learner, objective), but got {type(loss).__name__}."
+        )
 
     def whole(params: Params, tasks: PyTree) -> tuple[Scalar, Outputs]:
         losses, outputs = jax.vmap(loss, in_axes=(None, 0))(params, tasks)
@@ -245,8 +253,8 @@ def step(
         `update(state, keys or tasks [T]) -> (state, Aux)`. Not jitted: `jax.jit(update)` is yours.
 
     Raises:
-        ValueError: a batch that cannot be divided by `chunk` or among the devices, or a single
-            task in the place of a batch.
+        ValueError: arguments in another order, a batch that cannot be divided by `chunk` or among
+            the devices, or a single task in the place of a batch.
 
     >>> loss = lambda params, task: (jnp.sum((params - task) ** 2), params)
     >>> tx = optax.sgd(0.5)
@@ -254,6 +262,7 @@ def step(
     >>> float(state.params), float(aux.loss)
     (2.0, 5.0)
     """
+    require_transformation(tx, of="step")
     gradient = meta_gradient(loss if sample is None else _sampled(loss, sample), chunk=chunk)
     if mesh is not None:
         gradient = data_parallel(gradient, mesh)

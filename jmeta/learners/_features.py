@@ -5,6 +5,7 @@ import jax
 from jmeta.core import Adapted, Batch, Key, Learner, Net, Outputs, Params, PyTree, Task
 from jmeta.core._losses import require_learner
 from jmeta.core._networks import bound, first_example, init_net, key_of, require_net
+from jmeta.core._tree import require_keys
 
 
 def on_features(embed: Net, learner: Learner) -> Learner:
@@ -20,7 +21,8 @@ def on_features(embed: Net, learner: Learner) -> Learner:
         learner: a learner whose inputs are features.
 
     Raises:
-        ValueError: arguments in another order, or no key for a stochastic embedding.
+        ValueError: arguments in another order, no key for a stochastic embedding, or parameters
+            that this learner's `init` did not make.
 
     Meta Networks (Munkhdalai, Yu, 2017, arXiv:1703.00837) whose last layers alone have fast
     weights, and ANIL (Raghu et al., 2020, arXiv:1909.09157), are learners of this form.
@@ -47,6 +49,7 @@ def on_features(embed: Net, learner: Learner) -> Learner:
         return {"embed": params, "learner": learner.init(learner_key, Task(*features))}
 
     def adapt(params: Params, support: Batch) -> Adapted:
+        require_keys(params, ("embed", "learner"), of="on_features")
         key = key_of(embed, support.key, of="on_features")
         features = support._replace(x=bound(embed, key, -1)(params["embed"], support.x))
         return params["embed"], learner.adapt(params["learner"], features), key

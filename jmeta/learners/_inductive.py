@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jmeta.core import Adapted, Batch, Learner, Outputs, Params, PyTree
+from jmeta.core._losses import require_learner
 from jmeta.core._networks import is_key
 
 
@@ -18,9 +19,16 @@ def inductive(learner: Learner) -> Learner:
     Use it to report the inductive figure beside the transductive one. It costs a pass over
     S + 1 examples a query.
 
+    Args:
+        learner: any learner whose query inputs have the structure of its support inputs.
+
+    Raises:
+        ValueError: something that is not a learner.
+
     On First-Order Meta-Learning Algorithms (Nichol, Achiam, Schulman, 2018, arXiv:1803.02999),
     section 6.1, names the two settings.
     """
+    require_learner(learner, of="inductive")
 
     def adapt(params: Params, support: Batch) -> Adapted:
         return learner.adapt(params, support), support.x

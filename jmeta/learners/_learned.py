@@ -47,7 +47,8 @@ def learned(
         A learner whose meta-parameters are `Meta(params, hyper)`.
 
     Raises:
-        ValueError: parameters that this learner's `init` did not make.
+        ValueError: `make` is not a function, or parameters that this learner's `init` did not
+            make.
 
     Meta-SGD: Learning to Learn Quickly for Few-Shot Learning (Li, Zhou, Chen, Li, 2017,
     arXiv:1707.09835) learns the rate of every parameter so.
@@ -65,6 +66,12 @@ def learned(
     >>> learner.predict(learner.adapt(meta, batch), jnp.ones((1, 1))).tolist()
     [[0.5]]
     """
+
+    if not callable(make) or hasattr(make, "adapt"):
+        raise ValueError(
+            f"learned expects a function that makes a learner of hyperparameters, but got "
+            f"{type(make).__name__}; check the order of the arguments."
+        )
 
     def init(key: Key, task: Task) -> Meta:
         if not callable(hyper):

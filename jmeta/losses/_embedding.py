@@ -8,6 +8,7 @@ Embeddings are arrays [N, D] or pytrees of them; labels [N] are integers, -1 bei
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jmeta.core._tree import leading_axis
 from jmeta.core._types import PyTree, Scalar
@@ -202,10 +203,12 @@ def sup_con(
 def _distances(embeddings: PyTree, labels: jax.Array, distance: Distance) -> jax.Array:
     """Distances [N, N] of a batch to itself, after a look at the labels."""
     count = leading_axis(embeddings, what="embeddings")
-    if labels.shape != (count,) or not jnp.issubdtype(labels.dtype, jnp.integer):
+    dtype = getattr(labels, "dtype", None)
+    if dtype is None or labels.shape != (count,) or not np.issubdtype(dtype, np.integer):
         raise ValueError(
-            f"a loss over {count} embeddings expects integer labels [{count}], but got "
-            f"{labels.dtype} of shape {labels.shape}; give one class number an embedding."
+            f"a loss over {count} embeddings expects an array of integer labels [{count}], but got "
+            f"{dtype or type(labels).__name__} of shape {np.shape(labels)}; give one class number "
+            "an embedding."
         )
     return distance(embeddings, embeddings)
 

@@ -1,7 +1,10 @@
 """Objectives: (outputs, targets) -> a scalar to descend. A label of -1 marks padding."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jmeta.core._types import Scalar
 
@@ -23,6 +26,38 @@ def log_likelihood(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.where(labels >= 0, picked, 0)
 
 
+def require_arrays(outputs: Any, targets: Any, *, of: str) -> None:
+    """Refuse outputs and targets that are not arrays.
+
+    Raises:
+        ValueError: one of them has no shape and dtype.
+
+    >>> require_arrays(jnp.ones(2), jnp.ones(2), of="cross_entropy")
+    """
+    if not all(hasattr(value, "ndim") and hasattr(value, "dtype") for value in (outputs, targets)):
+        raise ValueError(
+            f"{of} expects arrays of outputs and targets, but got {type(outputs).__name__} and "
+            f"{type(targets).__name__}; make arrays of lists with jnp.asarray, and check the order "
+            "of the arguments."
+        )
+
+
+def require_labels(labels: Any, *, of: str) -> None:
+    """Refuse labels that are not integers.
+
+    Raises:
+        ValueError: another dtype.
+
+    >>> require_labels(jnp.array([0, 1]), of="cross_entropy")
+    """
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"{of} expects integer labels, but got {labels.dtype}; number named classes 0 to N - 1 "
+            "(numpy.unique with return_inverse does that), and for real-valued targets use "
+            "mean_squared_error."
+        )
+
+
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> Scalar:
     """Mean negative log likelihood: −(1/Q) Σ_q log softmax(logits_q)[label_q].
 
@@ -36,16 +71,13 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> Scalar:
     >>> round(float(cross_entropy(jnp.zeros((3, 4)), jnp.array([0, 1, -1]))), 4)
     1.3863
     """
+    require_arrays(logits, labels, of="cross_entropy")
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         raise ValueError(
             f"cross_entropy expects logits [Q, N] and labels [Q], but got {logits.shape} and "
             f"{labels.shape}; a batch of tasks goes through jax.vmap."
         )
-    if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise ValueError(
-            f"cross_entropy expects integer labels, but got {labels.dtype}; "
-            "for real-valued targets use mean_squared_error."
-        )
+    require_labels(labels, of="cross_entropy")
     return -masked_mean(log_likelihood(logits, labels), labels >= 0)
 
 
@@ -62,6 +94,7 @@ def mean_squared_error(outputs: jax.Array, targets: jax.Array) -> Scalar:
     >>> float(mean_squared_error(jnp.ones((2, 1)), jnp.zeros((2, 1))))
     1.0
     """
+    require_arrays(outputs, targets, of="mean_squared_error")
     if outputs.shape != targets.shape:
         raise ValueError(
             f"mean_squared_error expects equal shapes, but got outputs {outputs.shape} and "
@@ -77,11 +110,16 @@ def relation_error(logits: jax.Array, labels: jax.Array) -> Scalar:
         logits: [Q, N] relation logits; an absent class has score 0 and no error.
         labels: [Q] integers, -1 for padding.
 
+    Raises:
+        ValueError: no arrays, or labels that are not integers.
+
     Learning to Compare: Relation Network for Few-Shot Learning (Sung, Yang, Zhang, Xiang, Torr,
     Hospedales, 2018, arXiv:1711.06025), equation 2.
 
     >>> float(relation_error(jnp.zeros((1, 2)), jnp.array([0])))
     0.5
     """
+    require_arrays(logits, labels, of="relation_error")
+    require_labels(labels, of="relation_error")
     truth = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
     return masked_mean(jnp.sum((jax.nn.sigmoid(logits) - truth) ** 2, -1), labels >= 0)

@@ -183,10 +183,10 @@ def from_equinox(module_or_make: Any) -> Network:
     Equinox: neural networks in JAX via callable PyTrees and filtered transformations (Kidger,
     Garcia, 2021, arXiv:2111.00254).
 
-    >>> import equinox as eqx  # doctest: +SKIP
-    >>> net = from_equinox(lambda key: eqx.nn.MLP(3, 2, 8, 1, key=key))  # doctest: +SKIP
-    >>> params = net.init(jax.random.key(0), jnp.ones((5, 3)))  # doctest: +SKIP
-    >>> net.apply(params, jnp.ones((5, 3))).shape  # doctest: +SKIP
+    >>> import equinox as eqx
+    >>> net = from_equinox(lambda key: eqx.nn.MLP(3, 2, 8, 1, key=key))
+    >>> params = net.init(jax.random.key(0), jnp.ones((5, 3)))
+    >>> net.apply(params, jnp.ones((5, 3))).shape
     (5, 2)
     """
     eqx = _equinox()

@@ -78,7 +78,8 @@ def maml(
 
     Raises:
         ValueError: arguments in another order, support examples that cannot be divided into
-            `batches`, or no key where `augment` or the network needs one.
+            `batches`, no key where `augment` or the network needs one, or a solver that does not
+            return a `Solution`.
 
     Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks (Finn, Abbeel, Levine,
     2017, arXiv:1703.03400).
@@ -112,6 +113,11 @@ def maml(
             return objective(bound(net, key, k)(adapts.put(params, adapted, k), x), y)
 
         found = solver(loss if adapts is everything else _hoisted(loss, start), start)
+        if not isinstance(found, Solution):
+            raise ValueError(
+                f"the solver of maml must return a jmeta.Solution, but it returned "
+                f"{type(found).__name__}; return Solution(adapted)."
+            )
         return Tuned(_as_network(params, found, adapts), key)
 
     def predict(adapted: Tuned, x: PyTree) -> Outputs:
@@ -153,7 +159,8 @@ def _minibatches(
     support: Batch, count: int, augment: Augment | None
 ) -> Callable[[StepIndex], tuple[PyTree, PyTree]]:
     """Step k -> the examples that it descends."""
-    if augment is not None and support.key is None:
+    key: Any = support.key
+    if augment is not None and key is None:
         raise ValueError(
             "augment needs a key in the support set; give it one, Batch(x, y, key), as the "
             "samplers of jmeta.data do."
@@ -170,8 +177,7 @@ def _minibatches(
             x, y = (_kth(tree, k % count) for tree in (parts.x, parts.y))
             part = support._replace(x=x, y=y)
         if augment is not None:
-            key = jax.random.fold_in(jax.random.fold_in(support.key, 1), k)
-            part = augment(key, part)
+            part = augment(jax.random.fold_in(jax.random.fold_in(key, 1), k), part)
         return part.x, part.y
 
     return at

@@ -164,11 +164,15 @@ def prototypical(
 def transformed(head: Head, transform: Callable[[PyTree], PyTree]) -> Head:
     """The same head over transformed embeddings, support and query alike.
 
+    Raises:
+        ValueError: something that is not a head.
+
     >>> head = transformed(prototypical(2), lambda z: z * 0)
     >>> state = head.fit(jnp.array([[1.0], [2.0]]), jnp.array([0, 1]))
     >>> float(head.predict(state, jnp.array([[5.0]]))[0, 1])
     -0.0
     """
+    require_head(head, of="transformed")
 
     def fit(embeddings: PyTree, labels: jax.Array) -> PyTree:
         return head.fit(transform(embeddings), labels)

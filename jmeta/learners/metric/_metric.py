@@ -17,6 +17,7 @@ from jmeta.core import (
     Scalar,
     Task,
 )
+from jmeta.core._losses import require_objective
 from jmeta.core._networks import bound, first_example, init_net, key_of, require_net
 from jmeta.learners.metric._heads import Head, require_head
 
@@ -85,6 +86,7 @@ def embedding_loss(embed: Net, objective: Objective, head: Head) -> Loss:
     (0.0, (2, 2))
     """
     require_net(embed, of="embedding_loss")
+    require_objective(objective, of="embedding_loss")
     require_head(head, of="embedding_loss")
 
     def loss(params: Params, task: Task) -> tuple[Scalar, Outputs]:
