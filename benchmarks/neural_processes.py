@@ -57,7 +57,8 @@ def train(model: nn.NeuralProcess, options: argparse.Namespace) -> jmeta.core.Pa
         return jax.lax.scan(body, state, keys)
 
     key = jax.random.key(options.seed)
-    params = jax.jit(jmeta.neural_process(model).init)(key, sample(key))
+    init = jmeta.neural_process(model).init
+    params = jax.jit(lambda key: init(key, sample(key)))(key)
     state = jmeta.train_state(params, tx)
     keys = jax.random.split(jax.random.fold_in(key, 1), (options.steps, 16))
     for start in range(0, options.steps, 500):

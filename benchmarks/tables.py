@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import common
-from comparison.workloads import WORKLOADS
+from comparison.workloads import SAMPLER, WORKLOADS
 
 ROOT = Path(__file__).parent.parent
 HEAD = "| experiment | published | transductive | inductive | record |\n|---|---|---|---|---|\n"
 ON_VAL = ", trained on validation classes too"
 SPEED_HEAD = (
-    "| workload | jax | jmeta | best peer | its figure | ratio | of the matrix rate |\n"
+    "| workload | jax | jmeta | best peer | its rate | ratio | share of the matrix rate |\n"
     "|---|---|---|---|---|---|---|\n"
 )
 
@@ -185,7 +185,7 @@ def heads() -> str:
         peer = row.get("easyfsl")
         name = f"easyfsl: {peer}, above {row['head']}" if peer else row["head"]
         above = row["above_ours" if peer else "above_first"]
-        cell = f"{common.percent(row['accuracy'])} ({100 * above['mean']:+.2f})"
+        cell = f"{common.percent(row['accuracy'])} ({round(100 * above['mean'], 2) + 0.0:+.2f})"
         found.setdefault(name, {})[network_of(row), row["shots"]] = cell
     lines = [[name, *(cells.get(key, "–") for key in columns)] for name, cells in found.items()]
     named = [f"{network}, {shots}-shot" for network, shots in columns]
@@ -253,7 +253,8 @@ def speed_row(jax: str, workload: str, rates: dict[str, float]) -> str:
     best, ratio = "–", "–"
     if peer:
         best, ratio = figure(rates[peer]), f"{mine / rates[peer]:.2f}"
-    title = f"{workload}: {WORKLOADS[workload].title}" if workload in WORKLOADS else workload
+    known = {**WORKLOADS, SAMPLER.name: SAMPLER}
+    title = f"{workload}: {known[workload].title}" if workload in known else workload
     cells = (title, jax, figure(mine), peer or "–", best, ratio, share(jax, workload, mine))
     return f"| {' | '.join(cells)} |\n"
 

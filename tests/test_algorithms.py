@@ -1,7 +1,6 @@
 """Every algorithm as a run: presets train, resume, anneal, and have adaptation curves."""
 
 import json
-from dataclasses import replace
 
 import jax
 import jax.flatten_util
@@ -10,12 +9,22 @@ import numpy as np
 import pytest
 
 from jmeta.cli import main
-from jmeta.train import PRESETS, Config, build, run
+from jmeta.experiments._options import options_of
 from jmeta.runs import _programs as programs
-from jmeta.runs._adaptation import adaptation_curve
-from jmeta.train.config import GRADIENT_BASED
+from jmeta.train import (
+    ALGORITHMS,
+    PRESETS,
+    Experiment,
+    adaptation_curve,
+    completed,
+    example_task,
+    experiment,
+    open_experiment,
+    run,
+)
 
-FAMILY = [name for name, config in PRESETS.items() if config.algorithm in GRADIENT_BASED]
+GRADIENT_BASED = [n for n, kind in ALGORITHMS.items() if "inner_steps" in dict(options_of(kind))]
+FAMILY = [name for name, preset in PRESETS.items() if preset.algorithm.name in GRADIENT_BASED]
 TINY = {
     "steps": 200,
     "tasks": 2,
@@ -28,20 +37,20 @@ TINY = {
 
 @pytest.mark.parametrize("name", FAMILY)
 def test_every_preset_of_the_family_trains_200_steps(name: str) -> None:
-    config = replace(PRESETS[name], **TINY)
-    if config.dataset == "omniglot":  # its network and episodes, on characters that are built in
-        config = replace(config, dataset="glyphs", split=None, filters=4, queries=1, size=16)
-    parts = programs.parts(config)
+    made = experiment(start=PRESETS[name], **TINY)
+    if made.source.label == "omniglot":  # its network and episodes, on characters that are built in
+        made = experiment(start=made, dataset="glyphs", filters=4, queries=1, size=16)
+    parts = programs.parts(made)
     advance = programs.dispatch(parts)
     state, (losses, scores) = advance(
-        programs.initial_state(parts), pool=parts.built.train, length=200
+        programs.initial_state(parts), pool=parts.domain.train, length=200
     )
     assert np.isfinite(losses).all() and np.isfinite(scores).all() and int(state.step) == 200
 
 
-def _sinusoid(algorithm: str, **options) -> Config:
-    changed = {**TINY, "algorithm": algorithm, "inner_steps": 2, **options}
-    return replace(PRESETS["sinusoid-maml"], **changed)
+def _sinusoid(algorithm: str, **options) -> Experiment:
+    start = PRESETS["sinusoid-maml"]
+    return experiment(algorithm, start=start, **{**TINY, "inner_steps": 2, **options})
 
 
 @pytest.mark.parametrize(
@@ -49,9 +58,8 @@ def _sinusoid(algorithm: str, **options) -> Config:
     ["maml", *(pytest.param(name, marks=pytest.mark.slow) for name in ("maml++", "imaml"))],
 )
 def test_an_adaptation_curve_goes_beyond_the_trained_steps(algorithm: str, tmp_path) -> None:
-    config = _sinusoid(algorithm, episodes=8)
-    config = replace(config, steps=20, log_every=10, validate_every=20)
-    result = run(config, tmp_path / "run")
+    made = _sinusoid(algorithm, episodes=8, steps=20, log_every=10, validate_every=20)
+    result = run(made, tmp_path / "run")
     found = adaptation_curve(tmp_path / "run", steps=12)
     assert found["steps"] == list(range(13)) and len(found["metrics"]["mse"]) == 13
     if algorithm != "imaml":  # whose trained learner stops where its curve goes on
@@ -61,8 +69,7 @@ def test_an_adaptation_curve_goes_beyond_the_trained_steps(algorithm: str, tmp_p
 
 
 def test_a_curve_from_the_command_line(tmp_path, capsys) -> None:
-    config = replace(_sinusoid("maml"), steps=4, log_every=2, validate_every=4)
-    run(config, tmp_path / "run")
+    run(_sinusoid("maml", steps=4, log_every=2, validate_every=4), tmp_path / "run")
     with pytest.raises(SystemExit) as stop:
         main(["evaluate", str(tmp_path / "run"), "--curve", "3"])
     assert stop.value.code == 0 and "adaptation.json" in capsys.readouterr().out
@@ -73,46 +80,55 @@ def test_a_curve_from_the_command_line(tmp_path, capsys) -> None:
         adaptation_curve(tmp_path / "run", steps=0)
 
 
-def test_learners_without_steps_have_no_curve() -> None:
-    with pytest.raises(ValueError, match="no inner steps"):
-        build.curve_learner(Config(), lambda params, x: x, steps=3)
+def test_learners_without_steps_have_no_curve(tmp_path, no_pictures) -> None:
+    x = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+    np.savez(tmp_path / "a.npz", x=x, y=np.arange(60) % 15)
+    sizes = {"ways": 2, "queries": 1, "train_queries": 1, "steps": 1, "hidden": (2,)}
+    made = experiment(dataset=f"arrays:{tmp_path}/a.npz", **{**TINY, **sizes})
+    run(made, tmp_path / "run")
+    with pytest.raises(ValueError, match="protonet takes no inner steps, so it has no adaptation"):
+        adaptation_curve(tmp_path / "run", steps=2)
 
 
 def test_first_order_updates_come_first() -> None:
-    config = replace(_sinusoid("maml"), first_order_until=10, inner_rate=0.1)
-    built = build.problem(config)
-    net = build.model(config, built)
-    params, task = net.init(jax.random.key(0)), built.sample_train(jax.random.key(1), ())
+    made = _sinusoid("maml", first_order_until=10, inner_rate=0.1)
+    domain, method = open_experiment(completed(made))
+    params = method.learner.init(jax.random.key(0), example_task(domain))
+    task = domain.sample_train(jax.random.key(1), ())
 
-    def gradient(config: Config, step: int):
-        loss = build.train_loss(config, net, jnp.asarray(step))
-        return jax.flatten_util.ravel_pytree(jax.jit(jax.grad(lambda p: loss(p, task)[0]))(params))[
-            0
-        ]
+    def gradient(made: Experiment, step: int):
+        _, method = open_experiment(completed(made))
+        loss = method.loss(jnp.asarray(step))
+        found = jax.jit(jax.grad(lambda p: loss(p, task)[0]))(params)
+        return jax.flatten_util.ravel_pytree(found)[0]
 
-    first = gradient(replace(config, algorithm="fomaml", first_order_until=0), 0)
-    second = gradient(replace(config, first_order_until=0), 0)
-    np.testing.assert_allclose(gradient(config, 9), first, rtol=1e-5)
-    np.testing.assert_allclose(gradient(config, 10), second, rtol=1e-5)
+    first = gradient(_sinusoid("fomaml", inner_rate=0.1), 0)
+    second = gradient(experiment(start=made, first_order_until=0), 0)
+    np.testing.assert_allclose(gradient(made, 9), first, rtol=1e-5)
+    np.testing.assert_allclose(gradient(made, 10), second, rtol=1e-5)
     assert np.linalg.norm(first - second) > 1e-3 * np.linalg.norm(second)
 
 
 @pytest.mark.parametrize(
-    "options, said",
+    ("algorithm", "options", "says"),
     [
-        ({"algorithm": "mamml"}, "did you mean maml"),
-        ({"linear_solve": "lu"}, "cg, neumann"),
-        ({"inner_beta1": 1.0}, "below 1"),
-        ({"first_order_until": -1}, "not be negative"),
-        ({"strength": -1.0}, "strength must be finite"),
+        ("mamml", {}, "did you mean maml"),
+        ("imaml", {"linear_solve": "lu"}, "cg, neumann"),
+        ("maml", {"inner_optimizer": "adam", "inner_beta1": 1.0}, "must be below 1, but got 1"),
+        ("maml", {"inner_beta1": 0.5}, "inner_beta1 is for an inner_optimizer of adam or adamw"),
+        ("maml", {"first_order_until": -1}, "first_order_until must be at least 0, but got -1"),
+        ("imaml", {"strength": -1.0}, "strength must be at least 0"),
+        ("imaml", {"strength": float("inf")}, "strength must be finite"),
+        ("fomaml", {"first_order_until": 3}, "belongs to maml, anil, .*; fomaml has no such"),
+        ("meta-sgd", {"inner_optimizer": "adam"}, "meta-sgd has no such option"),
     ],
 )
-def test_impossible_options_are_refused(options: dict, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        Config(**options)
+def test_impossible_options_are_refused(algorithm: str, options: dict, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        experiment(algorithm, **options)
 
 
 def test_cavia_needs_a_network_with_a_context() -> None:
-    config = Config(algorithm="cavia", network="resnet12", filters=4)
+    made = experiment("cavia", network="resnet12", filters=4)
     with pytest.raises(ValueError, match="mlp or conv4"):
-        build.model(config, build.problem(config))
+        open_experiment(completed(made))

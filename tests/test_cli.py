@@ -108,7 +108,7 @@ def folder_with(root: Path, *, empty: bool) -> Path:
         (["train", "--dataset", "sinusoid"], "protonet learns labels, but the targets of sinusoid"),
         (
             ["train", "--dataset", "table:a.csv"],
-            "labels, but the targets of table:a.csv are number",
+            "but the targets of table:a.csv are numbers",
         ),
         (["train", "--dataset", "harmonics"], "did you mean harmonic?"),
         (["data", "info", "gp"], "draw its tasks with jmeta.data.sample_gaussian_process"),
@@ -295,7 +295,7 @@ def classifier(tmp_path_factory, arrays) -> Path:
         "--tasks",
         "2",
     )
-    budget = ("--validate-every", "2", "--validation-episodes", "2", "--log-every", "2")
+    budget = ("--steps", "2", "--validate-every", "2", "--validation-episodes", "2")
     split = ("--split", "0.34,0.33,0.33")
     assert command("train", *words, *sizes, *budget, *split, "--out", str(out)) == 0
     return out
@@ -449,12 +449,10 @@ def test_options_change_a_preset(monkeypatch):
 
     monkeypatch.setattr(runs, "run", note)
     command("train", "--preset", "sinusoid-maml", "--seed", "3", "--inner-steps=2", "--remat")
-    (made,) = asked
+    (made,), start = asked, train.preset("sinusoid-maml")
     assert (made.budget.seed, made.budget.tasks) == (3, 25)
     assert (made.algorithm.steps, made.algorithm.remat) == (2, True)
-    assert made == experiment(
-        start=train.preset("sinusoid-maml"), seed=3, inner_steps=2, remat=True
-    )
+    assert made == experiment(start=start, seed=3, inner_steps=2, remat=True)
 
 
 @pytest.mark.parametrize(

@@ -1,56 +1,22 @@
 """Folders and zips of images: layouts, splits, decoding, and what is refused."""
 
-import io
-import struct
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from pictures import encode, grey, make_zip, write
 from realdata import require
 
-from jmeta.data._archives import (
-    MAX_PIXELS,
-    check_member,
-    decode_image,
-    open_zip,
-    read_member,
-    resize_image,
-)
+from jmeta.data._archives import open_zip, read_member
 from jmeta.data._digests import file_digest
 from jmeta.data._division import divide_classes, read_split_lists
 from jmeta.data._folder import find_classes, folder_digest, load_folder
 
 
-def _encode(pixels: np.ndarray, kind: str = "PNG") -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, kind)
-    return stream.getvalue()
-
-
-def _grey(value: int, height: int = 6, width: int = 6) -> np.ndarray:
-    return np.full((height, width), value, np.uint8)
-
-
-def _write(folder: Path, files: dict[str, bytes]) -> Path:
-    for name, data in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
-    return folder
-
-
-def _zip(path: Path, files: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return path
-
-
 def _classes(prefix: str = "", classes: int = 5, images: int = 3) -> dict[str, bytes]:
     """Image i of class c is all 10 c + i."""
     return {
-        f"{prefix}class{c}/{i}.png": _encode(_grey(10 * c + i))
+        f"{prefix}class{c}/{i}.png": encode(grey(10 * c + i))
         for c in range(classes)
         for i in range(images)
     }
@@ -72,7 +38,7 @@ def _all_values(data) -> dict[str, list[int]]:
     return _values(data, "train") | _values(data, "val") | _values(data, "test")
 
 
-_NOISE = _encode(np.random.default_rng(0).integers(0, 256, (40, 40), np.uint8))
+_NOISE = encode(np.random.default_rng(0).integers(0, 256, (40, 40), np.uint8))
 EXPECTED = {f"class{c}": [10 * c, 10 * c + 1, 10 * c + 2] for c in range(5)}
 
 
@@ -80,7 +46,7 @@ EXPECTED = {f"class{c}": [10 * c, 10 * c + 1, 10 * c + 2] for c in range(5)}
 @pytest.mark.parametrize("zipped", [False, True])
 def test_every_image_lands_in_its_class(tmp_path, prefix, zipped):
     files = _classes(prefix) | {f"{prefix}readme.txt": b"hello", "__MACOSX/._x.png": b"junk"}
-    path = _zip(tmp_path / "set.zip", files) if zipped else _write(tmp_path / "set", files)
+    path = make_zip(tmp_path / "set.zip", files) if zipped else write(tmp_path / "set", files)
     data = load_folder(path)
     assert _all_values(data) == EXPECTED
     assert data.train.examples.shape == (9, 6, 6, 1)
@@ -91,32 +57,32 @@ def test_every_image_lands_in_its_class(tmp_path, prefix, zipped):
 
 def test_own_parts_are_kept(tmp_path):
     files = {
-        f"{part}/{label}/1.png": _encode(_grey(value))
+        f"{part}/{label}/1.png": encode(grey(value))
         for value, (part, label) in enumerate(
             [("train", "cat"), ("train", "dog"), ("valid", "owl"), ("test", "bee")]
         )
     }
-    data = load_folder(_write(tmp_path, files))
+    data = load_folder(write(tmp_path, files))
     assert data.info["classes"] == {"train": ["cat", "dog"], "val": ["owl"], "test": ["bee"]}
     assert data.info["split"] == "own folders"
     assert _all_values(data) == {"cat": [0], "dog": [1], "owl": [2], "bee": [3]}
 
 
 def test_a_class_in_two_parts_is_refused(tmp_path):
-    files = {f"{part}/cat/1.png": _encode(_grey(1)) for part in ("train", "test")}
+    files = {f"{part}/cat/1.png": encode(grey(1)) for part in ("train", "test")}
     with pytest.raises(ValueError, match=r"'cat' in both train and test.* give fractions as the"):
-        load_folder(_write(tmp_path, files))
+        load_folder(write(tmp_path, files))
 
 
 @pytest.mark.parametrize("zipped", [False, True])
 def test_a_split_divides_the_classes_of_own_parts_anew(tmp_path, zipped):
     """Case 14: a class that train/ and test/ share is one class; the split given is used."""
     files = {
-        f"{part}/class{c}/{part}.png": _encode(_grey(10 * c + (part == "train")))
+        f"{part}/class{c}/{part}.png": encode(grey(10 * c + (part == "train")))
         for part in ("train", "test")
         for c in range(5)
-    } | {"test/class5/1.png": _encode(_grey(50))}
-    path = _zip(tmp_path / "set.zip", files) if zipped else _write(tmp_path / "set", files)
+    } | {"test/class5/1.png": encode(grey(50))}
+    path = make_zip(tmp_path / "set.zip", files) if zipped else write(tmp_path / "set", files)
     with pytest.raises(ValueError, match="'class0' in both train and test"):
         load_folder(path)
     data = load_folder(path, split=(0.5, 0.2, 0.3), seed=1)
@@ -125,7 +91,7 @@ def test_a_split_divides_the_classes_of_own_parts_anew(tmp_path, zipped):
     assert data.info["classes"] == divide_classes(names, split=(0.5, 0.2, 0.3), seed=1)
     together = {f"class{c}": [10 * c, 10 * c + 1] for c in range(5)}
     assert _all_values(data) == together | {"class5": [50]}
-    lists = _write(tmp_path / "lists", {"train.txt": b"class5", "test.txt": b"class1"})
+    lists = write(tmp_path / "lists", {"train.txt": b"class5", "test.txt": b"class1"})
     listed = load_folder(path, split=lists)
     assert (_values(listed, "train"), _values(listed, "test")) == (
         {"class5": [50]},
@@ -134,15 +100,15 @@ def test_a_split_divides_the_classes_of_own_parts_anew(tmp_path, zipped):
 
 
 def test_own_parts_without_a_test_folder_are_named(tmp_path):
-    files = {f"{part}/{part}s/1.png": _encode(_grey(1)) for part in ("train", "val")}
+    files = {f"{part}/{part}s/1.png": encode(grey(1)) for part in ("train", "val")}
     with pytest.raises(ValueError, match="1 classes to train and 0 to test"):
-        load_folder(_write(tmp_path, files))
+        load_folder(write(tmp_path, files))
 
 
 def test_split_lists_choose_the_classes(tmp_path):
-    _write(tmp_path / "set", _classes())
+    write(tmp_path / "set", _classes())
     lists = {"train.txt": b"class3\nclass1\n", "test.txt": b"class0\n\n"}
-    data = load_folder(tmp_path / "set", split=_write(tmp_path / "lists", lists))
+    data = load_folder(tmp_path / "set", split=write(tmp_path / "lists", lists))
     assert data.info["classes"] == {"train": ["class3", "class1"], "val": [], "test": ["class0"]}
     assert data.val is None
     assert _values(data, "train") == {name: EXPECTED[name] for name in ("class3", "class1")}
@@ -166,11 +132,11 @@ def test_lists_with_a_byte_order_mark_are_read(tmp_path):
 @pytest.mark.parametrize("split", ["vinyals", Path("nowhere")])
 def test_a_split_that_is_no_folder_is_refused(tmp_path, split):
     with pytest.raises(ValueError, match=r"got the split '.*three fractions such as"):
-        load_folder(_write(tmp_path, _classes()), split=split)
+        load_folder(write(tmp_path, _classes()), split=split)
 
 
 def test_hidden_files_and_dead_links_are_passed_over(tmp_path):
-    _write(tmp_path, _classes() | {".cache/x/1.png": b"junk", "class1/.2.png": b"junk"})
+    write(tmp_path, _classes() | {".cache/x/1.png": b"junk", "class1/.2.png": b"junk"})
     (tmp_path / "class0" / ".#1.png").symlink_to("nobody@host.1")
     (tmp_path / "class0" / "gone.png").symlink_to("nowhere.png")
     (tmp_path / "elsewhere").symlink_to("nowhere")
@@ -195,13 +161,13 @@ def test_fractions_are_checked(split):
 
 def test_too_few_classes_are_refused(tmp_path):
     with pytest.raises(ValueError, match="2 classes for 3 parts"):
-        load_folder(_write(tmp_path, _classes(classes=2)))
+        load_folder(write(tmp_path, _classes(classes=2)))
     assert divide_classes(["a", "b"], split=(0.5, 0, 0.5))["val"] == []
 
 
 def test_colour_grey_and_channels(tmp_path):
-    colour = np.dstack([_grey(200), _grey(100), _grey(0)])
-    _write(tmp_path, _classes(classes=3) | {"class0/9.png": _encode(colour)})
+    colour = np.dstack([grey(200), grey(100), grey(0)])
+    write(tmp_path, _classes(classes=3) | {"class0/9.png": encode(colour)})
     mixed = load_folder(tmp_path)
     assert mixed.info["shape"] == [6, 6, 3]
     parts = [pool for pool in (mixed.train, mixed.val, mixed.test) if pool is not None]
@@ -214,54 +180,17 @@ def test_colour_grey_and_channels(tmp_path):
 
 
 def test_mixed_sizes_need_size(tmp_path):
-    _write(tmp_path, _classes(classes=3) | {"class1/9.png": _encode(_grey(5, 8, 4))})
+    write(tmp_path, _classes(classes=3) | {"class1/9.png": encode(grey(5, 8, 4))})
     with pytest.raises(ValueError, match=r"class1/9\.png is \(8, 4\); give `size`"):
         load_folder(tmp_path)
     data = load_folder(tmp_path, size=5)
     assert data.info["shape"] == [5, 5, 1]
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF"])
-def test_formats_are_decoded(kind):
-    image = decode_image(_encode(_grey(128), kind), name="grey", mode="L")
-    assert image.shape == (6, 6)
-    assert np.abs(image.astype(int) - 128).max() <= 2
-
-
-def _directory(*, width: int, strip: int) -> bytes:
-    """The tags of a big-endian TIFF of one row of 16 bit greys."""
-    tags = {256: width, 257: 1, 258: 16, 259: 1, 262: 1, 273: strip, 277: 1, 278: 1, 279: 2 * width}
-    entries = (struct.pack(">HHII", tag, 4, 1, value) for tag, value in tags.items())
-    return struct.pack(">H", len(tags)) + b"".join(entries) + bytes(4)
-
-
 def test_files_are_read_by_their_suffix(tmp_path):
     kinds = {"tif": "TIFF", "tiff": "TIFF", "jfif": "JPEG", "PNG": "PNG"}
-    files = {f"{suffix}s/1.{suffix}": _encode(_grey(9), kind) for suffix, kind in kinds.items()}
-    assert set(_all_values(load_folder(_write(tmp_path, files)))) == {f"{s}s" for s in kinds}
-
-
-def test_two_level_and_sixteen_bit_images():
-    two = np.eye(4, dtype=bool)
-    np.testing.assert_array_equal(decode_image(_encode(two), name="two"), two * np.uint8(255))
-    np.testing.assert_array_equal(
-        decode_image(_encode(two), name="two", mode="1"), two * np.uint8(255)
-    )
-    deep = np.full((2, 2), 40_000, np.uint16)
-    for kind in ("PNG", "TIFF"):
-        np.testing.assert_array_equal(decode_image(_encode(deep, kind), name="deep"), deep // 256)
-    motorola = b"MM\0*\0\0\0\x0c" + bytes([156, 64, 1, 0]) + _directory(width=2, strip=8)
-    assert decode_image(motorola, name="motorola").tolist() == [[156, 1]]
-
-
-def test_resize_keeps_the_axes():
-    assert resize_image(_grey(3), 4).shape == (4, 4)
-    assert resize_image(_grey(3)[..., None], 4).shape == (4, 4, 1)
-    assert resize_image(np.dstack([_grey(3)] * 3), 4).shape == (4, 4, 3)
-    with pytest.raises(ValueError, match="images must be uint8"):
-        resize_image(np.zeros((2, 2), np.float32), 4)
-    with pytest.raises(ValueError, match="size at least 1"):
-        resize_image(_grey(3), 0)
+    files = {f"{suffix}s/1.{suffix}": encode(grey(9), kind) for suffix, kind in kinds.items()}
+    assert set(_all_values(load_folder(write(tmp_path, files)))) == {f"{s}s" for s in kinds}
 
 
 def test_a_missing_folder_is_named(tmp_path):
@@ -276,55 +205,32 @@ def test_a_missing_folder_is_named(tmp_path):
 @pytest.mark.parametrize("zipped", [False, True])
 def test_a_class_without_images_is_named(tmp_path, zipped):
     files = _classes() | {"empty/notes.txt": b"none"}
-    path = _zip(tmp_path / "set.zip", files) if zipped else _write(tmp_path / "set", files)
+    path = make_zip(tmp_path / "set.zip", files) if zipped else write(tmp_path / "set", files)
     with pytest.raises(ValueError, match="class folder 'empty'"):
         load_folder(path)
 
 
 def test_an_image_out_of_place_is_named(tmp_path):
-    _write(tmp_path, _classes() | {"class1/deeper/1.png": _encode(_grey(1))})
+    write(tmp_path, _classes() | {"class1/deeper/1.png": encode(grey(1))})
     with pytest.raises(ValueError, match=r"class1/deeper/1\.png' in an unexpected place"):
         load_folder(tmp_path)
 
 
 @pytest.mark.parametrize("data", [b"", b"text", _NOISE[:300]])
 def test_an_undecodable_image_is_named(tmp_path, data):
-    _write(tmp_path, _classes() | {"class2/bad.png": data})
+    write(tmp_path, _classes() | {"class2/bad.png": data})
     with pytest.raises(ValueError, match=r"class2/bad\.png cannot be decoded"):
         load_folder(tmp_path)
-
-
-def test_pictures_that_pillow_refuses_are_named():
-    long = PngImagePlugin.PngInfo()
-    long.add_text("a", "x" * 3_000_000, zip=True)
-    stream = io.BytesIO()
-    Image.new("L", (8, 8)).save(stream, "PNG", pnginfo=long)
-    with pytest.raises(
-        ValueError, match=r"cat/7\.png cannot be decoded as an image \(Decompressed"
-    ):
-        decode_image(stream.getvalue(), name="cat/7.png")
-    real = _encode(np.zeros((3, 3), np.float32), "TIFF")
-    with pytest.raises(ValueError, match=r"cat/7\.tif has floating-point pixels"):
-        decode_image(real, name="cat/7.tif")
 
 
 def test_an_unreadable_file_is_named(tmp_path, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied")
 
-    _write(tmp_path, _classes())
+    write(tmp_path, _classes())
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(ValueError, match=r"class0/0\.png cannot be read \(Permission denied\)"):
         load_folder(tmp_path)
-
-
-@pytest.mark.parametrize("name", ["/abs/1.png", "../1.png", "a/../../1.png", "C:/1.png", "..\\1"])
-def test_members_that_leave_the_folder_are_refused(tmp_path, name):
-    with pytest.raises(ValueError, match="leaves the archive's own folder"):
-        check_member(name, archive="a.zip")
-    path = _zip(tmp_path / "a.zip", {name: b"x"})
-    with pytest.raises(ValueError, match="leaves the archive's own folder"):
-        open_zip(path)
 
 
 def test_damaged_zips_are_named(tmp_path):
@@ -332,7 +238,7 @@ def test_damaged_zips_are_named(tmp_path):
     broken.write_bytes(b"PK nothing")
     with pytest.raises(ValueError, match=r"broken\.zip is not a readable zip"):
         load_folder(broken)
-    path = _zip(tmp_path / "flipped.zip", {"a/1.png": bytes(2000)})
+    path = make_zip(tmp_path / "flipped.zip", {"a/1.png": bytes(2000)})
     data = bytearray(path.read_bytes())
     data[500] ^= 255
     path.write_bytes(bytes(data))
@@ -342,19 +248,8 @@ def test_damaged_zips_are_named(tmp_path):
         read_member(archive, "b.png")
 
 
-def test_bombs_are_refused(tmp_path, monkeypatch):
-    path = _zip(tmp_path / "bomb.zip", {"a/1.png": bytes(1000)})
-    monkeypatch.setattr("jmeta.data._archives.MAX_MEMBER_BYTES", 999)
-    with pytest.raises(ValueError, match=r"unpacks 'a/1\.png' to 1000 bytes"):
-        open_zip(path)
-    wide = _encode(np.zeros((1, MAX_PIXELS // 1000), np.uint8))
-    monkeypatch.setattr("jmeta.data._archives.MAX_PIXELS", 49_999)
-    with pytest.raises(ValueError, match="wide is 50000x1 pixels"):
-        decode_image(wide, name="wide")
-
-
 def test_digests_follow_the_content(tmp_path):
-    folder, archive = _write(tmp_path / "a", _classes()), _zip(tmp_path / "a.zip", _classes())
+    folder, archive = write(tmp_path / "a", _classes()), make_zip(tmp_path / "a.zip", _classes())
     before = folder_digest(folder)
     assert before == folder_digest(folder)
     assert folder_digest(archive) == file_digest(archive)
@@ -372,6 +267,6 @@ def test_real_caltech101_has_the_classes_of_its_lists(tmp_path):
     assert sum(len(group) for group in files.values()) == 8677
     assert set(files) == {name for names in wanted.values() for name in names}
     few = {"train.txt": b"inline_skate", "test.txt": b"Leopards"}
-    data = load_folder(path, split=_write(tmp_path, few))
+    data = load_folder(path, split=write(tmp_path, few))
     assert data.train.examples.shape == (31, 84, 84, 3)
     assert data.test.examples.shape == (200, 84, 84, 3)

@@ -8,6 +8,7 @@ import pytest
 from jmeta.data import _glyphs as module
 from jmeta.data._glyphs import load_glyphs
 from jmeta.data._pool import Dataset, Pool, split_hash
+from jmeta.data._scripts import FACES, SCRIPTS
 
 HASH = "addca98b69ae2afd496d969c9830a34a47ab3e7046bfb4a64502468b99fe9811"
 
@@ -90,7 +91,7 @@ def test_shapes_that_scripts_share_are_one_class(dataset):
 
 def test_look_is_blind_to_size_and_place_but_not_to_form(fonts):
     def look(character: str) -> np.ndarray:
-        glyph = module._Glyph(ord(character), module._SCRIPTS[0], module._FACES)
+        glyph = module._Glyph(ord(character), SCRIPTS[0], FACES)
         looks = module._looks(glyph, fonts)
         assert looks is not None
         return looks[0]
@@ -101,17 +102,17 @@ def test_look_is_blind_to_size_and_place_but_not_to_form(fonts):
 
 
 def test_a_code_point_drawn_as_different_forms_has_no_look(fonts):
-    glyph = module._Glyph(ord("¼"), module._SCRIPTS[0], module._FACES)
+    glyph = module._Glyph(ord("¼"), SCRIPTS[0], FACES)
     assert module._looks(glyph, fonts) is None
 
 
 def test_blank_characters_have_no_look(fonts):
-    glyph = module._Glyph(0x20, module._SCRIPTS[0], module._FACES)
+    glyph = module._Glyph(0x20, SCRIPTS[0], FACES)
     assert module._looks(glyph, fonts) is None
 
 
 def test_drawing_is_deterministic_and_a_prefix_of_a_longer_one(fonts):
-    glyph = module._Glyph(0x10D0, module._SCRIPTS[0], module._FACES[:1] + module._FACES[4:5])
+    glyph = module._Glyph(0x10D0, SCRIPTS[0], FACES[:1] + FACES[4:5])
     short = module._draw(glyph, fonts, size=28, drawings=4)
     again = module._draw(glyph, fonts, size=28, drawings=4)
     longer = module._draw(glyph, fonts, size=28, drawings=9)

@@ -1,6 +1,7 @@
 """Every notebook runs from top to bottom in a fresh kernel of this interpreter."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -45,6 +46,12 @@ def test_there_are_notebooks():
 def test_committed_without_outputs(path):
     for cell in code_cells(path):
         assert cell.outputs == [] and cell.execution_count is None
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=identify)
+def test_imports_public_names_alone(path):
+    private = re.compile(r"^\s*(from|import) jmeta\S*\._", flags=re.MULTILINE)
+    assert not [cell.source for cell in code_cells(path) if private.search(cell.source)]
 
 
 def in_turn(path: Path) -> object:

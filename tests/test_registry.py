@@ -15,7 +15,7 @@ from realdata import require
 import jmeta.data._registry as module
 from jmeta.data._paths import writable_root
 from jmeta.data._pool import pool_from_classes
-from jmeta.data._registry import available, describe, example_shape, load, prepare
+from jmeta.data._registry import available, describe, load, prepare
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +38,6 @@ def _images(folder: Path) -> None:
         (folder / f"class{label}").mkdir(parents=True)
         for index in range(2):
             Image.new("L", (4, 4), 10 * label + index).save(folder / f"class{label}/{index}.png")
-
-
-def _arrays(path: Path, **arrays: np.ndarray) -> None:
-    defaults = {"x": np.arange(40, dtype=np.uint8).reshape(10, 2, 2), "y": np.arange(10) % 5}
-    np.savez(path, **(defaults | arrays))
 
 
 @pytest.mark.parametrize(
@@ -119,108 +114,6 @@ def test_a_split_by_name_divides_own_parts_anew(root):
         load("folder:own")
 
 
-def test_arrays_become_pools(root):
-    _arrays(root / "a.npz")
-    data = load("arrays:a.npz")
-    assert data.info["shape"] == [2, 2, 1]
-    assert data.train.counts.tolist() == [2, 2, 2]
-    first = int(data.info["classes"]["test"][0])
-    np.testing.assert_array_equal(
-        data.test.examples[:, 0, 0, 0], np.array([first * 4, (first + 5) * 4], np.uint8)
-    )
-    _arrays(root / "b.npz", x=np.zeros((10, 3), np.float32), y=np.array(list("abcdeabcde")))
-    assert load("arrays:b.npz").train.examples.dtype == np.float32
-
-
-_HOLE, _ENDLESS = np.zeros((10, 3), np.float32), np.zeros((10, 3))
-_HOLE[7, 2], _ENDLESS[4, 0] = np.nan, -np.inf
-
-
-@pytest.mark.parametrize(
-    ("arrays", "message"),
-    [
-        ({"y": np.arange(3)}, "one label per example"),
-        ({"x": np.array([{}] * 10, dtype=object)}, "no pickled objects"),
-        ({"y": np.arange(10) % 5 - 1}, r"the label -1 at y\[0\], which marks padding"),
-        ({"y": np.array([0, 1, -1.0] + [2, 3, 4, 5] + [6] * 3)}, r"the label -1 at y\[2\]"),
-        ({"y": np.array([0, np.nan] + [1, 2, 3, 4] * 2)}, r"the label NaN at y\[1\]"),
-        ({"y": np.array([b"caf\xe9"] * 10)}, "bytes that are not UTF-8"),
-        ({"x": _HOLE}, r"has nan at x\[7, 2\], expected finite numbers"),
-        ({"x": _ENDLESS}, r"has -inf at x\[4, 0\], expected finite numbers"),
-        ({"x": np.array(["a"] * 10)}, "x of dtype <U1, expected numbers"),
-    ],
-)
-def test_bad_arrays_are_refused(root, arrays, message):
-    _arrays(root / "a.npz", **arrays)
-    with pytest.raises(ValueError, match=message) as raised:
-        load("arrays:a.npz")
-    assert "a.npz" in str(raised.value)
-
-
-@pytest.mark.parametrize("labels", [list("abcde"), [b"a", b"b", b"c", b"d", b"e"]])
-def test_labels_of_text_and_of_bytes_are_the_same_classes(root, labels):
-    _arrays(root / "a.npz", y=np.repeat(labels, 2))
-    assert load("arrays:a.npz").info["classes"] == {
-        "train": ["b", "c", "e"],
-        "val": ["d"],
-        "test": ["a"],
-    }
-
-
-@pytest.mark.parametrize(
-    ("x", "shape"),
-    [
-        (np.zeros((10, 4, 6), np.uint8), (4, 6, 1)),
-        (np.zeros((10, 4, 6, 3), np.uint8), (4, 6, 3)),
-        (np.zeros((10, 4, 6), np.float32), (4, 6)),
-        (np.zeros((10, 7), np.int64), (7,)),
-        (np.zeros(10, np.int32), ()),
-        (np.asfortranarray(np.zeros((10, 4, 6), np.uint8)), (4, 6, 1)),
-    ],
-)
-def test_the_shape_of_an_example_is_told_without_loading(root, monkeypatch, x, shape):
-    _arrays(root / "a.npz", x=x)
-    pool = load("arrays:a.npz").train
-    assert pool.examples.shape[1:] == shape
-    np.savez_compressed(root / "b.npz", x=x, y=np.arange(10))
-    monkeypatch.setattr(np, "load", None)
-    for name in ("a", "b"):
-        assert example_shape(f"arrays:{name}.npz") == shape
-    assert example_shape(f"arrays:{root / 'a.npz'}", root="/nowhere") == shape
-
-
-def test_only_arrays_tell_a_shape_before_loading():
-    for name in ("glyphs", "omniglot", "tfds:omniglot", "tfds:x", "folder:x", "table:x.csv"):
-        assert example_shape(name) is None
-    for name, message in (("sinusoid", "family of functions"), ("arrays:", "there is no data set")):
-        with pytest.raises(ValueError, match=message):
-            example_shape(name)
-
-
-@pytest.mark.parametrize(
-    ("arrays", "message"),
-    [
-        (None, "there is no file"),
-        (b"junk", r"cannot be read as an \.npz"),
-        ({"y": np.arange(3)}, "one label per example"),
-        ({"x": np.array([{}] * 10, dtype=object)}, "no pickled objects"),
-        ({"x": np.float32(3)}, "one label per example"),
-    ],
-)
-def test_a_shape_has_the_errors_of_loading(root, arrays, message):
-    if isinstance(arrays, bytes):
-        (root / "a.npz").write_bytes(arrays)
-    elif arrays is not None:
-        _arrays(root / "a.npz", **arrays)
-    for read in (load, example_shape):
-        with pytest.raises(ValueError, match=message):
-            read("arrays:a.npz")
-    np.savez(root / "b.npz", x=np.zeros(3))
-    for read in (load, example_shape):
-        with pytest.raises(ValueError, match=r"cannot be read as an \.npz with x and y"):
-            read("arrays:b.npz")
-
-
 def test_absent_and_damaged_files_are_refused(root):
     with pytest.raises(ValueError, match="there is no file"):
         load("arrays:a.npz")
@@ -231,6 +124,8 @@ def test_absent_and_damaged_files_are_refused(root):
         load("arrays:a.npz", size=3)
     with pytest.raises(ValueError, match="there is no folder"):
         load("folder:nowhere")
+    with pytest.raises(ValueError, match="there is no zip file"):
+        load("folder:nowhere.zip")
     with pytest.raises(ValueError, match="found no Omniglot"):
         load("omniglot")
     with pytest.raises(ValueError, match="only omniglot and tfds:omniglot take one"):
@@ -262,7 +157,7 @@ def test_glyphs_have_one_split(monkeypatch):
     pool = pool_from_classes([np.zeros((2, 5, 5, 1), np.uint8)])
     facts = {"split": "scripts", "hash": "h", "classes": {"train": ["a"], "val": [], "test": ["b"]}}
     made = module.Dataset("glyphs", pool, None, pool, facts)
-    monkeypatch.setattr("jmeta.data._glyphs.load_glyphs", lambda *, size: made)
+    monkeypatch.setattr("jmeta.data._registry.load_glyphs", lambda *, size: made)
     assert load("glyphs", size=5) is made
     assert set(describe("glyphs")["parts"]) == {"train", "test"}
     with pytest.raises(ValueError, match="it has one split"):
@@ -297,9 +192,7 @@ def test_a_read_only_root_is_left_alone(root, tmp_path):
 
 
 def test_importing_the_room_stays_light():
-    code = (
-        "import sys, jmeta.data; "
-        "print([m for m in ('tensorflow_datasets', 'matplotlib', 'flax') if m in sys.modules])"
-    )
+    heavy = ("tensorflow_datasets", "matplotlib", "flax", "PIL")
+    code = f"import sys, jmeta.data; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -270,7 +270,7 @@ def test_a_finished_run_is_trained_longer(finished, tmp_path, no_pictures):
     """The schedule knows how long a run is, so the rate is constant here."""
     short, out = experiment(start=SINUSOID, schedule="constant"), tmp_path / "run"
     run(short, out)
-    with pytest.raises(ValueError, match=r"steps is 8 there and 4 here; .* only --steps may be l"):
+    with pytest.raises(ValueError, match=r"steps is 8 there and 4 here; .*only --steps may be la"):
         run(experiment(start=short, steps=4), out, resume=True)
     longer = experiment(start=short, steps=12)
     result = run(longer, out, resume=True)

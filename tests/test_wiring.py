@@ -1,6 +1,5 @@
-"""Every algorithm that reads its support set, as a run from a config: all parts fit together."""
+"""Every algorithm that reads its support set, as a run of an experiment: all parts fit together."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -8,12 +7,23 @@ import numpy as np
 import pytest
 
 from jmeta import nn
-from jmeta.train import Config, build, run
 from jmeta.runs import _programs as programs
 from jmeta.runs import _report as report
-from jmeta.train.config import ALGORITHMS, CLOSED_FORM, CONDITIONAL, GRADIENT_BASED, MEMORY, METRIC
+from jmeta.train import (
+    ALGORITHMS,
+    Experiment,
+    completed,
+    example_task,
+    experiment,
+    open_experiment,
+    run,
+)
 
-CLASSIFIERS = (*METRIC, *CLOSED_FORM, *MEMORY)
+# `steps` of a method: inner steps of testing, of the gradient-based alone
+CLASSIFIERS = [n for n, kind in ALGORITHMS.items() if kind.kinds == ("classes",)]
+CLASSIFIERS.remove("proto-maml")
+CONDITIONAL = [n for n, kind in ALGORITHMS.items() if kind.kinds == ("numbers",)]
+GRADIENT_BASED = [n for n in ALGORITHMS if n not in (*CLASSIFIERS, *CONDITIONAL)]
 TINY = {
     "steps": 2,
     "tasks": 2,
@@ -21,24 +31,23 @@ TINY = {
     "validate_every": 2,
     "validation_episodes": 2,
     "episodes": 4,
-    "ways": 3,
     "queries": 2,
     "train_queries": 2,
-    "network": "mlp",
-    "hidden": (8,),
 }
+MLP = {"network": "mlp", "hidden": (8,)}
 
 
-def _config(algorithm: str, **options) -> Config:
-    return replace(Config(algorithm, **TINY), **options)
+def _classes(algorithm: str, **options) -> Experiment:
+    given = {"ways": 3, **TINY, **(options if "network" in options else MLP | options)}
+    return experiment(algorithm, **given)
 
 
-def _curves(algorithm: str, **options) -> Config:
-    given = {"dataset": "gp", "shots": 4, "hidden": (8, 8), "norm": "none", **options}
-    return _config(algorithm, **given)
+def _curves(algorithm: str) -> Experiment:
+    options = {"dataset": "gp", "shots": 4, "network": "mlp", "hidden": (8, 8), "norm": "none"}
+    return experiment(algorithm, **TINY, **options)
 
 
-def few(algorithms: tuple[str, ...], *quick: str) -> list:
+def few(algorithms: list[str] | tuple[str, ...], *quick: str) -> list:
     """All of them; those that are not named are slow."""
     marks = {True: [], False: [pytest.mark.slow]}
     return [pytest.param(name, marks=marks[name in quick]) for name in algorithms]
@@ -48,9 +57,9 @@ def few(algorithms: tuple[str, ...], *quick: str) -> list:
     "algorithm", few(CLASSIFIERS, "siamese", "relation", "metaopt-net", "meta-network")
 )
 def test_every_classifier_trains_and_is_tested(algorithm: str) -> None:
-    parts = programs.parts(_config(algorithm))
+    parts = programs.parts(_classes(algorithm))
     state = programs.initial_state(parts)
-    state, (losses, scores) = programs.dispatch(parts)(state, pool=parts.built.train, length=2)
+    state, (losses, scores) = programs.dispatch(parts)(state, pool=parts.domain.train, length=2)
     assert np.isfinite(losses).all() and (0 <= scores).all() and (scores <= 1).all()
     found = report.test(parts, state.params)
     for figure in (found, found["inductive"]):
@@ -66,15 +75,14 @@ def test_every_neural_process_trains_and_draws_its_bands(algorithm: str, tmp_pat
     assert (tmp_path / "run" / "episode.png").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("algorithm", CLASSIFIERS)
+@pytest.mark.parametrize("algorithm", [*CLASSIFIERS, "proto-maml", "maml", "maml++", "cavia"])
 def test_every_classifier_builds_with_a_convolution(algorithm: str) -> None:
-    config = _config(algorithm, network="conv4", filters=4, shots=2)
-    built = build.problem(config)
-    net = build.model(config, built)
-    learner = build.eval_learner(config, net)
-    params = jax.eval_shape(lambda key: learner.init(net.init(key)), jax.random.key(0))
-    task = jax.eval_shape(built.sample_train, jax.random.key(1), built.train)
-    loss, outputs = jax.eval_shape(build.train_loss(config, net), params, task)
+    made = _classes(algorithm, network="conv4", filters=4, shots=2)
+    domain, method = open_experiment(completed(made))
+    example = example_task(domain)
+    params = jax.eval_shape(lambda key: method.learner.init(key, example), jax.random.key(0))
+    task = jax.eval_shape(domain.sample_train, jax.random.key(1), domain.train)
+    loss, outputs = jax.eval_shape(method.loss(0), params, task)
     assert (loss.shape, outputs.shape) == ((), (6, 3))
 
 
@@ -83,13 +91,14 @@ FIXED = ("relation", "siamese", "matching-fce", "r2d2", "snail")
 
 @pytest.mark.parametrize("algorithm", few(FIXED, "relation"))
 def test_fixed_moments_make_predictions_independent_of_other_queries(algorithm: str) -> None:
-    config = _config(algorithm, hidden=(8, 8))  # normalised between them
-    parts = programs.parts(config)
-    learner = build.eval_learner(config, parts.net)
-    task = jax.jit(parts.built.sample_eval)(jax.random.key(2), parts.built.test)
+    made = _classes(algorithm, hidden=(8, 8))  # normalised between them
+    parts = programs.parts(made)
+    learner, domain = parts.method.learner, parts.domain
+    task = jax.jit(domain.sample_eval)(jax.random.key(2), domain.test)
     tasks = jax.tree.map(lambda leaf: leaf[None], task)
-    params = jax.jit(lambda key: learner.init(parts.net.init(key)))(jax.random.key(0))
-    fixed = build.with_fixed_moments(parts.net, params, tasks)
+    params = jax.jit(lambda key: learner.init(key, task))(jax.random.key(0))
+    assert parts.method.fix is not None
+    fixed = parts.method.fix(params, tasks)
 
     @jax.jit
     def apart(params):
@@ -101,30 +110,52 @@ def test_fixed_moments_make_predictions_independent_of_other_queries(algorithm: 
 
 
 @pytest.mark.parametrize(
-    "options, said",
+    ("options", "says"),
     [
         ({"algorithm": "protonet", "network": "none"}, "network none is for snail and mann"),
         ({"algorithm": "snail", "train_ways": 5}, "one output a class"),
-        ({"algorithm": "cnp"}, "cnp predicts numbers, but glyphs has classes"),
-        ({"algorithm": "snail", "dataset": "sinusoid"}, "but snail classifies"),
+        ({"algorithm": "cnp"}, "cnp learns numbers, but the targets of glyphs are labels"),
+        ({"algorithm": "snail", "dataset": "sinusoid"}, "snail learns labels, but the targets of"),
     ],
 )
-def test_what_does_not_fit_is_refused(options: dict, said: str) -> None:
-    config = replace(Config("protonet", **TINY), **options)
-    with pytest.raises(ValueError, match=said):
-        build.model(config, build.problem(config))
+def test_what_does_not_fit_is_refused(options: dict, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        experiment(start=_classes("protonet"), **options)
+
+
+@pytest.mark.parametrize("options", [{"network": "conv4"}, {"norm": "batch"}])
+def test_neural_processes_need_layers_without_normalisation(options: dict) -> None:
+    made = completed(experiment(start=_curves("cnp"), **options))
+    with pytest.raises(ValueError, match=r"cnp needs .*: choose --network mlp --norm none\."):
+        open_experiment(made)
 
 
 def test_pixels_alone_are_read_by_a_memory() -> None:
-    config = _config("mann", network="none")
-    parts = programs.parts(config)
-    assert parts.net.fix is None
+    parts = programs.parts(_classes("mann", network="none"))
+    assert parts.method.fix is None
     assert report.protocol(parts)["normalisation"] == "none"
 
 
-def test_every_algorithm_belongs_to_one_family() -> None:
-    families = (*GRADIENT_BASED, *CLASSIFIERS, *CONDITIONAL)
-    assert sorted(families) == sorted(ALGORITHMS) and len(set(families)) == len(families)
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_only_the_gradient_based_have_inner_steps_and_curves(name: str) -> None:
+    made = _curves(name) if name in CONDITIONAL else _classes(name)
+    _, method = open_experiment(completed(made))
+    descends = name in GRADIENT_BASED
+    assert (method.steps is not None, method.curve is not None) == (descends, descends)
+
+
+def test_tasks_are_differentiated_one_at_a_time_where_a_network_convolves() -> None:
+    """XLA's derivatives of grouped convolutions are slow on a CPU."""
+    sizes = {"filters": 4}
+    for network, options, chunk in (
+        ("conv4", sizes, 1),
+        ("conv4-strided", sizes, 1),
+        ("resnet12", sizes, 1),
+        ("mlp", {}, None),
+    ):
+        made = completed(experiment(network=network, **options))
+        assert programs.chunk_for(made) == chunk
+        assert programs.chunk_for(experiment(start=made, chunk=2)) == 2
 
 
 def test_maps_are_pooled_twice() -> None:

@@ -77,7 +77,7 @@ def evaluate(words: Words) -> int:
     given = {name: getattr(asked, name) for name in ("algorithm", "network", "dataset")}
     parts = {what: find(what, name) for what, name in given.items() if name is not None}
     known = [type(part) for part in parts.values()]
-    options = {name: getattr(asked, name, None) for name in parser.EVALUATED}
+    options: dict[str, Any] = {name: getattr(asked, name, None) for name in parser.EVALUATED}
     source = parts.get("dataset")
     if type(source) not in SOURCES.values():  # a class of the user's own
         trained_on = read_config(asked.run, known).source

@@ -12,13 +12,14 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from jmeta.core._types import Params, PyTree, Scalar
 
-# A program without any of these primitives has a finite derivative wherever its value is finite.
+# The derivative of a program without these operations is finite wherever its value is finite.
 _SINGULAR = {"sqrt", "rsqrt", "cbrt", "div", "pow", "integer_pow", "log", "log1p"}
-_SINGULAR |= {"acos", "acosh", "asin", "atan2", "atanh", "lgamma", "digamma"}
+_SINGULAR |= {"acos", "acosh", "asin", "atan2", "atanh", "digamma", "lgamma"}
 _SINGULAR |= {"custom_jvp_call", "custom_vjp_call", "while", "scan", "cond"}
-# The derivatives of these depend on more than one entry, such as on two equal eigenvalues.
+# The derivatives of these are singular for some matrices, such as those with equal eigenvalues,
+# which arrays of one element cannot show.
 _FACTORISATIONS = {"cholesky", "eig", "eigh", "geqrf", "lu", "qr", "schur", "svd", "tridiagonal"}
-# These only move entries; arrays of one element need fewer of them.
+# These only move entries. Arrays of one element need fewer of them.
 _LAYOUT = {"broadcast_in_dim", "concatenate", "reshape", "slice", "squeeze", "transpose"}
 
 
@@ -26,70 +27,46 @@ def require_smooth(tx: optax.GradientTransformation, start: Params) -> None:
     """Refuse a transformation whose derivative does not exist or is not finite at a zero gradient.
 
     ReLU networks have exact zeros among their gradients. The derivatives of √v and |g| are not
-    finite there, and every meta-gradient would be NaN. Three updates by zero gradients are traced
-    with the shapes of `start`. Only if the traced program contains a root, a quotient or another
-    operation whose derivative may be singular, its derivative is evaluated: on arrays of one
-    element where these give the same operations, and on arrays of the true shapes otherwise.
+    finite there, and every meta-gradient would be NaN. Three updates are traced with the shapes
+    of `start`. Only if they contain an operation whose derivative can be singular, the derivative
+    is evaluated at zero gradients: on arrays of one element where these go through the same
+    operations, and on arrays of the true shapes otherwise.
 
     Args:
-        tx: an inner optimizer. It may close over tracers, such as learned rates; their values are
-            not known, and the derivative is accepted if it is finite for one of two guesses. A
-            transformation that reads values which differ among the devices of a mesh is traced
-            but not evaluated.
+        tx: an inner optimizer. It may close over tracers, such as learned rates, whose values are
+            not known: the derivative need be finite for one of two guesses only. It is not
+            evaluated if these values differ among the devices of a mesh.
         start: the parameters that will be updated. Only their shapes and dtypes are read.
 
     Raises:
-        ValueError: the derivative is not finite, or the update contains a `while` loop, which
-            cannot be differentiated in reverse. The message says what to do instead.
+        ValueError: the derivative is not finite, or the updates contain a `while` loop, which
+            cannot be differentiated in reverse. The message names the fix.
 
     >>> require_smooth(optax.adam(0.1, eps_root=1e-8), jnp.ones(2))
     """
-    traced = _trace(tx, jax.tree.map(lambda leaf: _like(leaf, jnp.shape(leaf)), start))
-    names = _names(traced)
+    moved, like = partial(_moved, tx), jax.tree.map(_like, start)
+    names = _names(jax.make_jaxpr(moved)([like] * 3, like))
+    if "while" in names:
+        _require_reverse_mode(moved, like)
     if not (_SINGULAR | _FACTORISATIONS) & set(names):
         return
-    if any(map(_varies, _equations(traced.jaxpr))):
+    one = jax.tree.map(lambda leaf: _like(leaf, (1,) * leaf.ndim), like)
+    if not _FACTORISATIONS & set(names) and _has_same_names(moved, one, names):
+        like = one
+    derivative = jax.make_jaxpr(jax.grad(moved))([like] * 3, like)
+    if any(map(_varies, _equations(derivative.jaxpr))) or _is_finite(derivative, like):
         return
-    if not _FACTORISATIONS & set(names):
-        traced = _trace_one_element(tx, start, names) or traced
-    if not _is_finite(traced, outputs=3 * len(jax.tree.leaves(start))):
-        raise ValueError(
-            "the inner optimizer has no finite derivative at a zero gradient, so that every "
-            "meta-gradient would be NaN. Give it an epsilon inside the root, such as "
-            "optax.adam(rate, eps_root=1e-8); replace optax.clip_by_global_norm by "
-            "jmeta.core.clip_by_global_norm; or put jmeta.first_order() at the head of the chain, "
-            "which differentiates nothing through the optimizer."
-        )
+    raise ValueError(
+        "the inner optimizer has no finite derivative at a zero gradient, so that every "
+        "meta-gradient would be NaN. Give it an epsilon inside the root, such as "
+        "optax.adam(rate, eps_root=1e-8); replace optax.clip_by_global_norm by "
+        "jmeta.core.clip_by_global_norm; or put jmeta.first_order() at the head of the chain, "
+        "so that nothing is differentiated through the optimizer."
+    )
 
 
-def _like(leaf: jax.Array, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(shape, leaf.dtype)
-
-
-def _trace(tx: optax.GradientTransformation, like: PyTree) -> ClosedJaxpr:
-    """The program of the derivative by three gradients and by the start, in this order."""
-    moved = partial(_moved, tx)
-    try:
-        return jax.make_jaxpr(jax.grad(moved, argnums=(0, 1)))([like] * 3, like)
-    except ValueError as error:
-        if "while" not in _names(jax.make_jaxpr(moved)([like] * 3, like)):
-            raise
-        raise ValueError(
-            "the inner optimizer contains a while loop, such as the line search of L-BFGS, and "
-            "cannot be differentiated in reverse; use jmeta.implicit(tx, steps, strength=...) in "
-            "the place of jmeta.unrolled, since it differentiates nothing through the optimizer."
-        ) from error
-
-
-def _trace_one_element(
-    tx: optax.GradientTransformation, start: Params, names: list[str]
-) -> ClosedJaxpr | None:
-    """The same program on arrays of one element each; None if its operations are others."""
-    try:
-        traced = _trace(tx, jax.tree.map(lambda leaf: _like(leaf, (1,) * jnp.ndim(leaf)), start))
-    except Exception:  # a transformation may raise anything for shapes that it was not made for
-        return None
-    return traced if _names(traced) == names else None
+def _like(leaf: Any, shape: tuple[int, ...] | None = None) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(jnp.shape(leaf) if shape is None else shape, leaf.dtype)
 
 
 def _moved(tx: optax.GradientTransformation, grads: list[Params], params: Params) -> Scalar:
@@ -112,31 +89,52 @@ def _total(tree: PyTree) -> Scalar:
     return jax.tree.reduce(jnp.add, sums, jnp.zeros(()))
 
 
-def _is_finite(traced: ClosedJaxpr, *, outputs: int) -> bool:
-    """Whether the first outputs are finite at zero gradients, wherever the start is 0 or 1.
+def _require_reverse_mode(moved: Any, like: PyTree) -> None:
+    """Refuse a loop of unknown length unless no derivative passes through it."""
+    try:
+        jax.make_jaxpr(jax.grad(moved, argnums=(0, 1)))([like] * 3, like)
+    except ValueError as error:
+        raise ValueError(
+            "the inner optimizer contains a while loop, such as the line search of L-BFGS, and "
+            "cannot be differentiated in reverse; use jmeta.implicit(tx, steps, strength=...) "
+            "instead of jmeta.unrolled, as it differentiates nothing through the optimizer."
+        ) from error
 
-    Tracers among the constants have no values yet: 1 and ½ are tried for them, and it is enough
-    that one of the two gives finite numbers.
+
+def _has_same_names(moved: Any, like: PyTree, names: list[str]) -> bool:
+    """Whether arrays of these shapes go through operations of these names."""
+    try:
+        return _names(jax.make_jaxpr(moved)([like] * 3, like)) == names
+    except Exception:  # the transformation was not made for these shapes: it may raise anything
+        return False
+
+
+def _is_finite(derivative: ClosedJaxpr, like: PyTree) -> bool:
+    """Whether a derivative is finite at zero gradients, for parameters of zeros and of ones.
+
+    Tracers among the constants have no values yet. 1 and ½ are tried in their place, and it is
+    enough that one of the two makes the derivative finite.
     """
-
-    @jax.jit
-    def run(constants: list[Any], inputs: list[Any]) -> Any:
-        return jaxpr_as_fun(ClosedJaxpr(traced.jaxpr, constants))(*inputs)[:outputs]
-
-    zeros = [np.zeros(v.aval.shape, v.aval.dtype) for v in traced.jaxpr.invars]
-    ones = zeros[:outputs] + [np.ones_like(zero) for zero in zeros[outputs:]]
-    unknown = any(isinstance(value, jax.core.Tracer) for value in traced.consts)
+    zeros, ones = (
+        [np.full(leaf.shape, value, leaf.dtype) for leaf in jax.tree.leaves(like)]
+        for value in (0, 1)
+    )
+    # One operation at a time, for JAX compiles each of them once a process, and there are few.
+    single = all(zero.size == 1 for zero in zeros)
+    unknown = any(isinstance(value, jax.core.Tracer) for value in derivative.consts)
     with jax.ensure_compile_time_eval():
         for guess in (1.0, 0.5) if unknown else (1.0,):
-            constants = [_known(value, guess) for value in traced.consts]
-            found = [*run(constants, zeros), *run(constants, ones)]
+            constants = [_known(value, guess) for value in derivative.consts]
+            evaluate = jaxpr_as_fun(ClosedJaxpr(derivative.jaxpr, constants))
+            run = evaluate if single else jax.jit(evaluate)
+            found = [*run(*zeros * 3, *zeros), *run(*zeros * 3, *ones)]
             if all(np.isfinite(value).all() for value in found):
                 return True
     return False
 
 
 def _known(value: Any, guess: float) -> Any:
-    """An array of the guess in the place of a tracer; a square matrix is made invertible."""
+    """An array of the guess in the place of a tracer; square matrices are made invertible."""
     if not isinstance(value, jax.core.Tracer):
         return value
     filled = np.full(value.shape, guess, value.dtype)

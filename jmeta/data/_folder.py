@@ -127,13 +127,19 @@ def folder_digest(path: str | os.PathLike[str]) -> str:
 
     A zip is digested by its bytes; a folder by its files' paths, sizes and modification times.
 
+    Raises:
+        ValueError: the folder or zip is missing, or the zip is damaged.
+
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     len(folder_digest(folder))
     64
     """
     path = Path(path)
-    return file_digest(path) if _is_zip(path) else listing_digest(path, _walk(path))
+    if not _is_zip(path):
+        return listing_digest(path, _walk(path))
+    open_zip(path).close()  # raises if there is no such zip
+    return file_digest(path)
 
 
 def _divide(

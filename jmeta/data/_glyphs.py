@@ -9,75 +9,29 @@ import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter, ImageFont, features
 
+from jmeta.data import _scripts
 from jmeta.data._digests import file_digest
 from jmeta.data._paths import load_prepared, prepared_name, save_prepared
 from jmeta.data._pool import Dataset, pool_from_classes, split_hash
+from jmeta.data._scripts import FACES, REFERENCES, SCRIPTS, Script
+
+if TYPE_CHECKING:  # otherwise imported late, since `import jmeta` shall be quick
+    from PIL import Image, ImageFont
 
 _ALIKE = 0.86  # characters whose blurred renders correlate more are one class
 _FOREIGN = 0.35  # faces whose renders correlate less draw different forms
 _FEWEST_FACES = 4
 _HARMONICS = 4  # cosines of the elastic field along each axis
-_REFERENCES = ("DejaVuSans", "DejaVuSerif", "DejaVuSansMono", "STIXGeneral")
-_FACES = (  # neighbours are of different families, and so are the first drawings of a class
-    "DejaVuSans",
-    "DejaVuSerif-Italic",
-    "DejaVuSansMono-Bold",
-    "STIXGeneral",
-    "DejaVuSans-Oblique",
-    "DejaVuSerif-Bold",
-    "DejaVuSansMono",
-    "STIXGeneralBolIta",
-    "DejaVuSans-Bold",
-    "DejaVuSerif",
-    "DejaVuSansMono-BoldOblique",
-    "STIXGeneralItalic",
-    "DejaVuSans-BoldOblique",
-    "DejaVuSerif-BoldItalic",
-    "DejaVuSansMono-Oblique",
-    "STIXGeneralBol",
-)
-
-
-class _Script(NamedTuple):
-    name: str
-    part: str
-    ranges: tuple[tuple[int, int], ...]  # code points, both ends included
-
-
-# The held-out scripts come first: of a shape that two scripts share, the earlier one's is kept.
-_SCRIPTS = (
-    _Script("georgian", "test", ((0x10A0, 0x10FF), (0x2D00, 0x2D2F))),
-    _Script("hebrew", "test", ((0x5D0, 0x5F2), (0xFB1D, 0xFB4F))),
-    _Script("lao", "test", ((0xE80, 0xEFF),)),
-    _Script("armenian", "val", ((0x531, 0x58F), (0xFB13, 0xFB17))),
-    _Script("old-italic", "val", ((0x10300, 0x1032F),)),
-    _Script(
-        "latin", "train", ((0x41, 0x2AF), (0x1E00, 0x1EFF), (0x2C60, 0x2C7F), (0xA720, 0xA7FF))
-    ),
-    _Script("greek", "train", ((0x370, 0x3FF), (0x1F00, 0x1FFF))),
-    _Script("cyrillic", "train", ((0x400, 0x52F), (0xA640, 0xA69F))),
-    _Script("arabic", "train", ((0x620, 0x6FF), (0xFB50, 0xFDFF), (0xFE70, 0xFEFF))),
-    _Script("canadian", "train", ((0x1400, 0x167F),)),
-    _Script("mathematical", "train", ((0x2100, 0x214F), (0x1D400, 0x1D7FF))),
-    _Script("numbers", "train", ((0x30, 0x39), (0x2150, 0x218F), (0x2460, 0x24FF))),
-    _Script("arrows", "train", ((0x2190, 0x21FF), (0x27F0, 0x27FF), (0x2900, 0x297F))),
-    _Script("operators", "train", ((0x2200, 0x22FF), (0x27C0, 0x27EF), (0x2980, 0x2AFF))),
-    _Script("technical", "train", ((0x2300, 0x23FF),)),
-    _Script("shapes", "train", ((0x25A0, 0x25FF), (0x2B00, 0x2BFF))),
-    _Script("symbols", "train", ((0x2600, 0x26FF),)),
-    _Script("dingbats", "train", ((0x2701, 0x27BF),)),
-)
 
 
 class _Glyph(NamedTuple):
     code: int
-    script: _Script
-    faces: tuple[str, ...]  # those of `_FACES` that have it
+    script: Script
+    faces: tuple[str, ...]  # those of `FACES` that have it
 
 
 def load_glyphs(*, size: int = 28, drawings: int = 20) -> Dataset:
@@ -103,13 +57,15 @@ def load_glyphs(*, size: int = 28, drawings: int = 20) -> Dataset:
     >>> glyphs.test.examples.shape[1:], glyphs.test.smallest, glyphs.info["groups"]["test"]
     ((28, 28, 1), 20, ['georgian', 'hebrew', 'lao'])
     """
+    from PIL import features
+
     _check("size", size, 16, 128)
     _check("drawings", drawings, 2, 1000)
     fonts = _font_files()
     key = {
         "fonts": {face: file_digest(path) for face, path in fonts.items()},
         "renderer": features.version("freetype2"),
-        "code": file_digest(__file__),
+        "code": [file_digest(__file__), file_digest(_scripts.__file__)],
         "size": size,
         "drawings": drawings,
     }
@@ -138,7 +94,7 @@ def _font_files() -> dict[str, Path]:
             "not installed; install it (pip install matplotlib)."
         ) from error
     folder = Path(get_data_path(), "fonts", "ttf")
-    fonts = {face: folder / f"{face}.ttf" for face in _FACES}
+    fonts = {face: folder / f"{face}.ttf" for face in FACES}
     if missing := [path.name for path in fonts.values() if not path.is_file()]:
         raise ValueError(
             f"{len(missing)} of {len(fonts)} font files are missing from {folder}, the first is "
@@ -178,9 +134,9 @@ def _candidates(fonts: dict[str, Path]) -> Iterator[_Glyph]:
     for face, path in fonts.items():
         with TTFont(path, lazy=True) as font:
             held[face] = frozenset(font.getBestCmap())
-    for script in _SCRIPTS:
+    for script in SCRIPTS:
         for code in (c for first, last in script.ranges for c in range(first, last + 1)):
-            faces = tuple(face for face in _FACES if code in held[face])
+            faces = tuple(face for face in FACES if code in held[face])
             if len(faces) >= _FEWEST_FACES and unicodedata.category(chr(code))[0] in "LNS":
                 yield _Glyph(code, script, faces)
 
@@ -189,7 +145,7 @@ def _distinct(glyphs: Iterator[_Glyph], fonts: dict[str, Path]) -> list[_Glyph]:
     """Keep a character unless it looks like an earlier one in any reference face."""
     seen = [(g, looks) for g in glyphs if (looks := _looks(g, fonts)) is not None]
     alike = np.zeros((len(seen), len(seen)), bool)
-    for r in range(len(_REFERENCES)):
+    for r in range(len(REFERENCES)):
         x = np.stack([looks[r] for _, looks in seen])
         alike |= x @ x.T > _ALIKE
     kept: list[int] = []
@@ -205,7 +161,7 @@ def _looks(glyph: _Glyph, fonts: dict[str, Path]) -> list[np.ndarray] | None:
     None for a character without ink, or one that faces draw as different forms.
     """
     own, stretched = {}, []
-    for face in (f for f in _REFERENCES if f in glyph.faces):
+    for face in (f for f in REFERENCES if f in glyph.faces):
         if (ink := _ink(glyph.code, fonts[face], box=48, canvas=64)) is None:
             return None
         own[face] = _look(ink)
@@ -215,23 +171,29 @@ def _looks(glyph: _Glyph, fonts: dict[str, Path]) -> list[np.ndarray] | None:
     plain, wide = np.stack(list(own.values())), np.stack(stretched)
     if np.maximum(plain @ plain.T, wide @ wide.T).min() < _FOREIGN:
         return None
-    return [own.get(face, plain[0]) for face in _REFERENCES]
+    return [own.get(face, plain[0]) for face in REFERENCES]
 
 
-def _look(ink: Image.Image) -> np.ndarray:
+def _look(ink: "Image.Image") -> np.ndarray:
     """A blurred render as a centred unit vector, so that a product of two is a correlation."""
+    from PIL import Image, ImageFilter
+
     blurred = ink.filter(ImageFilter.GaussianBlur(1.5))
     x = np.asarray(blurred.resize((24, 24), Image.Resampling.BOX), np.float32).ravel()
     return (x - x.mean()) / (np.linalg.norm(x - x.mean()) + np.float32(1e-6))
 
 
 @lru_cache(maxsize=64)
-def _font(path: Path, pixels: int) -> ImageFont.FreeTypeFont:
+def _font(path: Path, pixels: int) -> "ImageFont.FreeTypeFont":
+    from PIL import ImageFont
+
     return ImageFont.truetype(str(path), pixels, layout_engine=ImageFont.Layout.BASIC)
 
 
-def _ink(code: int, path: Path, *, box: int, canvas: int) -> Image.Image | None:
+def _ink(code: int, path: Path, *, box: int, canvas: int) -> "Image.Image | None":
     """A character scaled so that its ink just fits a centred box; None if it has no ink."""
+    from PIL import Image, ImageDraw
+
     font, text = _font(path, 2 * canvas), chr(code)
     left, top, right, bottom = (round(v) for v in font.getbbox(text))
     page = Image.new("L", (max(1, right - left) + 4, max(1, bottom - top) + 4))
@@ -248,6 +210,8 @@ def _ink(code: int, path: Path, *, box: int, canvas: int) -> Image.Image | None:
 
 def _draw(glyph: _Glyph, fonts: dict[str, Path], *, size: int, drawings: int) -> np.ndarray:
     """All drawings of one character, uint8 [drawings, size, size, 1]."""
+    from PIL import ImageFilter
+
     masters = []
     for face in glyph.faces[:drawings]:
         if (ink := _ink(glyph.code, fonts[face], box=38 * size // 28, canvas=2 * size)) is not None:

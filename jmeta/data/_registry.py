@@ -10,6 +10,7 @@ from jmeta.data._arrays import load_npz, npz_example_shape
 from jmeta.data._division import Split, read_split_lists
 from jmeta.data._families import FAMILIES, FORMULAS
 from jmeta.data._folder import folder_digest, load_folder
+from jmeta.data._glyphs import load_glyphs
 from jmeta.data._omniglot import load_omniglot
 from jmeta.data._omniglot_files import copy_parts, has_omniglot, omniglot_folder, omniglot_root
 from jmeta.data._paths import (
@@ -223,8 +224,6 @@ def _unknown(name: str) -> ValueError:
 
 
 def _load_glyphs(split: Split, size: int | None) -> Dataset:
-    from jmeta.data._glyphs import load_glyphs
-
     if split is not None and str(split) != "scripts":
         raise ValueError(f"got split={split!r} for glyphs; it has one split, so leave it out.")
     return load_glyphs(size=28 if size is None else size)

@@ -52,7 +52,7 @@ class Experiment:
         }
         for name, kind in kinds.items():
             part = getattr(self, name)
-            if not isinstance(part, kind):  # type: ignore[arg-type]
+            if not isinstance(part, kind):
                 found = getattr(part, "__name__", type(part).__name__)
                 hint = f"; write {found}()" if isinstance(part, type) else ""
                 raise ValueError(f"{name} of an experiment cannot be {found}{hint}.")

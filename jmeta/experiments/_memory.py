@@ -96,9 +96,11 @@ class MetaNetwork(Algorithm):
     def build(self, network: Network, domain: Domain, episode: Episode | Points) -> Method:
         """The learner and its loss."""
         embed, ways = network.module(None), episode.testing().ways
-        both = [nn.slow_and_fast(nn.SlowFast(ways, features=(network.width,))) for _ in range(2)]
+        represent, classify = (
+            nn.slow_and_fast(nn.SlowFast(ways, features=(network.width,))) for _ in range(2)
+        )
         inner = learners.meta_network(
-            *both, nn.GradientLSTM(), nn.GradientMLP(), sharpness=self.scale
+            *(represent, classify, nn.GradientLSTM(), nn.GradientMLP()), sharpness=self.scale
         )
         learner = learners.on_features(embed, inner)
         loss = constant(core.episodic(learner, domain.objective))

@@ -1,7 +1,7 @@
 """Metric learners, and heads that are solved in closed form."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -111,9 +111,9 @@ class Siamese(Algorithm):
 
     def build(self, network: Network, domain: Domain, episode: Episode | Points) -> Method:
         """The learner, and the cross-entropy of all pairs."""
-        embed = network.module(None)
-        loss = learners.siamese_loss(embed, ways=episode.training().ways, match=self.match)
-        learner = learners.siamese(embed, ways=episode.testing().ways, match=self.match)
+        embed, match = network.module(None), cast(Any, self.match)
+        loss = learners.siamese_loss(embed, ways=episode.training().ways, match=match)
+        learner = learners.siamese(embed, ways=episode.testing().ways, match=match)
         return Method(learner, constant(loss), fix_embedding(fix_of(network, embed)))
 
 
@@ -128,9 +128,9 @@ class Relation(Algorithm):
 
     def build(self, network: Network, domain: Domain, episode: Episode | Points) -> Method:
         """The learner, and the squared error of its scores."""
-        maps, norm = network.has_maps, getattr(network, "norm", "none")
-        embed = network.module(None, maps=maps)
-        compare = nn.RelationConv(network.width, norm=norm) if maps else nn.RelationMLP()
+        maps, norm = network.has_maps, cast(Any, getattr(network, "norm", "none"))
+        embed: Any = network.module(None, maps=maps)
+        compare: Any = nn.RelationConv(network.width, norm=norm) if maps else nn.RelationMLP()
         ways = episode.training().ways
         trained = learners.relation(embed, compare, ways=ways)
         tested = learners.relation(embed, compare, ways=episode.testing().ways)
@@ -144,7 +144,7 @@ class Relation(Algorithm):
         return Method(tested, loss, fix)
 
 
-def _fixed_relation(embed: Net, compare: Net, params: Params, tasks: Task, *, ways: int) -> Params:
+def _fixed_relation(embed: Any, compare: Any, params: Params, tasks: Task, *, ways: int) -> Params:
     """Both networks with fixed moments; the comparison's are those of a task, averaged."""
     fixed = nn.population_statistics(embed, params["embed"], inputs_of(tasks))
 

@@ -63,7 +63,9 @@ class Chosen:
                 raise ValueError(unowned(flag, self))
             section, name = owners[flag]
             changes.setdefault(section, {})[name] = value
-        made = {name: replace(part, **changes.get(name, {})) for name, part in self.parts().items()}
+        made: dict[str, Any] = {
+            name: replace(part, **changes.get(name, {})) for name, part in self.parts().items()
+        }
         return Experiment(**made)
 
 
@@ -250,7 +252,11 @@ _EPISODES: dict[type, str] = {Episode: "sets of classes", Points: "regression ta
 
 def _section_of(flag: str) -> str:
     """The section whose parts have an option."""
-    sections = {"algorithm": ALGORITHMS, "source": SOURCES, "network": NETWORKS}
+    sections: dict[str, Mapping[str, type[Part]]] = {
+        "algorithm": ALGORITHMS,
+        "source": SOURCES,
+        "network": NETWORKS,
+    }
     for section, table in sections.items():
         if any(flag in dict(options_of(kind)) for kind in table.values()):
             return section

@@ -1,7 +1,7 @@
 """The networks of experiments: options, from which an algorithm builds the modules it needs."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from jmeta import nn
 from jmeta.core import Net
@@ -56,10 +56,11 @@ class Conv4(Network):
 
     def module(self, outputs: int | None, *, context: int = 0, maps: bool = False) -> Net:
         """A `jmeta.nn.Conv4`."""
+        norm: Any = self.norm
         return nn.Conv4(
             outputs,
             filters=self.filters,
-            norm=self.norm,
+            norm=norm,
             form=self.form,
             context=context,
             maps=maps,
@@ -99,7 +100,8 @@ class ResNet12(Network):
                 "or conv4."
             )
         widths = tuple(int(self.filters * scale) for scale in (1, 2.5, 5, 10))
-        return nn.ResNet12(outputs=outputs, widths=widths, norm=self.norm)
+        norm: Any = self.norm
+        return nn.ResNet12(outputs=outputs, widths=widths, norm=norm)
 
     @property
     def width(self) -> int:
@@ -129,7 +131,8 @@ class MLP(Network):
         """A `jmeta.nn.MLP`."""
         last = self.hidden[-1] if outputs is None else outputs
         inner = self.hidden[:-1] if outputs is None else self.hidden
-        return nn.MLP(inner, last, norm=self.norm or "none", context=context)
+        norm: Any = self.norm or "none"
+        return nn.MLP(inner, last, norm=norm, context=context)
 
     @property
     def width(self) -> int:

@@ -162,7 +162,7 @@ _SPLIT_HELP = (
 class _Path(_Classes):
     """A set that is named by what stands behind a colon."""
 
-    path: str
+    path: str  # type: ignore[misc]  # options are keywords: it is the one positional field
 
     @classmethod
     def parse(cls, rest: str) -> Self:

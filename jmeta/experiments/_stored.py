@@ -81,7 +81,8 @@ def from_json(record: Any, known: Iterable[type[Part]] = ()) -> Experiment:
     if strange:
         raise ValueError(f"it has sections that this version does not know: {strange}.")
     outside = {f"{kind.__module__}:{kind.__qualname__}": kind for kind in known}
-    return Experiment(**{name: _part(name, record.get(name), outside) for name in SECTIONS})
+    parts: dict[str, Any] = {name: _part(name, record.get(name), outside) for name in SECTIONS}
+    return Experiment(**parts)
 
 
 def _part(section: str, record: Any, outside: Mapping[str, type[Part]]) -> Part | None:

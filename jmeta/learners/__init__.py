@@ -3,17 +3,7 @@
 from jmeta.learners._features import on_features
 from jmeta.learners._inductive import inductive
 from jmeta.learners._learned import Meta, learned, rates_like, rates_per_layer
-from jmeta.learners.gradient import Tuned, maml, maml_plus_plus, meta_sgd, proto_maml
-from jmeta.learners.memory import (
-    MetaNetworkParams,
-    Points,
-    amortised,
-    meta_network,
-    neural_process,
-    neural_process_loss,
-    random_size,
-)
-from jmeta.learners.metric import (
+from jmeta.learners.comparison import (
     Head,
     Prototypes,
     class_means,
@@ -35,6 +25,16 @@ from jmeta.learners.metric import (
     svm,
     transformed,
     weighted_l1,
+)
+from jmeta.learners.gradient import Tuned, maml, maml_plus_plus, meta_sgd, proto_maml
+from jmeta.learners.memory import (
+    MetaNetworkParams,
+    Points,
+    amortised,
+    meta_network,
+    neural_process,
+    neural_process_loss,
+    random_size,
 )
 
 __all__ = [

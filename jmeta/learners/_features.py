@@ -28,7 +28,7 @@ def on_features(embed: Net, learner: Learner) -> Learner:
     weights, and ANIL (Raghu et al., 2020, arXiv:1909.09157), are learners of this form.
 
     >>> import jax.numpy as jnp
-    >>> from jmeta.learners.metric import metric, prototypical
+    >>> from jmeta.learners.comparison import metric, prototypical
     >>> from jmeta.nn import MLP
     >>> learner = on_features(MLP((8,), 4), metric(MLP((), 3), prototypical(2)))
     >>> support = Batch(jnp.array([[0.0], [2.0]]), jnp.array([0, 1]))

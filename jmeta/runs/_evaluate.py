@@ -138,7 +138,9 @@ def _tested_on(parts: Parts, source: Source, *, root: str | None) -> Parts:
             f"the run has learned {mine.kind} of {mine.label}, but {source.label} has "
             f"{source.kind}; choose a dataset with the same kind of targets."
         )
-    shape = example_task(parts.domain).support.x.shape[1:] if source.kind == "classes" else ()
+    shape: tuple[int, ...] = ()
+    if source.kind == "classes":
+        shape = example_task(parts.domain).support.x.shape[1:]
     if len(shape) == 3 and getattr(source, "size", 0) is None:
         source = replace(source, size=int(shape[0]))  # type: ignore[call-arg]
     opened = source.open(parts.episode, seed=parts.experiment.budget.seed, root=root)

@@ -26,8 +26,8 @@ from jmeta.core import (
 )
 from jmeta.core._networks import bound, first_example, init_net, key_of, require_net
 from jmeta.learners._learned import learned, rates_like
+from jmeta.learners.comparison._heads import prototypical
 from jmeta.learners.gradient._maml import maml
-from jmeta.learners.metric._heads import prototypical
 
 
 def meta_sgd(
@@ -55,6 +55,7 @@ def meta_sgd(
     Meta-SGD: Learning to Learn Quickly for Few-Shot Learning (Li, Zhou, Chen, Li, 2017,
     arXiv:1707.09835).
 
+    >>> import jax
     >>> from jmeta.losses import mean_squared_error
     >>> from jmeta.nn import MLP
     >>> learner = meta_sgd(MLP((), 1), mean_squared_error, 1, rate=0.1)

@@ -52,7 +52,7 @@ def maml_plus_plus(
 
     How to Train Your MAML (Antoniou, Edwards, Storkey, 2019, arXiv:1810.09502).
 
-    >>> import jax.numpy as jnp
+    >>> import jax, jax.numpy as jnp
     >>> from jmeta.core import Batch, Task
     >>> from jmeta.losses import mean_squared_error
     >>> from jmeta.nn import MLP

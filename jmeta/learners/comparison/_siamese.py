@@ -20,8 +20,8 @@ from jmeta.core import (
 )
 from jmeta.core._networks import bound, first_example, init_net, key_of, require_net
 from jmeta.core._tree import require_keys
-from jmeta.learners.metric._heads import Head, check_ways, only_present
-from jmeta.learners.metric._matching import Examples, remember
+from jmeta.learners.comparison._heads import Head, check_ways, only_present
+from jmeta.learners.comparison._matching import Examples, remember
 from jmeta.losses._objectives import masked_mean
 
 Match = Literal["mean", "best"]

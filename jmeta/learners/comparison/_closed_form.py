@@ -4,60 +4,14 @@ All are linear in the embeddings without an intercept; append a column of ones f
 solved over the support set's Gram matrix K = X Xᵀ [S, S], which is small where D is large.
 """
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.scipy.linalg import cho_factor, cho_solve
 from jax.scipy.sparse.linalg import cg
 
-from jmeta.learners.metric._heads import Head, check_ways, membership, only_present
-
-Value = float | jax.Array  # a number, or a traced, learned array []
-
-
-class Linear(NamedTuple):
-    """A linear classifier."""
-
-    weights: jax.Array  # [D, N]
-    present: jax.Array  # [N] bool: the class has a support example
-
-
-def linear_logits(state: Linear, embeddings: jax.Array, scale: Value, bias: Value) -> jax.Array:
-    """s z W + b: [Q, D] -> [Q, N], the least finite number where a class is absent.
-
-    >>> state = Linear(jnp.eye(2), jnp.ones(2, bool))
-    >>> linear_logits(state, jnp.ones((1, 2)), 2.0, 1.0).tolist()
-    [[3.0, 3.0]]
-    """
-    return only_present(scale * (embeddings @ state.weights) + bias, state.present)
-
-
-def real_rows(embeddings: jax.Array, labels: jax.Array) -> jax.Array:
-    """Embeddings [S, D] with zeros where the label [S] is -1.
-
-    Raises:
-        ValueError: embeddings that are no matrix with a row a label.
-
-    >>> real_rows(jnp.ones((2, 1)), jnp.array([0, -1])).tolist()
-    [[1.0], [0.0]]
-    """
-    if embeddings.ndim != 2 or len(embeddings) != len(labels):
-        raise ValueError(
-            f"a linear head expects embeddings [S, D] and labels [S], but got {embeddings.shape} "
-            f"and {labels.shape}; flatten the embeddings."
-        )
-    return jnp.where(labels[:, None] >= 0, embeddings, 0)
-
-
-def derivative_only(value: jax.Array, change: jax.Array) -> jax.Array:
-    """`value` itself, with the derivative of `change`: the implicit function theorem's last step.
-
-    >>> jax.value_and_grad(lambda x: derivative_only(jnp.ones(()), 3 * x))(5.0)[1].tolist()
-    3.0
-    """
-    return value + change - lax.stop_gradient(change)
+from jmeta.learners.comparison._dual import Problem, Value, dual_head, implicit_optimum
+from jmeta.learners.comparison._heads import Head, check_ways, only_present
 
 
 def ridge(ways: int, *, strength: Value = 1.0, scale: Value = 10.0, bias: Value = 0.0) -> Head:
@@ -84,17 +38,13 @@ def ridge(ways: int, *, strength: Value = 1.0, scale: Value = 10.0, bias: Value 
     """
     check_ways(ways, name="ridge")
 
-    def fit(embeddings: jax.Array, labels: jax.Array) -> Linear:
-        x, y = real_rows(embeddings, labels), membership(labels, ways, embeddings.dtype)
-        gram = x @ x.T
-        least = jnp.finfo(x.dtype).eps * lax.stop_gradient(jnp.trace(gram))
-        gram += jnp.maximum(strength, least) * jnp.eye(len(x), dtype=x.dtype)
-        return Linear(x.T @ cho_solve(cho_factor(gram), y), y.any(0))
+    def solve(problem: Problem) -> jax.Array:
+        gram, dtype = problem.gram, problem.gram.dtype
+        least = jnp.finfo(dtype).eps * lax.stop_gradient(jnp.trace(gram))
+        gram += jnp.maximum(problem.weight, least) * jnp.eye(len(gram), dtype=dtype)
+        return cho_solve(cho_factor(gram), problem.targets)
 
-    def predict(state: Linear, embeddings: jax.Array) -> jax.Array:
-        return linear_logits(state, embeddings, scale, bias)
-
-    return Head(fit, predict)
+    return dual_head(solve, strength, ways=ways, scale=scale, bias=bias)
 
 
 def logistic(
@@ -133,51 +83,36 @@ def logistic(
     if steps < 0:
         raise ValueError(f"logistic expects steps >= 0, but got {steps}.")
 
-    def fit(embeddings: jax.Array, labels: jax.Array) -> Linear:
-        x, y = real_rows(embeddings, labels), membership(labels, ways, embeddings.dtype)
-        problem = _Logistic(x @ x.T, y, y.any(0), jnp.asarray(strength, x.dtype))
-        fixed = lax.stop_gradient(problem)
-        start = 0 * (y + problem.gram[:, :1])  # keeps the varying axes of both
-        dual = lax.fori_loop(0, steps, lambda _, a: _descend(a, fixed), start)
-        dual = lax.stop_gradient(dual)
-        change = _newton(dual, fixed, _slope(dual, problem))
-        return Linear(x.T @ derivative_only(dual, change), problem.present)
+    def find(problem: Problem) -> jax.Array:
+        start = 0 * (problem.targets + problem.gram[:, :1])  # keeps the varying axes of both
+        return lax.fori_loop(0, steps, lambda _, dual: _descend(dual, problem), start)
 
-    def predict(state: Linear, embeddings: jax.Array) -> jax.Array:
-        return linear_logits(state, embeddings, scale, bias)
+    def solve(problem: Problem) -> jax.Array:
+        return implicit_optimum(problem, find, _newton, _slope)
 
-    return Head(fit, predict)
+    return dual_head(solve, strength, ways=ways, scale=scale, bias=bias)
 
 
-class _Logistic(NamedTuple):
-    """The problem in its dual variables A [S, N], W = Xᵀ A."""
-
-    gram: jax.Array  # K = X Xᵀ [S, S]
-    targets: jax.Array  # Y [S, N], zeros for padding
-    present: jax.Array  # [N] bool
-    strength: jax.Array  # λ []
-
-
-def _probabilities(dual: jax.Array, problem: _Logistic) -> jax.Array:
+def _probabilities(dual: jax.Array, problem: Problem) -> jax.Array:
     """softmax(K A) over the classes that are present; zeros for padding: [S, N]."""
     logits = only_present(problem.gram @ dual, problem.present)
     return jax.nn.softmax(logits, -1) * problem.targets.sum(1, keepdims=True)
 
 
-def _slope(dual: jax.Array, problem: _Logistic) -> jax.Array:
+def _slope(dual: jax.Array, problem: Problem) -> jax.Array:
     """λ A + softmax(K A) − Y, zero at the optimum only; Xᵀ of it is the gradient in W."""
-    return problem.strength * dual + _probabilities(dual, problem) - problem.targets
+    return problem.weight * dual + _probabilities(dual, problem) - problem.targets
 
 
-def _objective(dual: jax.Array, problem: _Logistic) -> jax.Array:
+def _objective(dual: jax.Array, problem: Problem) -> jax.Array:
     """Σ −log p + ½ λ |W|², with |W|² = tr(Aᵀ K A)."""
     logits = problem.gram @ dual
     log_sum = jax.nn.logsumexp(only_present(logits, problem.present), -1, keepdims=True)
     loss = jnp.sum(problem.targets * (log_sum - logits))
-    return loss + problem.strength / 2 * jnp.sum(dual * logits)
+    return loss + problem.weight / 2 * jnp.sum(dual * logits)
 
 
-def _newton(dual: jax.Array, problem: _Logistic, slope: jax.Array) -> jax.Array:
+def _newton(dual: jax.Array, problem: Problem, slope: jax.Array) -> jax.Array:
     """−(λ I + D K)⁻¹ slope, D = B Bᵀ the softmax's Jacobian; linear in the slope.
 
     By the matrix inversion lemma through the symmetric λ I + Bᵀ K B, solved by conjugate
@@ -193,14 +128,14 @@ def _newton(dual: jax.Array, problem: _Logistic, slope: jax.Array) -> jax.Array:
         return root * v - root * jnp.sum(p * v, -1, keepdims=True)
 
     def matrix(v: jax.Array) -> jax.Array:
-        return problem.strength * v + b_transposed(problem.gram @ b(v))
+        return problem.weight * v + b_transposed(problem.gram @ b(v))
 
     tolerance = 10 * float(jnp.finfo(p.dtype).eps)
     inner, _ = cg(matrix, b_transposed(problem.gram @ slope), tol=tolerance, maxiter=2 * p.size)
-    return (b(inner) - slope) / problem.strength
+    return (b(inner) - slope) / problem.weight
 
 
-def _descend(dual: jax.Array, problem: _Logistic) -> jax.Array:
+def _descend(dual: jax.Array, problem: Problem) -> jax.Array:
     """A Newton step of the longest of 1, ½, ¼, ... that is as good as the best to rounding."""
     direction = _newton(dual, problem, _slope(dual, problem))
     lengths = jnp.concatenate([0.5 ** jnp.arange(10, dtype=dual.dtype), jnp.zeros(1, dual.dtype)])

@@ -7,7 +7,7 @@ import jax
 from jmeta.core import Adapted, Batch, Key, Learner, Net, Outputs, Params, PyTree, Task
 from jmeta.core._networks import bound, first_example, init_net, key_of, require_net
 from jmeta.core._tree import require_keys
-from jmeta.learners.metric._heads import check_ways, class_means, class_sums, only_present
+from jmeta.learners.comparison._heads import check_ways, class_means, class_sums, only_present
 
 Combine = Literal["sum", "mean"]
 KEYS = ("embed", "relation")

@@ -1,21 +1,13 @@
 """The multi-class support vector machine of MetaOptNet: a batched dual quadratic program."""
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.scipy.linalg import cho_factor, cho_solve
 from jax.scipy.sparse.linalg import cg
 
-from jmeta.learners.metric._closed_form import (
-    Linear,
-    Value,
-    derivative_only,
-    linear_logits,
-    real_rows,
-)
-from jmeta.learners.metric._heads import Head, check_ways, membership
+from jmeta.learners.comparison._dual import Problem, Value, dual_head, implicit_optimum
+from jmeta.learners.comparison._heads import Head, check_ways
 
 
 def svm(
@@ -63,49 +55,35 @@ def svm(
     if min(steps, polish) < 0:
         raise ValueError(f"svm expects steps and polish >= 0, but got {steps} and {polish}.")
 
-    def fit(embeddings: jax.Array, labels: jax.Array) -> Linear:
-        x, y = real_rows(embeddings, labels), membership(labels, ways, embeddings.dtype)
-        problem = _Dual(x @ x.T, y, y.any(0), jnp.asarray(capacity, x.dtype))
-        fixed = lax.stop_gradient(problem)
-        dual = lax.fori_loop(0, polish, lambda _, a: _polish(a, fixed), _admm(fixed, steps))
-        dual = lax.stop_gradient(dual)
-        change = _newton(dual, fixed, _gap(dual, problem))
-        return Linear(x.T @ derivative_only(dual, change), problem.present)
+    def find(problem: Problem) -> jax.Array:
+        near = _admm(problem, steps)
+        return lax.fori_loop(0, polish, lambda _, dual: _polish(dual, problem), near)
 
-    def predict(state: Linear, embeddings: jax.Array) -> jax.Array:
-        return linear_logits(state, embeddings, scale, bias)
+    def solve(problem: Problem) -> jax.Array:
+        return implicit_optimum(problem, find, _newton, _gap)
 
-    return Head(fit, predict)
+    return dual_head(solve, capacity, ways=ways, scale=scale, bias=bias)
 
 
-class _Dual(NamedTuple):
-    """The quadratic program."""
-
-    gram: jax.Array  # K = X Xᵀ [S, S]
-    targets: jax.Array  # Y [S, N], zeros for padding
-    present: jax.Array  # [N] bool
-    capacity: jax.Array  # C []
-
-
-def _size(problem: _Dual) -> jax.Array:
+def _size(problem: Problem) -> jax.Array:
     """ρ: the mean of |x|² over the examples, the scale of the program."""
     count = jnp.maximum(problem.targets.sum(), 1)
     return jnp.maximum(jnp.trace(problem.gram) / count, 1e-6)
 
 
-def _free(excess: jax.Array, problem: _Dual) -> jax.Array:
+def _free(excess: jax.Array, problem: Problem) -> jax.Array:
     """Which entries of the simplex nearest to `excess` [S, N] are above 0.
 
     n is, where Σ_m [u_m − u_n]₊ < C: filling up to level n takes less than there is.
     """
     gaps = jax.nn.relu(excess[:, None, :] - excess[:, :, None]) * problem.present[None, None]
-    room = problem.capacity * problem.targets.sum(1, keepdims=True)
+    room = problem.weight * problem.targets.sum(1, keepdims=True)
     return (gaps.sum(-1) < room) & problem.present[None]
 
 
-def _project(point: jax.Array, problem: _Dual) -> jax.Array:
+def _project(point: jax.Array, problem: Problem) -> jax.Array:
     """The nearest A [S, N] with A_s ≤ C Y_s and Σ_n A_sn = 0: C Y less a point of C simplices."""
-    top = problem.capacity * problem.targets
+    top = problem.weight * problem.targets
     excess = top - point
     free = _free(lax.stop_gradient(excess), lax.stop_gradient(problem))
     count = jnp.maximum(free.sum(1, keepdims=True), 1)
@@ -114,7 +92,7 @@ def _project(point: jax.Array, problem: _Dual) -> jax.Array:
     return top - jnp.where(free, excess - level, 0)
 
 
-def _admm(problem: _Dual, steps: int) -> jax.Array:
+def _admm(problem: Problem, steps: int) -> jax.Array:
     """A near the optimum [S, N], by the alternating direction method of multipliers."""
     rho = _size(problem)
     eye = jnp.eye(len(problem.gram), dtype=problem.gram.dtype)
@@ -132,23 +110,23 @@ def _admm(problem: _Dual, steps: int) -> jax.Array:
     return split
 
 
-def _target(dual: jax.Array, problem: _Dual) -> jax.Array:
+def _target(dual: jax.Array, problem: Problem) -> jax.Array:
     """A − ∇/ρ, whose projection is A itself at the optimum and nowhere else."""
     rho = lax.stop_gradient(_size(problem))
     return dual - (problem.gram @ dual - problem.targets) / rho
 
 
-def _gap(dual: jax.Array, problem: _Dual) -> jax.Array:
+def _gap(dual: jax.Array, problem: Problem) -> jax.Array:
     """A less the projection of its target: zero at the optimum only."""
     return dual - _project(_target(dual, problem), problem)
 
 
-def _newton(dual: jax.Array, problem: _Dual, gap: jax.Array) -> jax.Array:
+def _newton(dual: jax.Array, problem: Problem, gap: jax.Array) -> jax.Array:
     """−(I − P (I − K/ρ))⁻¹ gap, P the projection's Jacobian; linear in the gap.
 
     δ = −(I − P) gap + e,   P K P e = −ρ P gap + P K (I − P) gap,   by conjugate gradients.
     """
-    top = problem.capacity * problem.targets
+    top = problem.weight * problem.targets
     free = _free(top - _target(dual, problem), problem)
     count = jnp.maximum(free.sum(1, keepdims=True), 1)
     rho = _size(problem)
@@ -167,7 +145,7 @@ def _newton(dual: jax.Array, problem: _Dual, gap: jax.Array) -> jax.Array:
     return tangent(inner) - across
 
 
-def _polish(dual: jax.Array, problem: _Dual) -> jax.Array:
+def _polish(dual: jax.Array, problem: Problem) -> jax.Array:
     """A Newton step, if it comes nearer."""
     gap = _gap(dual, problem)
     trial = _project(dual + _newton(dual, problem, gap), problem)

@@ -19,7 +19,7 @@ from jmeta.core import (
 )
 from jmeta.core._losses import require_objective
 from jmeta.core._networks import bound, first_example, init_net, key_of, require_net
-from jmeta.learners.metric._heads import Head, require_head
+from jmeta.learners.comparison._heads import Head, require_head
 
 
 def metric(embed: Net, head: Head) -> Learner:
@@ -35,7 +35,7 @@ def metric(embed: Net, head: Head) -> Learner:
     Raises:
         ValueError: arguments in another order, or no key for a stochastic network.
 
-    >>> from jmeta.learners.metric import prototypical
+    >>> from jmeta.learners.comparison import prototypical
     >>> from jmeta.nn import MLP
     >>> learner = metric(MLP((8,), 4), prototypical(2))
     >>> support = Batch(jnp.array([[0.0], [2.0]]), jnp.array([0, 1]))
@@ -75,7 +75,7 @@ def embedding_loss(embed: Net, objective: Objective, head: Head) -> Loss:
     Raises:
         ValueError: arguments in another order, or no key for a stochastic network.
 
-    >>> from jmeta.learners.metric import prototypical
+    >>> from jmeta.learners.comparison import prototypical
     >>> from jmeta.losses import contrastive
     >>> from jmeta.nn import from_functions
     >>> batch = Batch(jnp.array([[1.0], [-2.0]]), jnp.array([0, 1]))

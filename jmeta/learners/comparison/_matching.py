@@ -10,7 +10,13 @@ from jmeta.core import Adapted, Batch, Key, Learner, MethodNet, Net, Outputs, Pa
 from jmeta.core._networks import bound, first_example, init_net, key_of, require_net
 from jmeta.core._tree import require_keys
 from jmeta.distances import cosine
-from jmeta.learners.metric._heads import Head, check_ways, membership, only_present, require_head
+from jmeta.learners.comparison._heads import (
+    Head,
+    check_ways,
+    membership,
+    only_present,
+    require_head,
+)
 
 
 class Examples(NamedTuple):

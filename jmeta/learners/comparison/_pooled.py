@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 from jmeta.core import Net, Params, PyTree, Task
 from jmeta.core._networks import require_net
 from jmeta.core._step import episode_keys, only_axis
-from jmeta.learners.metric._heads import Head
+from jmeta.learners.comparison._heads import Head
 from jmeta.metrics import Estimate, accuracy, estimate, paired
 
 SamplePool = Callable[[jax.Array, Any], Task]  # key, pool -> one task
@@ -142,7 +142,7 @@ def evaluate_heads(
     >>> from functools import partial
     >>> from jmeta import data
     >>> from jmeta.distances import cosine
-    >>> from jmeta.learners.metric import prototypical
+    >>> from jmeta.learners.comparison import prototypical
     >>> heads = {"near": prototypical(2), "cosine": prototypical(2, distance=cosine)}
     >>> pool = data.pool_from_classes([jnp.tile(way, (2, 1)) for way in jnp.eye(2)])
     >>> sample = partial(data.sample_episode, ways=2, shots=1, queries=1)

@@ -1,7 +1,7 @@
 """Learners that compare embeddings, and heads: classifiers fitted to a support set."""
 
-from jmeta.learners.metric._closed_form import logistic, ridge
-from jmeta.learners.metric._heads import (
+from jmeta.learners.comparison._closed_form import logistic, ridge
+from jmeta.learners.comparison._heads import (
     Head,
     Prototypes,
     class_means,
@@ -10,12 +10,12 @@ from jmeta.learners.metric._heads import (
     prototypical,
     transformed,
 )
-from jmeta.learners.metric._matching import full_context, matching
-from jmeta.learners.metric._metric import embedding_loss, metric
-from jmeta.learners.metric._pooled import embed_examples, evaluate_heads, head_accuracies
-from jmeta.learners.metric._relation import relation
-from jmeta.learners.metric._siamese import siamese, siamese_loss, weighted_l1
-from jmeta.learners.metric._svm import svm
+from jmeta.learners.comparison._matching import full_context, matching
+from jmeta.learners.comparison._metric import embedding_loss, metric
+from jmeta.learners.comparison._pooled import embed_examples, evaluate_heads, head_accuracies
+from jmeta.learners.comparison._relation import relation
+from jmeta.learners.comparison._siamese import siamese, siamese_loss, weighted_l1
+from jmeta.learners.comparison._svm import svm
 
 __all__ = [
     "Head",
