@@ -48,7 +48,7 @@ OPENED = {
     "": {"_evaluation", "_version"},
 }
 # imports inside functions, for start-up time: what is imported -> who may wait with it
-LATE = {"jmeta.bench": {"jmeta.cli._commands"}, "jmeta.data._glyphs": {"jmeta.data._registry"}}
+LATE = {"jmeta.bench": {"jmeta.cli._commands"}}
 CORE_NEEDS = {"jax", "optax", "numpy", "jmeta"}
 HEAVY = ("tensorflow_datasets", "tensorflow", "matplotlib", "orbax", "tyro", "rich", "PIL")
 

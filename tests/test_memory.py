@@ -11,6 +11,7 @@ from jmeta.train import Experiment, experiment, run
 SINUSOID = experiment(
     "maml",
     dataset="sinusoid",
+    shots=1,
     queries=1,
     train_queries=1,
     network="mlp",

@@ -232,17 +232,17 @@ def test_learned_values_are_differentiated_under_jit_vmap_and_shard_map(name, fl
         "decay": jnp.array(0.9),
         "rates": {"w": jnp.full((3, 2), 0.1), "b": jnp.array([0.1, 0.2])},
     }
-    f = lambda values: after(MAKERS[name](values), start)  # noqa: E731
+    f = lambda values, start=start: after(MAKERS[name](values), start)  # noqa: E731
     found = jax.jit(jax.grad(f))(values)
     close(found, finite_differences(f, values), 1e-6)
 
-    batch = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf / 2]), values)
-    mapped = jax.jit(jax.vmap(jax.grad(f)))(batch)
+    batch = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf / 2]), (values, start))
+    mapped = jax.jit(jax.vmap(jax.grad(f)))(*batch)
     close(jax.tree.map(lambda leaf: leaf[0], mapped), found)
 
     split = {"in_specs": P("tasks"), "out_specs": P("tasks")}
     each = jax.shard_map(jax.vmap(jax.grad(f)), mesh=jmeta.task_mesh(2), **split)
-    close(jax.jit(each)(batch), mapped)
+    close(jax.jit(each)(*batch), mapped)
 
 
 def test_a_learned_rate_does_not_hide_a_singular_derivative() -> None:
@@ -258,8 +258,6 @@ def test_a_line_search_is_refused_with_the_way_out(first: bool) -> None:
     tx = optax.chain(jmeta.first_order(), optax.lbfgs()) if first else optax.lbfgs()
     solve = jmeta.unrolled(tx, 2)
     with pytest.raises(ValueError, match=r"while loop.*line search.*jmeta\.implicit"):
-        solve(quadratic, PARAMS)
-    with pytest.raises(ValueError, match=r"jmeta\.implicit"):
         jax.jit(jax.grad(lambda p: quadratic(solve(quadratic, p).final)))(PARAMS)
 
 
@@ -289,6 +287,6 @@ def test_lbfgs_finds_an_implicit_minimum_with_its_derivative(float64) -> None:
     close(found, finite_differences(f, at, 1e-5), 1e-6)
     batch = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf / 2]), at)
     mapped = jax.jit(jax.vmap(jax.grad(f)))(batch)
-    alone = [jax.tree.map(lambda leaf, n=n: leaf[n], batch) for n in range(2)]
-    for n, one in enumerate(alone):
-        close(jax.tree.map(lambda leaf, n=n: leaf[n], mapped), jax.grad(f)(one), 1e-7)
+    close(jax.tree.map(lambda leaf: leaf[0], mapped), found, 1e-7)
+    second = jax.tree.map(lambda leaf: leaf[1], batch)
+    close(jax.tree.map(lambda leaf: leaf[1], mapped), jax.jit(jax.grad(f))(second), 1e-7)

@@ -67,6 +67,25 @@ class Source(Part):
 
 
 @dataclass(frozen=True)
+class _Named(Source):
+    """A set that is named by what stands behind a colon."""
+
+    path: str
+
+    @classmethod
+    def parse(cls, rest: str) -> Self:
+        """The source of `NAME:PATH`."""
+        if not rest:
+            raise ValueError(f"{cls.name} needs something behind a colon: {cls.name}:PATH.")
+        return cls(rest)
+
+    @property
+    def label(self) -> str:
+        """`NAME:PATH`."""
+        return f"{self.name}:{self.path}"
+
+
+@dataclass(frozen=True)
 class _Classes(Source):
     """A set of classes, divided into training, validation and test classes."""
 
@@ -159,26 +178,7 @@ _SPLIT_HELP = (
 
 
 @dataclass(frozen=True)
-class _Path(_Classes):
-    """A set that is named by what stands behind a colon."""
-
-    path: str  # type: ignore[misc]  # options are keywords: it is the one positional field
-
-    @classmethod
-    def parse(cls, rest: str) -> Self:
-        """The source of `NAME:PATH`."""
-        if not rest:
-            raise ValueError(f"{cls.name} needs something behind a colon: {cls.name}:PATH.")
-        return cls(rest)
-
-    @property
-    def label(self) -> str:
-        """`NAME:PATH`."""
-        return f"{self.name}:{self.path}"
-
-
-@dataclass(frozen=True)
-class Tfds(_Path):
+class Tfds(_Classes, _Named):
     """An image classification set of TensorFlow Datasets; the path is its name."""
 
     name: ClassVar[str] = "tfds"
@@ -187,7 +187,7 @@ class Tfds(_Path):
 
 
 @dataclass(frozen=True)
-class Folder(_Path):
+class Folder(_Classes, _Named):
     """A folder, or a .zip, with a folder of images for each class."""
 
     name: ClassVar[str] = "folder"
@@ -196,7 +196,7 @@ class Folder(_Path):
 
 
 @dataclass(frozen=True)
-class Arrays(_Path):
+class Arrays(_Classes, _Named):
     """An .npz with examples x [E, ...] and labels y [E]."""
 
     name: ClassVar[str] = "arrays"
@@ -242,24 +242,14 @@ class _Numbers(Source):
 
 
 @dataclass(frozen=True)
-class Table(_Numbers):
-    """A CSV of many regression tasks: a row an example, a column that names its task."""
+class Table(_Numbers, _Named):
+    """A CSV of many regression tasks: a row an example, a column that names its task.
+
+    The path is FILE.csv, and perhaps FILE.csv,task=COLUMN,target=COLUMN,drop=COLUMN.
+    """
 
     name: ClassVar[str] = "table"
-    path: str  # FILE.csv, and perhaps ,task=COLUMN,target=COLUMN,drop=COLUMN
     split: str | None = option(None, _SPLIT_HELP)
-
-    @classmethod
-    def parse(cls, rest: str) -> Self:
-        """The source of `table:FILE.csv,task=COLUMN,target=COLUMN`."""
-        if not rest:
-            raise ValueError("table needs a file behind a colon: table:FILE.csv.")
-        return cls(rest)
-
-    @property
-    def label(self) -> str:
-        """`table:FILE.csv,...`."""
-        return f"{self.name}:{self.path}"
 
     def open(self, episode: Episode | Points, *, seed: int, root: Root = None) -> Domain:
         """Load the table; errors are in squared deviations of the training tasks' targets."""
