@@ -1,4 +1,4 @@
-"""Distances between all pairs of embeddings, arrays or pytrees; smaller is nearer."""
+"""Distances between all pairs of embeddings, which are arrays or pytrees of arrays."""
 
 from collections.abc import Callable
 
@@ -20,11 +20,11 @@ __all__ = [
 
 Distance = Callable[[PyTree, PyTree], jax.Array]  # [N, ...], [M, ...] -> [N, M]
 
-EPS = 1e-12  # inside every root, so that the derivative at zero is finite
+EPS = 1e-12  # added inside every root, so that the derivative at zero is finite
 
 
 def _over_leaves(pairwise: Callable, left: PyTree, right: PyTree) -> jax.Array:
-    """Σ over leaves of the distance of the flattened leaves [N, D], [M, D]."""
+    """The sum over leaves of the distances between flattened leaves [N, D] and [M, D]."""
 
     def leaf(a: jax.Array, b: jax.Array) -> jax.Array:
         if a.ndim < 2 or a.shape[1:] != b.shape[1:]:
@@ -39,14 +39,20 @@ def _over_leaves(pairwise: Callable, left: PyTree, right: PyTree) -> jax.Array:
 
 
 def squared_euclidean(left: PyTree, right: PyTree) -> jax.Array:
-    """|a − b|² for all pairs: [N, D], [M, D] -> [N, M], as one matrix product.
+    """The squared Euclidean distance of all pairs, computed by a matrix product.
+
+        |a − b|² = |a|² + |b|² − 2⟨a, b⟩
 
     Args:
-        left, right: arrays, or pytrees of arrays whose distances are added up; an axis after
-            the second counts as more of D.
+        left: [N, D], or a pytree of such arrays, whose distances are added up. Axes after the
+            second are flattened into D.
+        right: [M, D], with the structure of `left`.
+
+    Returns:
+        [N, M] distances.
 
     Raises:
-        ValueError: leaves without a batch axis, or of different D.
+        ValueError: a leaf has no batch axis, or D differs.
 
     >>> squared_euclidean(jnp.array([[3.0, 4.0]]), jnp.zeros((1, 2))).tolist()
     [[25.0]]
@@ -59,9 +65,13 @@ def squared_euclidean(left: PyTree, right: PyTree) -> jax.Array:
 
 
 def euclidean(left: PyTree, right: PyTree) -> jax.Array:
-    """√(|a − b|² + 1e-12) for all pairs: [N, D], [M, D] -> [N, M].
+    """The Euclidean distance √(|a − b|² + 1e-12) of all pairs: [N, D], [M, D] -> [N, M].
 
-    From the differences, not the matrix product, whose rounding a root makes large.
+    It is computed from the differences, because the root would magnify the rounding errors of the
+    matrix product in `squared_euclidean`.
+
+    Args:
+        left, right: see `squared_euclidean`.
 
     Raises:
         ValueError: see `squared_euclidean`.
@@ -77,7 +87,10 @@ def euclidean(left: PyTree, right: PyTree) -> jax.Array:
 
 
 def dot(left: PyTree, right: PyTree) -> jax.Array:
-    """−⟨a, b⟩ for all pairs: a similarity, negative so that smaller is nearer.
+    """The negative inner product −⟨a, b⟩ of all pairs: [N, D], [M, D] -> [N, M].
+
+    Args:
+        left, right: see `squared_euclidean`.
 
     Raises:
         ValueError: see `squared_euclidean`.
@@ -89,7 +102,10 @@ def dot(left: PyTree, right: PyTree) -> jax.Array:
 
 
 def cosine(left: PyTree, right: PyTree) -> jax.Array:
-    """1 − cos(a, b) for all pairs: [N, D], [M, D] -> [N, M] in 0..2.
+    """The cosine distance 1 − cos(a, b) of all pairs, in 0..2: [N, D], [M, D] -> [N, M].
+
+    Args:
+        left, right: see `squared_euclidean`.
 
     Raises:
         ValueError: see `squared_euclidean`.
@@ -101,22 +117,26 @@ def cosine(left: PyTree, right: PyTree) -> jax.Array:
 
 
 def cosine_similarity(left: jax.Array, right: jax.Array, *, epsilon: float = EPS) -> jax.Array:
-    """cos(a, b) for all pairs of arrays: [N, D], [M, D] -> [N, M] in -1..1.
+    """The cosine cos(a, b) of all pairs of two arrays, in -1..1: [N, D], [M, D] -> [N, M].
 
     Args:
-        left, right: embeddings.
-        epsilon: added to the squared lengths inside the roots.
+        left: embeddings [N, D].
+        right: embeddings [M, D].
+        epsilon: is added to the squared lengths inside the roots.
 
     >>> cosine_similarity(jnp.array([[2.0, 0.0]]), jnp.eye(2)).tolist()
     [[1.0, 0.0]]
     """
-    # The lengths divide the products, so that no copy of the embeddings is made.
+    # Divide the products, not the embeddings, so that the embeddings are not copied.
     lengths = [jnp.sqrt(jnp.sum(z**2, -1) + epsilon) for z in (left, right)]
     return (left @ right.T) / lengths[0][:, None] / lengths[1][None, :]
 
 
 def unit(embeddings: PyTree) -> PyTree:
-    """z / √(|z|² + 1e-12), leaf by leaf, over all axes but the first; 0 stays 0.
+    """Scale every embedding to length 1: z / √(|z|² + 1e-12), which leaves 0 as it is.
+
+    Args:
+        embeddings: [N, ...], or a pytree of such arrays, each of which is scaled separately.
 
     >>> unit(jnp.array([[0.0, 4.0]])).tolist()
     [[0.0, 1.0]]
@@ -130,7 +150,10 @@ def unit(embeddings: PyTree) -> PyTree:
 
 
 def normalized(distance: Distance) -> Distance:
-    """The same distance between embeddings of length 1.
+    """The same distance between embeddings that are scaled to length 1.
+
+    Args:
+        distance: a distance between all pairs.
 
     >>> float(normalized(dot)(jnp.array([[5.0, 0.0]]), jnp.array([[3.0, 0.0]]))[0, 0])
     -1.0

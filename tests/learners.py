@@ -208,7 +208,7 @@ FAST = nn.GradientLSTM(3), nn.GradientMLP(6)
 
 def _meta_network() -> Learner:
     both = nn.slow_and_fast(UNITS)
-    return jmeta.meta_network(both, both, *FAST, second_order=True)
+    return jmeta.meta_network(both, both, *FAST, sharpness=1.0, second_order=True)
 
 
 SGD = optax.sgd(0.3)

@@ -28,7 +28,9 @@ def test_full_context_learner_ignores_padding_and_reads_the_set():
     learner = full_context(SCALED, nn.FullContext(D, steps=3), jmeta.matching(WAYS))
     given = jmeta.Task(jmeta.Batch(x, y), jmeta.Batch(q, jnp.zeros(len(q), int)))
     params = jax.jit(learner.init)(jax.random.key(0), given)
-    params = jax.tree.map(lambda w: w.astype(jnp.float64), params)
+    _, gamma = _context(x, y >= 0, q)
+    assert jax.tree.structure(params["context"]) == jax.tree.structure(gamma)
+    params = {**params, "context": gamma}
     run = jax.jit(lambda p, x, y: learner.predict(learner.adapt(p, jmeta.Batch(x, y)), q))
     plain, at = run(params, x, y), np.array([0, 3, 8])
     padded = run(params, jnp.insert(x, at, 5.0, axis=0), jnp.insert(y, at, -1))

@@ -29,7 +29,7 @@ EVERY = {
 CLASSES = {"split": "0.5,0.3,0.2", "ways": 3, "queries": 3, "train_queries": 3, "hidden": (16,)}
 NUMBERS = {"shots": 10, "queries": 10, "train_queries": 10, "hidden": (32,)}
 DESCENT = {
-    "classes": {"inner_rate": 0.1, "inner_steps": 2},
+    "classes": {"inner_rate": 0.2, "inner_steps": 3},
     "numbers": {"inner_rate": 0.003, "inner_steps": 1},
 }
 # What an algorithm needs to learn within seconds, where that is not what the others need.
@@ -38,6 +38,7 @@ OWN: dict[tuple[str, str], dict[str, Any]] = {
     ("reptile", "classes"): {"inner_steps": 5, "train_shots": 3},
     ("cavia", "classes"): {"inner_rate": 1.0},
     ("cavia", "numbers"): {"inner_rate": 0.1},
+    ("imaml", "numbers"): {"strength": 100.0},  # of the order of the curvature
 }
 
 
@@ -47,7 +48,7 @@ def vectors(tmp_path_factory) -> str:
     random = np.random.default_rng(0)
     centre = np.repeat(random.normal(size=(30, 1, 8)), 8, axis=1)
     seen = centre + 0.3 * random.normal(size=centre.shape)
-    x = np.concatenate([seen, 2 * random.normal(size=(30, 8, 16))], -1).reshape(-1, 24)
+    x = np.concatenate([seen, random.normal(size=(30, 8, 16))], -1).reshape(-1, 24)
     path = tmp_path_factory.mktemp("vectors") / "easy.npz"
     np.savez(path, x=x.astype(np.float32), y=np.repeat(np.arange(30), 8))
     return f"arrays:{path}"
@@ -115,7 +116,7 @@ def test_every_algorithm_learns(name: str, kind: str, vectors: str) -> None:
     made = experiment(name, **{**options, **OWN.get((name, kind), {})})
     before, after, higher = validated(made)
     if kind == "classes":
-        assert higher and after > max(before, 1 / 3) + 0.15, (before, after)
+        assert higher and 1 - after < 0.75 * (1 - before) and after > 0.6, (before, after)
     elif both:
         assert not higher and after < 0.9 * before, (before, after)
     else:  # a negative log likelihood

@@ -187,7 +187,7 @@ CONSTRUCTORS = {
         lambda: jmeta.unrolled(optax.sgd, 1),
         NO_TX.format("unrolled", "sgd"),
     ),
-    "step: optimizer first": (lambda: jmeta.step(SGD, LOSS), NO_TX.format("step", "function")),
+    "step: optimizer first": (lambda: jmeta.step(SGD, LOSS), NO_TX.format("step", "loss")),
     "step: learner": (
         lambda: jmeta.step(LEARNER, SGD),
         r"expected the loss of one task.*jmeta.episodic.* but got Learner",

@@ -171,6 +171,12 @@ def test_errors_of_a_transformation_itself_are_its_own() -> None:
         require_smooth(optax.stateless(update), PARAMS)
 
 
+@pytest.mark.parametrize("leaf", [jnp.ones(2, jnp.int32), 1.0])
+def test_a_start_that_cannot_be_differentiated_is_named(leaf) -> None:
+    with pytest.raises(ValueError, match=r"the inner loop's start\['b'\] has"):
+        require_smooth(optax.adam(0.1, eps_root=1e-8), {**PARAMS, "b": leaf})
+
+
 @pytest.mark.parametrize(
     "tx",
     [

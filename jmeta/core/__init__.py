@@ -1,4 +1,4 @@
-"""Types, solvers, the losses of tasks, and the step. Imports only jax, optax and numpy."""
+"""Types, solvers, losses of tasks, and the outer step. Imports only jax, optax and numpy."""
 
 from jmeta.core._hoist import hoist
 from jmeta.core._implicit import LinearSolve, conjugate_gradient, implicit, neumann

@@ -1,4 +1,4 @@
-"""Traced functions taken apart: what they close over, and what need be computed only once."""
+"""Split a traced function: constant parts from changing ones, closed-over arrays from arguments."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,17 +10,21 @@ from jmeta.core._types import PyTree
 
 
 def hoist(f: Callable[[PyTree], Any], x: PyTree) -> Callable[[PyTree], Any]:
-    """The same function of one argument, with all that does not depend on it computed now.
+    """Compute now every part of a function that does not depend on its argument.
 
         f(x) = after(x, before),   before computed once
 
-    An inner loop that adapts a head runs through the body once instead of at every step, without
-    the network being cut in two by hand. It works on the traced program; calls of functions that
-    were jitted before are taken or left whole.
+    An inner loop that adapts only a head then runs the body of the network once instead of at
+    every step, and nobody has to cut the network in two by hand. The split is made in the traced
+    program. A call of a function that is itself jitted is not split: it is computed now if none of
+    its inputs depends on the argument, and later otherwise.
 
     Args:
         f: a traceable function, which may close over arrays and tracers.
-        x: an argument of the structure, shapes and dtypes that it will be called with.
+        x: an example argument with the structure, shapes and dtypes of later arguments.
+
+    Returns:
+        A function equal to `f` for such arguments.
 
     >>> import jax.numpy as jnp
     >>> w = jnp.ones((3, 3))
@@ -51,13 +55,16 @@ def hoist(f: Callable[[PyTree], Any], x: PyTree) -> Callable[[PyTree], Any]:
 def close_over(
     f: Callable[[PyTree], Any], x: PyTree
 ) -> tuple[Callable[[PyTree, list[Any]], Any], list[Any]]:
-    """A function and the arrays it closes over, named: f(x) = pure(x, values).
+    """Turn the arrays that a function closes over into an argument: f(x) = pure(x, values).
 
-    As `jax.closure_convert`, for every array and inside `jax.shard_map` too.
+    Unlike `jax.closure_convert` it converts every array, and it works inside `jax.shard_map`.
 
     Args:
         f: a traceable function of one pytree.
-        x: an argument of the structure, shapes and dtypes that it will be called with.
+        x: an example argument with the structure, shapes and dtypes of later arguments.
+
+    Returns:
+        `pure` and the closed-over `values`.
 
     >>> import jax.numpy as jnp
     >>> w = jnp.full(2, 3.0)

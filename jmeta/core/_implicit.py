@@ -1,4 +1,4 @@
-"""Meta-gradients by the implicit function theorem: memory that does not grow with the steps."""
+"""Meta-gradients by the implicit function theorem, with memory that is independent of the steps."""
 
 from collections.abc import Callable
 from functools import partial
@@ -24,31 +24,32 @@ def implicit(
     strength: float | jax.Array,
     linear_solve: LinearSolve | None = None,
 ) -> Solver:
-    """Descend a loss that holds φ near θ; differentiate its minimum, not the way there: iMAML.
+    """Descend a loss regularised towards θ and differentiate its minimum implicitly: iMAML.
 
         φ* = argmin_φ L(φ) + λ/2 |φ − θ|²,   dφ*/dθ = (I + ∇²L(φ*) / λ)⁻¹
 
-    The derivative is that of the minimum with respect to everything the loss depends on: θ,
-    parameters that do not adapt, a learned λ. It is as good as φ* is near the minimum, and the
-    memory is that of one step.
+    The derivative is taken with respect to everything that the loss depends on: θ, parameters
+    that do not adapt, and a learned λ. Its error shrinks with the distance between the last iterate
+    and the minimum. The memory is that of one step.
 
-    The minimum is that of the last step's loss, L(φ) = loss(φ, K − 1). So the derivative is right
-    only for a loss that does not depend on the step: no minibatches, no dropout, no parameters
-    that differ from step to step. No path is kept.
+    The minimum is that of the last step's loss, L(φ) = loss(φ, K − 1). The derivative is therefore
+    right only for a loss that does not depend on the step. This excludes minibatches, dropout and
+    parameters that differ from step to step. The solution has no path.
 
     Args:
-        tx: the inner optimizer. Nothing is differentiated through it; any will do.
+        tx: the inner optimizer. Nothing is differentiated through it, so any will do, including
+            those with a line search such as `optax.lbfgs()`.
         steps: K ≥ 0 steps towards the minimum.
-        strength: λ > 0; it may be a learned value. With λ above minus the least eigenvalue of
-            ∇²L the minimum is unique.
-        linear_solve: how (∇²L + λI) x = b is solved; `conjugate_gradient(10)` by default.
+        strength: λ > 0, which may be a learned value. The minimum is unique if ∇²L + λI is
+            positive definite.
+        linear_solve: solves (∇²L + λI) x = b; `conjugate_gradient(10)` by default.
 
     Returns:
         `solve(loss, start) -> Solution(final, None, steps)`.
 
     Raises:
-        ValueError: `tx` is no Optax transformation, `steps` is negative, or a leaf of `start` is
-            no floating-point array.
+        ValueError: `tx` is not an Optax transformation, `steps` is negative, or a leaf of `start`
+            is not a floating-point array.
 
     Meta-Learning with Implicit Gradients (Rajeswaran, Finn, Kakade, Levine, 2019,
     arXiv:1909.04630).
@@ -93,10 +94,10 @@ def implicit(
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _solved(solve: Callable[[PyTree, PyTree], PyTree], b: PyTree, point: PyTree) -> PyTree:
-    """The solution x of A(point) x = b for b = 0, which is 0; its derivative is solved for.
+    """The solution x of A(point) x = b where b is 0: the value is 0, and the derivative is a solve.
 
-    A is symmetric, so that the cotangent of b is the same solve. A transposable solve of JAX's
-    own does not go through `vmap` inside `shard_map`.
+    A is symmetric, so the cotangent of b is found by the same solve. JAX's own transposable solve
+    (`lax.custom_linear_solve`) does not work under `vmap` inside `shard_map`.
     """
     del solve, point
     return b
@@ -119,15 +120,18 @@ def conjugate_gradient(
 ) -> LinearSolve:
     """Solve Ax = b for a positive definite A by at most `steps` steps of conjugate gradients.
 
-    The loss of a neural network curves downwards in places, so that the A of `implicit` may not
-    be positive definite. Along a direction p of pᵀAp ≤ c|p|² the solve takes the step of
-    curvature c and stops there; a truncated Newton method meets such directions alike.
+    The loss of a neural network has directions of negative curvature, so the A of `implicit` may
+    not be positive definite. In a direction p with pᵀAp ≤ c|p|² the solve takes the step that
+    curvature c would give and stops there, as truncated Newton methods do.
 
     Args:
-        steps: the most products with A.
-        tolerance: nothing changes any more where |Ax − b| ≤ tolerance |b|.
-        least_curvature: c ≥ 0. With 0 such a direction is not entered; with λ/2 one is, bounded,
-            where the loss curves downwards by more than half of the pull to the start.
+        steps: the largest number of products with A.
+        tolerance: x no longer changes once |Ax − b| ≤ tolerance |b|.
+        least_curvature: c ≥ 0. With 0 no step is taken in such a direction. With λ/2 a step of
+            bounded length is taken in directions where the loss has a curvature below −λ/2.
+
+    Returns:
+        `solve(matvec, b) -> x`, for pytrees b and x.
 
     Raises:
         ValueError: `steps` is less than 1, or `least_curvature` is negative.
@@ -175,18 +179,21 @@ def _add(left: PyTree, factor: Scalar, right: PyTree) -> PyTree:
 
 
 def _ratio(top: Scalar, bottom: Scalar, going: jax.Array) -> Scalar:
-    """The quotient while there is something to do, else 0; no division by zero either way."""
+    """The quotient where `going` holds and 0 elsewhere, without a division by zero."""
     return jnp.where(going, top / jnp.where(going, bottom, 1), 0)
 
 
 def neumann(steps: int, *, rate: float) -> LinearSolve:
-    """Solve Ax = b by the first terms of a series; it converges for 0 < αA < 2.
+    """Solve Ax = b by a truncated Neumann series, which converges for 0 < αA < 2.
 
         x = α Σ_{j=0}^{J} (I − αA)^j b
 
     Args:
         steps: J, the number of products with A.
-        rate: α.
+        rate: α, the factor of A in the series.
+
+    Returns:
+        `solve(matvec, b) -> x`, for pytrees b and x.
 
     Raises:
         ValueError: `steps` is less than 1.

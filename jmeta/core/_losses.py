@@ -1,4 +1,4 @@
-"""What meta-training descends on one task: (θ, task) -> (scalar, query outputs)."""
+"""Losses of one task, which meta-training minimises: (θ, task) -> (scalar, query outputs)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -50,7 +50,14 @@ def require_objective(objective: Any, *, of: str) -> None:
 
 
 def episodic(learner: Learner, objective: Objective) -> Loss:
-    """Judge the adapted learner by its query set: L(θ) = objective(predict(adapt(θ, S), Q)).
+    """The loss of the adapted learner on the query set of a task.
+
+        L(θ) = objective(predict(adapt(θ, S), x_Q), y_Q)
+
+    Args:
+        learner: any learner.
+        objective: compares query outputs [Q, ...] with query targets, such as
+            `jmeta.losses.cross_entropy`.
 
     Returns:
         `loss(params, task) -> (scalar, query outputs [Q, ...])`, differentiable in `params`
@@ -74,13 +81,17 @@ def episodic(learner: Learner, objective: Objective) -> Loss:
 
 
 def reptile(learner: Learner, objective: Objective) -> Loss:
-    """Move towards the adapted parameters: L(θ) = ½ |θ − stop(φ)|², with ∇L = θ − φ.
+    """Move the parameters towards the adapted ones: Reptile.
 
-    It takes `objective` so that it can stand wherever `episodic` does; what Reptile descends
-    is in the learner already, so the argument is not used.
+        L(θ) = ½ |θ − stop(φ)|²,   ∇L = θ − φ
 
     Args:
-        learner: `maml` with everything adapting, whose solution has the structure of θ.
+        learner: `maml` in which everything adapts, so that φ has the structure of θ.
+        objective: not used, since the learner already contains the loss that it descends. It is
+            accepted so that `reptile` can replace `episodic`.
+
+    Returns:
+        `loss(params, task) -> (scalar, query outputs [Q, ...])`.
 
     Raises:
         ValueError: the learner does not adapt parameters of the structure of θ.
@@ -105,15 +116,16 @@ def reptile(learner: Learner, objective: Objective) -> Loss:
 
 
 def predict_path(learner: Learner, adapted: Adapted, x: PyTree) -> Outputs:
-    """Predictions after each inner step: outputs with leading axes [K + 1, Q].
+    """Predictions at the start and after each inner step: outputs [K + 1, Q, ...].
 
     Args:
-        learner: a gradient-based learner, or one that wraps such a learner.
-        adapted: what its `adapt` returned; the solver kept the path (`unrolled(..., path=True)`).
+        learner: a gradient-based learner, or one that wraps such a learner. Its solver must keep
+            the path: `unrolled(..., path=True)`.
+        adapted: what its `adapt` returned.
         x: query inputs [Q, ...].
 
     Raises:
-        ValueError: no path was kept.
+        ValueError: `adapted` holds no path.
     """
     is_solution = lambda node: isinstance(node, Solution)  # noqa: E731
     nodes = jax.tree.leaves(adapted, is_leaf=is_solution)
@@ -137,12 +149,17 @@ def predict_path(learner: Learner, adapted: Adapted, x: PyTree) -> Outputs:
 
 
 def multi_step(learner: Learner, objective: Objective, weights: jax.Array) -> Loss:
-    """Judge the learner after every inner step: L(θ) = Σ_k w_k objective(f(φ_k, x_Q), y_Q).
+    """A weighted sum of the query losses after every inner step.
+
+        L(θ) = Σ_{k=1}^{K} w_k objective(f(φ_k, x_Q), y_Q)
 
     Args:
-        learner: one whose solver keeps its path, `unrolled(tx, K, path=True)`.
-        objective: of one step's query outputs.
-        weights: [K], of the iterates after 1 to K steps; `multi_step_weights` anneals them.
+        learner: a learner whose solver keeps its path: `unrolled(tx, K, path=True)`.
+        objective: compares the query outputs of one step with the query targets.
+        weights: [K], one for each of the steps 1 to K; `multi_step_weights` anneals them.
+
+    Returns:
+        `loss(params, task) -> (scalar, query outputs [Q, ...] after the last step)`.
 
     Raises:
         ValueError: the learner keeps no path, or its number of steps is not K.
@@ -160,7 +177,7 @@ def multi_step(learner: Learner, objective: Objective, weights: jax.Array) -> Lo
         if losses.shape != jnp.shape(weights):
             raise ValueError(
                 f"multi_step got weights of shape {jnp.shape(weights)} for {len(losses)} inner "
-                "steps; give one weight a step."
+                "steps; give one weight for each step."
             )
         return jnp.dot(weights, losses), jax.tree.map(lambda leaf: leaf[-1], path)
 
@@ -168,20 +185,20 @@ def multi_step(learner: Learner, objective: Objective, weights: jax.Array) -> Lo
 
 
 def multi_step_weights(step: int | jax.Array, steps: int, *, until: int) -> jax.Array:
-    """Weights [K] that start equal and move to the last inner step over `until` outer updates.
+    """Weights [K] for `multi_step` that start equal and shift to the last inner step.
 
         w_k = max(1/K − e/K, 0.03/K) for k < K,   w_K = 1 − Σ_{k<K} w_k,   e = step / until
 
-    How to Train Your MAML (Antoniou, Edwards, Storkey, 2019, arXiv:1810.09502), section 4, with
-    the published code's floor of 0.03/K.
-
     Args:
-        step: outer updates made so far; it may be traced.
-        steps: K, inner steps.
-        until: outer updates over which the weights move.
+        step: the number of outer updates made so far; it may be traced.
+        steps: K, the number of inner steps.
+        until: the number of outer updates over which the weights shift.
 
     Raises:
         ValueError: `steps` or `until` is less than 1.
+
+    How to Train Your MAML (Antoniou, Edwards, Storkey, 2019, arXiv:1810.09502), section 4. The
+    lower bound 0.03/K is that of the published code.
 
     >>> multi_step_weights(0, 4, until=100).tolist()
     [0.25, 0.25, 0.25, 0.25]
@@ -193,13 +210,14 @@ def multi_step_weights(step: int | jax.Array, steps: int, *, until: int) -> jax.
 
 
 def switch(when: bool | jax.Array, chosen: Loss, other: Loss) -> Loss:
-    """One loss while a condition holds, and another else; only one of them is computed.
+    """Choose one of two losses by a condition; only the chosen one is computed.
 
     Derivative-order annealing is `switch(state.step < n, first_order_loss, second_order_loss)`.
 
     Args:
-        when: [] bool; it may be traced, such as a comparison with the number of updates.
-        chosen, other: losses whose outputs have the same shapes.
+        when: [] bool. It may be traced, such as a comparison with the number of updates.
+        chosen: the loss where `when` is true.
+        other: the loss where `when` is false. Its outputs have the shapes of those of `chosen`.
 
     >>> loss = switch(True, lambda w, task: (w, task), lambda w, task: (-w, task))
     >>> float(loss(jnp.array(2.0), jnp.array(0.0))[0])
@@ -213,9 +231,9 @@ def switch(when: bool | jax.Array, chosen: Loss, other: Loss) -> Loss:
 
 
 def scored(loss: Loss, metric: Callable[[Outputs, PyTree], Scalar]) -> Loss:
-    """The same loss, with a metric of the query outputs in the place of the outputs.
+    """Replace the query outputs that a loss returns by a metric of them.
 
-    A run over many tasks then keeps one number a task instead of all its outputs.
+    A run over many tasks then keeps one number for each task instead of all its outputs.
 
     Args:
         loss: the loss of one task.

@@ -1,4 +1,4 @@
-"""How learners call a network: its first example, its key, and what is refused."""
+"""How learners call a network: checks, initialisation and random keys."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,9 +15,9 @@ def require_net(net: Any, *, of: str, methods: tuple[str, ...] = ("init", "apply
     """Refuse what is not a network.
 
     Args:
-        net: what was given for it.
-        of: the function that was called, for the message.
-        methods: the functions that it must have.
+        net: the argument to check.
+        of: the name of the function that was called, for the message.
+        methods: the functions that a network must have there.
 
     Raises:
         ValueError: `net` lacks one of them.
@@ -38,7 +38,7 @@ def require_net(net: Any, *, of: str, methods: tuple[str, ...] = ("init", "apply
 
 
 def first_example(x: PyTree) -> PyTree:
-    """The first example of inputs [N, ...], as inputs [1, ...]; keys stay as they are.
+    """The first example of inputs [N, ...], as inputs [1, ...]; PRNG keys are not sliced.
 
     >>> first_example(jnp.ones((3, 2))).shape
     (1, 2)
@@ -56,7 +56,7 @@ def is_key(leaf: Any) -> bool:
 
 
 def init_net(net: Net, key: Key, *inputs: PyTree) -> Params:
-    """Parameters of a network, which may be stochastic, for inputs of these shapes.
+    """Parameters of a network for inputs of these shapes; a stochastic network gets the key too.
 
     >>> from jmeta.nn import MLP
     >>> sorted(init_net(MLP((3,), 2), jax.random.key(0), jnp.ones((1, 4)))["params"])
@@ -76,7 +76,12 @@ def is_stochastic(net: Net) -> bool:
 
 
 def key_of(net: Net, key: Key | None, *, of: str) -> Key | None:
-    """The key that a stochastic network will be called with; None for any other network.
+    """The key with which to call a network: `key` if it is stochastic, None otherwise.
+
+    Args:
+        net: a network.
+        key: the key of the support set, or None.
+        of: the name of the learner, for the message.
 
     Raises:
         ValueError: the network is stochastic and there is no key.
@@ -92,12 +97,12 @@ def key_of(net: Net, key: Key | None, *, of: str) -> Key | None:
 
 
 def bound(net: Net, key: Key | None, step: StepIndex = 0) -> Apply:
-    """A network as `(params, x) -> outputs`, its randomness that of a key and a step.
+    """A network as `(params, x) -> outputs`, with its random key bound.
 
     Args:
         net: a network.
         key: from `key_of`; None for a network that is not stochastic.
-        step: the number that is folded into the key.
+        step: a number to fold into the key, so that every step gets a key of its own.
 
     >>> from jmeta.nn import from_functions
     >>> net = from_functions(lambda key, x: jnp.ones(()), lambda w, x: w * x)

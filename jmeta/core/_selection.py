@@ -1,4 +1,4 @@
-"""What a gradient-based learner adapts: all parameters, some of them, or a context."""
+"""Which parameters a gradient-based learner adapts: all of them, some of them, or a context."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -19,12 +19,12 @@ def _same(params: Params) -> Params:
 class Selection(NamedTuple):
     """Which parameters adapt, as three pure functions.
 
-    Collections that nothing descends, such as the "batch_stats" of Flax's BatchNorm, are never
+    Collections that are not learned, such as the "batch_stats" of Flax's BatchNorm, are never
     selected.
     """
 
     take: Callable[[Params], PyTree]  # θ -> φ_0, where the inner loop starts
-    put: Callable[[Params, PyTree, StepIndex], Params]  # θ, φ_k, k -> what the network is given
+    put: Callable[[Params, PyTree, StepIndex], Params]  # θ, φ_k, k -> the network's parameters
     init: Callable[[Params], Params] = _same  # the network's parameters -> θ
 
 
@@ -35,17 +35,21 @@ nothing = Selection(lambda params: {}, lambda params, adapted, k: params)
 def part(which: Which) -> Selection:
     """Adapt some leaves and keep the rest: ANIL with `part("head")`.
 
-    What does not depend on the adapted leaves is computed once a task, not once an inner step
-    (see `hoist`); so a head costs little more than itself.
+    Whatever does not depend on the adapted leaves is computed once for each task instead of once
+    for each inner step (see `hoist`). Adapting a head therefore does not cost passes through the
+    body.
 
     Args:
-        which: a name or several names (a leaf is taken if one of them is a key on its path), a
-            predicate on the path as a string ("params/head/kernel"), or a tree of booleans in
+        which: a name or several names (a leaf is selected if one of them is a key on its path), a
+            predicate on the path as a string ("params/head/kernel"), or a tree of booleans with
             the structure of the parameters.
 
+    Returns:
+        The selection.
+
     Raises:
-        ValueError: nothing is selected, with the paths that there are; a tree of booleans of
-            another structure.
+        ValueError: no leaf is selected, or the tree of booleans has another structure. Raised
+            when the selection meets parameters.
 
     Rapid Learning or Feature Reuse? Towards Understanding the Effectiveness of MAML (Raghu,
     Raghu, Bengio, Vinyals, 2020, arXiv:1909.09157).
@@ -71,6 +75,9 @@ def part(which: Which) -> Selection:
 def all_but(which: Which) -> Selection:
     """Adapt every leaf that `part(which)` would not: BOIL with `all_but("head")`.
 
+    Args:
+        which: the leaves that do not adapt (see `part`).
+
     BOIL: Towards Representation Change for Few-shot Learning (Oh, Yoo, Kim, Yun, 2021,
     arXiv:2008.08882).
 
@@ -89,8 +96,11 @@ def all_but(which: Which) -> Selection:
 def context(which: Which = "context") -> Selection:
     """Adapt context parameters, which start from zero for every task: CAVIA.
 
-    The network reads them as inputs or through FiLM; they are not meta-learned themselves, as a
-    bias of the network can hold whatever start is best.
+    The network reads them as additional inputs or through FiLM layers. They are not meta-learned,
+    because a bias of the network can represent any other start.
+
+    Args:
+        which: the context parameters (see `part`).
 
     Fast Context Adaptation via Meta-Learning (Zintgraf, Shiarlis, Kurin, Hofmann, Whiteson, 2019,
     arXiv:1810.03642).
@@ -104,15 +114,15 @@ def context(which: Which = "context") -> Selection:
 
 
 def own_per_step(which: Which, steps: int) -> Selection:
-    """Some leaves have a value for each inner step and do not adapt; the rest adapts.
+    """Give some leaves a meta-learned value for each inner step, and adapt the rest.
 
         θ holds γ_0 ... γ_K;   step k, and predictions after k steps, use γ_k
 
-    The values are meta-learned. MAML++ gives its normalisation layers such weights.
+    MAML++ has such weights in its normalisation layers.
 
     Args:
-        which: the leaves with a value for each step (see `part`).
-        steps: K; steps after the K-th use the last value.
+        which: the leaves with a value for each step (see `part`). They do not adapt.
+        steps: K. Steps after the K-th use the last value.
 
     How to Train Your MAML (Antoniou, Edwards, Storkey, 2019, arXiv:1810.09502), section 4.
 
@@ -136,7 +146,7 @@ def own_per_step(which: Which, steps: int) -> Selection:
 
 
 def _chosen(which: Which, params: Params) -> set[str]:
-    """The paths that are selected; collections that nothing descends are left out."""
+    """The paths that are selected, without those of collections that are not learned."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     fixed = [is_fixed(path) for path, _ in leaves]
     paths = [path for path, out in zip(paths_of(params), fixed, strict=True) if not out]

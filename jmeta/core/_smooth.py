@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
+from jmeta.core._tree import require_inexact
 from jmeta.core._types import Params, PyTree, Scalar
 
 # The derivative of a program without these operations is finite wherever its value is finite.
@@ -39,11 +40,13 @@ def require_smooth(tx: optax.GradientTransformation, start: Params) -> None:
         start: the parameters that will be updated. Only their shapes and dtypes are read.
 
     Raises:
-        ValueError: the derivative is not finite, or the updates contain a `while` loop, which
-            cannot be differentiated in reverse. The message names the fix.
+        ValueError: the derivative is not finite; the updates contain a `while` loop, which cannot
+            be differentiated in reverse; or a leaf of `start` is not a floating-point array. The
+            message names the fix.
 
     >>> require_smooth(optax.adam(0.1, eps_root=1e-8), jnp.ones(2))
     """
+    require_inexact(start, what="the inner loop's start")
     moved, like = partial(_moved, tx), jax.tree.map(_like, start)
     names = _names(jax.make_jaxpr(moved)([like] * 3, like))
     if "while" in names:

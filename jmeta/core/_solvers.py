@@ -1,4 +1,4 @@
-"""Solvers: how a learner descends its support loss. The only inner loops in the library."""
+"""The unrolled solver, and the single step that every solver repeats."""
 
 from collections.abc import Callable
 from functools import partial
@@ -22,17 +22,19 @@ def unrolled(
     remat: bool = False,
     unroll: int | bool = 1,
 ) -> Solver:
-    """K steps of any Optax transformation, differentiable through every step.
+    """Take K steps of any Optax transformation, and differentiate through all of them.
 
         φ_0 = start,   φ_{k+1} = φ_k + tx(∇L(φ_k, k)),   returns φ_K
 
     Args:
-        tx: the inner optimizer; its state is made anew for each task. Transformations with a
-            singular derivative need their ε inside the root: `optax.adam(α, eps_root=1e-8)`.
-        steps: K ≥ 0. With K = 0 the start is returned, and meta-training is plain training.
+        tx: the inner optimizer, whose state is initialised for each task. Transformations with a
+            root need an ε inside it, such as `optax.adam(α, eps_root=1e-8)`.
+        steps: K ≥ 0. With K = 0 the start is returned, and meta-training is ordinary training.
         path: keep every iterate, for adaptation curves and for the loss `multi_step`.
-        remat: recompute each step in the backward pass: memory of one step, more time.
-        unroll: inner steps a loop iteration, as in `jax.lax.scan`; True for no loop at all.
+        remat: recompute each step in the backward pass, which takes more time and the activation
+            memory of only one step.
+        unroll: inner steps in one iteration of the loop, as in `jax.lax.scan`; True unrolls the
+            loop completely.
 
     Returns:
         `solve(loss, start) -> Solution(final, path, steps)`. The loss is `loss(φ, k)`, where k is
@@ -40,7 +42,8 @@ def unrolled(
 
     Raises:
         ValueError: `steps` is negative, a leaf of `start` is not a floating-point array, or `tx`
-            is no Optax transformation or cannot be differentiated at a zero gradient.
+            is not an Optax transformation, cannot be differentiated at a zero gradient, or contains
+            a `while` loop such as the line search of L-BFGS (use `implicit` for that one).
 
     Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks (Finn, Abbeel, Levine,
     2017, arXiv:1703.03400).
@@ -87,7 +90,13 @@ def require_transformation(tx: Any, *, of: str) -> None:
 
 
 def check_steps(name: str, steps: int, *, least: int = 0) -> None:
-    """Refuse an impossible number of steps with a ValueError."""
+    """Refuse a number of steps below `least`.
+
+    Raises:
+        ValueError: `steps` is too small.
+
+    >>> check_steps("unrolled", 0)
+    """
     if steps < least:
         raise ValueError(f"{name} expects steps >= {least}, but got {steps}.")
 
@@ -97,7 +106,7 @@ def descent(
 ) -> Callable[[tuple, StepIndex], tuple]:
     """One step: (φ, optimizer state), k -> (φ, optimizer state)."""
     require_inexact(start, what="the inner loop's start")
-    update = optax.with_extra_args_support(tx).update  # some transformations ask for the value
+    update = optax.with_extra_args_support(tx).update  # some transformations need the value
 
     def descend(carry: tuple, k: StepIndex) -> tuple:
         params, state = carry

@@ -1,4 +1,4 @@
-"""Meta-training: the gradient of a loss over a batch of tasks, and the step."""
+"""Meta-training: the gradient of a loss over a batch of tasks, and the outer update."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,18 +16,18 @@ from jmeta.core._types import Key, Loss, Outputs, Params, PyTree, Sample, Scalar
 
 
 class Aux(NamedTuple):
-    """What a step reports beside the new state."""
+    """What a step returns beside the new state."""
 
     loss: Scalar  # [] mean over tasks
-    outputs: Outputs  # [T, Q, ...] query outputs, or what the loss gives in their place
+    outputs: Outputs  # [T, Q, ...] query outputs, or what the loss returns instead
 
 
 class TrainState(NamedTuple):
-    """All that meta-training carries from step to step."""
+    """The state that meta-training carries from step to step."""
 
     params: Params
     opt_state: optax.OptState
-    step: jax.Array  # [] int32
+    step: jax.Array  # [] int32, the number of updates made so far
 
 
 MetaGradient = Callable[[Params, PyTree], tuple[Params, Aux]]  # (params, tasks [T]) -> ...
@@ -38,14 +38,14 @@ def train_state(params: Params, tx: optax.GradientTransformation) -> TrainState:
     """The state before the first step.
 
     Collections that are not learned, such as the "batch_stats" of Flax's BatchNorm, stay in the
-    parameters and are not given to the optimizer.
+    parameters, and the optimizer does not see them.
 
     Args:
         params: meta-parameters, from `learner.init(key, task)`.
         tx: the outer optimizer.
 
     Raises:
-        ValueError: a leaf of `params` is no floating-point array, or `tx` is no Optax
+        ValueError: a leaf of `params` is not a floating-point array, or `tx` is not an Optax
             transformation.
 
     >>> int(train_state({"w": jnp.ones(2)}, optax.adam(1e-3)).step)
@@ -59,19 +59,21 @@ def train_state(params: Params, tx: optax.GradientTransformation) -> TrainState:
 def meta_gradient(
     loss: Loss | Callable[[Params, Any], tuple[Scalar, Outputs]], *, chunk: int | None = None
 ) -> MetaGradient:
-    """Gradient of the mean loss over a batch of tasks: (1/T) Σ_t ∇L(θ, task_t).
+    """The gradient of the mean loss over a batch of tasks.
+
+        g = (1/T) Σ_t ∇L(θ, task_t)
 
     Args:
         loss: the loss of one task.
-        chunk: tasks differentiated at once. None takes all T under one `vmap`; a smaller number
-            scans over T/chunk groups and adds their gradients up, with the memory of one
-            group. On a CPU 1 is fastest for convolutional learners.
+        chunk: the number of tasks differentiated at once. None takes all T under one `vmap`. A
+            smaller number scans over T / chunk groups and adds up their gradients, with the
+            memory of one group. On a CPU, 1 is fastest for convolutional learners.
 
     Returns:
         `gradient(params, tasks) -> (gradient, Aux)`; `tasks` has a leading axis [T].
 
     Raises:
-        ValueError: `loss` is not a function, or T is no multiple of `chunk`.
+        ValueError: `loss` is not a function, or T is not a multiple of `chunk`.
     """
     if not callable(loss):
         raise ValueError(
@@ -107,7 +109,7 @@ def meta_gradient(
 def _accumulate(
     differentiate: Callable, params: Params, tasks: PyTree, groups: int
 ) -> tuple[Params, Aux]:
-    """Sum gradients over `groups` equal groups of tasks in one scan."""
+    """The mean gradient over `groups` groups of tasks of equal size, in one scan."""
 
     def add(total: PyTree, group: PyTree) -> tuple[PyTree, tuple[Scalar, Outputs]]:
         (value, outputs), grads = differentiate(params, group)
@@ -123,22 +125,25 @@ def _accumulate(
 
 
 def data_parallel(gradient: MetaGradient, mesh: Mesh) -> MetaGradient:
-    """Share the tasks of a batch among all devices of a mesh; one all-reduce a call.
+    """Share the tasks of a batch among all devices of a mesh, with one all-reduce for each call.
 
-    Parameters are replicated; each device differentiates its own T/devices tasks, and the
+    Parameters are replicated. Each device differentiates its own T / devices tasks, and the
     gradients are averaged. The result equals that of a single device.
 
     Args:
         gradient: from `meta_gradient`.
-        mesh: one axis of any name and any number of devices.
+        mesh: a mesh with one axis of any name and any number of devices.
+
+    Returns:
+        `gradient(params, tasks) -> (gradient, Aux)`, like that of `meta_gradient`.
 
     Raises:
-        ValueError: the mesh has several axes, or T is no multiple of its size.
+        ValueError: the mesh has several axes, or T is not a multiple of its size.
     """
     axis = only_axis(mesh, of="data_parallel")
 
     def local(params: Params, tasks: PyTree) -> tuple[Params, Aux]:
-        # Without this cast the inner gradients, too, would be summed over the devices.
+        # Without this cast the inner gradients would be summed over the devices as well.
         params = lax.pcast(params, axis, to="varying")
         grads, aux = gradient(params, tasks)
         grads, value = lax.pmean((grads, aux.loss), axis)
@@ -181,9 +186,9 @@ def episode_keys(key: Key, episodes: int, mesh: Mesh | None = None) -> jax.Array
 
     Args:
         key: determines all episodes.
-        episodes: how many, E.
-        mesh: the devices that share them; the keys are rounded up to a multiple of their number,
-            and the caller drops the surplus of the results.
+        episodes: E, the number of episodes.
+        mesh: the devices that share the episodes. The number of keys is rounded up to a multiple
+            of the number of devices, and the caller drops the surplus of the results.
 
     >>> episode_keys(jax.random.key(0), 3).shape
     (3,)
@@ -194,9 +199,12 @@ def episode_keys(key: Key, episodes: int, mesh: Mesh | None = None) -> jax.Array
 
 
 def default_chunk(*, convolves: bool) -> int | None:
-    """Tasks to differentiate at once on a device: one where a CPU computes convolutions, else all.
+    """The `chunk` to use by default: 1 for convolutions on a CPU, None (all tasks) otherwise.
 
-    On a CPU the arrays of one task stay in cache, and `vmap` over tasks is slower.
+    On a CPU the arrays of one task fit into the cache, and `vmap` over tasks is slower.
+
+    Args:
+        convolves: whether the learner's network has convolutions.
 
     >>> default_chunk(convolves=False)
     """
@@ -204,12 +212,15 @@ def default_chunk(*, convolves: bool) -> int | None:
 
 
 def task_mesh(devices: int | None = None) -> Mesh:
-    """A mesh of the first `devices` devices (all by default) with the one axis "tasks".
+    """A mesh with the single axis "tasks".
 
-    With several processes, of the first few devices of each.
+    Args:
+        devices: the number of devices, all by default. With several processes, each of them
+            contributes the same number.
 
     Raises:
-        ValueError: there are fewer, or they cannot be divided among the processes.
+        ValueError: JAX sees fewer devices, or the number is not a multiple of the number of
+            processes.
 
     >>> task_mesh(1).axis_names
     ('tasks',)
@@ -237,24 +248,25 @@ def step(
     chunk: int | None = None,
     mesh: Mesh | None = None,
 ) -> Step:
-    """One outer update: a `jax.lax.scan` body over batches of tasks, or of keys.
+    """One outer update, which can be the body of a `jax.lax.scan` over batches of tasks or keys.
 
         θ ← θ + tx((1/T) Σ_t ∇L(θ, task_t)),   task_t = sample(key_t)
 
     Args:
-        loss: the loss of one task, from `episodic`, `reptile`, or your own.
+        loss: the loss of one task, such as that of `episodic` or `reptile`.
         tx: the outer optimizer.
-        sample: draws one task from a key. With it the update takes keys [T], and each device
-            draws its own tasks, `chunk` at a time. Without it the update takes a batch of tasks.
-        chunk: tasks differentiated at once, see `meta_gradient`.
-        mesh: share the tasks among its devices, see `data_parallel`.
+        sample: draws one task from a key. With it, the update takes keys [T], and each device
+            draws its own tasks, `chunk` at a time. Without it, the update takes a batch of tasks.
+        chunk: the number of tasks differentiated at once (see `meta_gradient`).
+        mesh: the devices that share the tasks (see `data_parallel`).
 
     Returns:
-        `update(state, keys or tasks [T]) -> (state, Aux)`. Not jitted: `jax.jit(update)` is yours.
+        `update(state, keys or tasks [T]) -> (state, Aux)`. It is not jitted; call
+        `jax.jit(update)`.
 
     Raises:
-        ValueError: arguments in another order, a batch that cannot be divided by `chunk` or among
-            the devices, or a single task in the place of a batch.
+        ValueError: the arguments are in another order, the batch cannot be divided by `chunk` or
+            among the devices, or a single task was given instead of a batch.
 
     >>> loss = lambda params, task: (jnp.sum((params - task) ** 2), params)
     >>> tx = optax.sgd(0.5)
@@ -266,7 +278,7 @@ def step(
     gradient = meta_gradient(loss if sample is None else _sampled(loss, sample), chunk=chunk)
     if mesh is not None:
         gradient = data_parallel(gradient, mesh)
-    change = optax.with_extra_args_support(tx).update  # some transformations ask for the value
+    change = optax.with_extra_args_support(tx).update  # some transformations need the value
 
     def update(state: TrainState, tasks: PyTree) -> tuple[TrainState, Aux]:
         grads, aux = gradient(state.params, tasks)
@@ -279,5 +291,5 @@ def step(
 
 
 def _sampled(loss: Loss, sample: Sample) -> Callable[[Params, Key], tuple[Scalar, Outputs]]:
-    """The loss of the task that a key draws."""
+    """The same loss as a function of the key from which the task is drawn."""
     return lambda params, key: loss(params, sample(key))

@@ -1,4 +1,4 @@
-"""Gradient transformations for the inner chain."""
+"""Gradient transformations for the inner optimizer."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from jmeta.core._types import Params, PyTree
 def first_order() -> optax.GradientTransformation:
     """Stop gradients through the inner gradients: first-order MAML.
 
-    At the head of an inner chain it makes ∂φ/∂θ the identity for SGD, so that the
+    Put it at the head of the inner chain. With SGD, ∂φ/∂θ is then the identity, and the
     meta-gradient is ∇L_query at φ:
 
         φ = θ − α · stop(∇L_support(θ))
@@ -31,8 +31,9 @@ def scale_by_rates(rates: PyTree) -> optax.GradientTransformation:
     """Descend with a rate for each parameter or layer: u = −α ∘ g.
 
     Args:
-        rates: α, a tree in the structure of what adapts; leaves of the same shapes (Meta-SGD) or
-            any that broadcast to them, such as one number a layer. They may be learned.
+        rates: α, a tree with the structure of the parameters that adapt. Its leaves have the same
+            shapes (Meta-SGD) or broadcast to them, such as one number for each layer. They may be
+            learned.
 
     Meta-SGD: Learning to Learn Quickly for Few-Shot Learning (Li, Zhou, Chen, Li, 2017,
     arXiv:1707.09835).
@@ -49,7 +50,7 @@ def scale_by_rates(rates: PyTree) -> optax.GradientTransformation:
 class PerStep(NamedTuple):
     """State of `per_step`."""
 
-    steps: jax.Array  # [] int32, taken so far
+    steps: jax.Array  # [] int32, the number of steps taken so far
     inner: Any
 
 
@@ -61,9 +62,10 @@ def per_step(
         step k:  make(values[min(k, K − 1)])
 
     Args:
-        make: hyperparameters of one step -> a transformation, e.g. `scale_by_rates` (the learned
-            per-layer per-step rates of MAML++) or `optax.sgd`.
-        values: a tree of arrays [K, ...]; steps after the K-th use the last.
+        make: hyperparameters of one step -> a transformation. With `scale_by_rates` these are the
+            learned rates of MAML++ for each layer and step; with `optax.sgd` one rate for each
+            step.
+        values: a tree of arrays [K, ...]. Steps after the K-th use the last values.
 
     How to Train Your MAML (Antoniou, Edwards, Storkey, 2019, arXiv:1810.09502), section 4.
 
@@ -93,11 +95,16 @@ def per_step(
 def clip_by_global_norm(
     largest: float | jax.Array, *, epsilon: float = 1e-12
 ) -> optax.GradientTransformation:
-    """Scale the gradient so that its norm over all leaves is at most `largest`, smoothly at zero.
+    """Scale the gradient so that its norm over all leaves is at most `largest`.
 
         u = g / max(1, √(|g|² + ε) / c)
 
-    Optax's own has no derivative at a zero gradient; an inner loop needs this one.
+    Use it in inner loops, since `optax.clip_by_global_norm` has no finite derivative at a zero
+    gradient.
+
+    Args:
+        largest: c > 0, the largest norm of an update; it may be a learned value.
+        epsilon: ε > 0, which keeps the derivative of the root finite at zero.
 
     >>> tx = clip_by_global_norm(1.0)
     >>> round(float(jnp.linalg.norm(tx.update(jnp.array([3.0, 4.0]), tx.init(None))[0])), 4)
@@ -119,10 +126,10 @@ class PullState(NamedTuple):
 
 
 def pull_to_start(strength: float | jax.Array) -> optax.GradientTransformation:
-    """Add the gradient of λ/2 |φ − φ_0|², which holds the iterates near their start.
+    """Add the gradient of λ/2 |φ − φ_0|², which keeps the iterates near their start.
 
     Args:
-        strength: λ, a number or a learned value.
+        strength: λ ≥ 0, which may be a learned value.
 
     Meta-Learning with Implicit Gradients (Rajeswaran, Finn, Kakade, Levine, 2019,
     arXiv:1909.04630), equation 3; L²-SP of Explicit Inductive Bias for Transfer Learning (Li,

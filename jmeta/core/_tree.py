@@ -8,19 +8,19 @@ import jax.numpy as jnp
 
 from jmeta.core._types import Batch, Params, PyTree, Scalar, Task
 
-# Flax collections that a network reads and nothing descends, such as running statistics.
+# Flax collections that a network reads and that are not learned, such as running statistics.
 FIXED = ("batch_stats", "constants", "cache", "spectral_stats")
 
 
 def require_inexact(params: PyTree, *, what: str = "params") -> None:
-    """Refuse a tree that cannot be differentiated whole.
+    """Refuse a tree with a leaf that cannot be differentiated.
 
     Args:
         params: any pytree; every leaf must be a floating-point or complex array.
-        what: the name used in the message.
+        what: the name of the tree, for the message.
 
     Raises:
-        ValueError: a leaf is an integer, a boolean, a key, a function, or no array at all.
+        ValueError: a leaf holds integers, booleans or keys, or is not an array.
 
     >>> require_inexact({"w": jnp.ones(3)})
     """
@@ -29,8 +29,8 @@ def require_inexact(params: PyTree, *, what: str = "params") -> None:
         if dtype is None or not jnp.issubdtype(dtype, jnp.inexact):
             found = type(leaf).__name__ if dtype is None else f"dtype {dtype}"
             hint = (
-                "a module with functions among its leaves goes through jmeta.nn.from_equinox or "
-                "from_nnx."
+                "convert a module that has functions among its leaves with jmeta.nn.from_equinox "
+                "or from_nnx."
                 if callable(leaf)
                 else "keep counters and keys out of the parameters."
             )
@@ -41,12 +41,12 @@ def require_inexact(params: PyTree, *, what: str = "params") -> None:
 
 
 def require_keys(params: Params, keys: tuple[str, ...], *, of: str) -> None:
-    """Refuse parameters that were made for something else.
+    """Refuse parameters that another learner's `init` made.
 
     Args:
-        params: what was given for a learner's parameters.
+        params: the parameters given to a learner.
         keys: the entries of the dictionary that its `init` makes.
-        of: the learner, for the message.
+        of: the name of the learner, for the message.
 
     Raises:
         ValueError: `params` is not a dictionary with these entries.
@@ -72,7 +72,7 @@ def is_fixed(path: tuple[Any, ...]) -> bool:
 
 
 def paths_of(params: Params) -> dict[str, jax.Array]:
-    """Path, such as "params/head/kernel" -> leaf, in the order of the leaves.
+    """The leaves by their paths, such as "params/head/kernel", in the order of the leaves.
 
     >>> list(paths_of({"params": {"head": jnp.ones(1)}}))
     ['params/head']
@@ -84,8 +84,8 @@ def paths_of(params: Params) -> dict[str, jax.Array]:
 def learned_part(params: Params) -> PyTree:
     """The parameters without the collections that are not learned.
 
-    A tree without such a collection is returned as it is; another one becomes a dictionary of
-    its remaining leaves by path.
+    A tree without such a collection is returned unchanged. Any other becomes a dictionary of its
+    remaining leaves by path.
 
     >>> learned_part({"params": jnp.ones(1), "batch_stats": jnp.ones(2)})
     {'params': Array([1.], dtype=float32)}
@@ -102,7 +102,11 @@ def learned_part(params: Params) -> PyTree:
 
 
 def with_learned(params: Params, new: PyTree) -> Params:
-    """The parameters with `new`, of the structure of `learned_part(params)`, in its place.
+    """The parameters with their learned part replaced.
+
+    Args:
+        params: parameters.
+        new: the replacement, with the structure of `learned_part(params)`.
 
     >>> tree = {"params": jnp.ones(()), "batch_stats": jnp.ones(())}
     >>> {name: float(leaf) for name, leaf in with_learned(tree, {"params": jnp.zeros(())}).items()}
@@ -114,7 +118,11 @@ def with_learned(params: Params, new: PyTree) -> Params:
 
 
 def put_paths(params: Params, new: dict[str, jax.Array]) -> Params:
-    """The parameters with some leaves, named by their paths, replaced.
+    """The parameters with some leaves replaced.
+
+    Args:
+        params: parameters.
+        new: path -> the new leaf.
 
     >>> put_paths({"a": 1, "b": 2}, {"b": 3})
     {'a': 1, 'b': 3}
@@ -124,11 +132,15 @@ def put_paths(params: Params, new: dict[str, jax.Array]) -> Params:
 
 
 def leading_axis(tree: PyTree, *, what: str = "tasks") -> int:
-    """The common length of the first axis of every leaf.
+    """The length of the first axis, which all leaves share.
+
+    Args:
+        tree: a pytree of arrays.
+        what: the name of the tree, for the message.
 
     Raises:
-        ValueError: no leaf, a scalar leaf, leaves of different lengths, or a single `Task` in
-            the place of a batch of them.
+        ValueError: there is no leaf, a leaf is a scalar, the lengths differ, or a single `Task`
+            was given instead of a batch of tasks.
 
     >>> leading_axis({"x": jnp.ones((4, 2)), "y": jnp.ones(4)})
     4
@@ -148,7 +160,7 @@ def leading_axis(tree: PyTree, *, what: str = "tasks") -> int:
 
 
 def _is_single(batch: Batch) -> bool:
-    """Whether targets are labels [N] or values [N, D] of one task."""
+    """Whether the targets belong to one task: labels [N] or values [N, D]."""
     y = batch.y
     if not hasattr(y, "ndim"):
         return False

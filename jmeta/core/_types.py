@@ -1,7 +1,7 @@
-"""The types that every learner, loss and loop in jmeta is written in.
+"""The types of which every learner, loss and loop in jmeta is composed.
 
-Axes are named once for the whole library: `[T]` tasks, `[S]` support examples, `[Q]` query
-examples, `[K]` inner steps. A batch of tasks is a `Task` whose leaves have a leading `[T]`.
+The names of axes are the same in the whole library: `[T]` tasks, `[S]` support examples, `[Q]`
+query examples, `[K]` inner steps. A batch of tasks is a `Task` whose leaves have a leading `[T]`.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import jax
 PyTree = Any  # any nesting of containers with array leaves
 Key = jax.Array  # a typed PRNG key, as `jax.random.key` makes
 Params = PyTree  # meta-parameters theta: a pytree of floating-point arrays
-Adapted = PyTree  # what a learner keeps of a support set: phi, prototypes, a memory, ...
+Adapted = PyTree  # the result of adaptation: phi, prototypes, a memory, ...
 Outputs = PyTree  # predictions, leading axis [Q]
 Targets = PyTree  # labels [Q] (int, -1 = padding) or values [Q, D]
 Scalar = jax.Array  # a float array of shape []
@@ -20,10 +20,10 @@ StepIndex = jax.Array | int  # k, the number of the inner step, from 0
 
 
 class Batch(NamedTuple):
-    """Examples, their targets, and randomness for learners that want some.
+    """Examples, their targets, and a random key for stochastic learners.
 
-    An integer label of -1 marks a padded example. The key belongs to the batch as a whole:
-    minibatches, chunks and `inductive` leave it uncut.
+    An integer label of -1 marks a padded example. The key belongs to the whole batch, so
+    minibatches, chunks and `inductive` do not split it.
     """
 
     x: PyTree  # [N, ...]
@@ -32,25 +32,25 @@ class Batch(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What a learner adapts on, and what it is judged by."""
+    """A support set to adapt to, and a query set to evaluate the adapted learner on."""
 
     support: Batch  # [S, ...]
     query: Batch  # [Q, ...]
 
 
 class Solution(NamedTuple):
-    """What a solver found."""
+    """The result of a solver."""
 
     final: PyTree  # φ_K
-    path: PyTree | None = None  # φ_0 ... φ_K, leaves [K + 1, ...]; None unless it was asked for
-    steps: int | None = None  # K; None in what a learner keeps
+    path: PyTree | None = None  # φ_0 ... φ_K, leaves [K + 1, ...]; None unless requested
+    steps: int | None = None  # K; None in the result of a learner's `adapt`
 
 
 class Net(Protocol):
     """A network as two pure functions. Every Flax Linen module is one as it stands.
 
-    `jmeta.nn.from_functions`, `from_nnx` and `from_equinox` make one of anything else. A network
-    whose attribute `stochastic` is true takes a PRNG key as one more input.
+    `jmeta.nn.from_functions`, `from_nnx` and `from_equinox` convert anything else. A network whose
+    attribute `stochastic` is true takes a PRNG key as its last input.
     """
 
     def init(self, key: Key, /, *inputs: PyTree) -> Params:
@@ -61,38 +61,38 @@ class Net(Protocol):
 
 
 class MethodNet(Net, Protocol):
-    """A network with several functions, called by name as Flax Linen's methods are."""
+    """A network with several functions, which are called by name like Flax Linen's methods."""
 
     def apply(self, params: Params, /, *inputs: PyTree, method: str | None = None) -> Outputs:
-        """Outputs of one of its functions."""
+        """Outputs of the function that is named `method`."""
 
 
 class Objective(Protocol):
-    """A number to descend, such as `jmeta.losses.cross_entropy`."""
+    """A function to minimise, such as `jmeta.losses.cross_entropy`."""
 
     def __call__(self, outputs: Outputs, targets: Targets, /) -> Scalar:
-        """The mean over examples."""
+        """The mean loss over examples."""
 
 
 class InnerLoss(Protocol):
-    """What a solver descends: a function of the parameters and of the inner step's number."""
+    """The loss that a solver minimises: a function of the parameters and the index of the step."""
 
     def __call__(self, params: PyTree, step: StepIndex, /) -> Scalar:
-        """The loss at step k; the number is traced."""
+        """The loss at step k, which is a traced number."""
 
 
 class Solver(Protocol):
-    """How a learner descends its support loss, such as `unrolled(tx, steps)`."""
+    """How a learner minimises its support loss, such as `unrolled(tx, steps)`."""
 
     def __call__(self, loss: InnerLoss, start: PyTree, /) -> Solution:
-        """Descend `loss` from `start`."""
+        """Minimise `loss`, starting from `start`."""
 
 
 class Loss(Protocol):
-    """What meta-training descends on one task, such as `episodic(learner, objective)`."""
+    """The loss of one task in meta-training, such as `episodic(learner, objective)`."""
 
     def __call__(self, params: Params, task: Task, /) -> tuple[Scalar, Outputs]:
-        """The loss, and the query outputs [Q, ...] that a report is made from."""
+        """The loss, and the query outputs [Q, ...] from which reports are made."""
 
 
 class Sample(Protocol):
@@ -105,11 +105,11 @@ class Sample(Protocol):
 class Learner(NamedTuple):
     """A way to learn from few examples, as three pure functions.
 
-    A learner owns its parameters: `init` makes all that is meta-learned, and no caller needs to
-    know what is inside. `adapt` returns a pytree and never a closure, so that an adapted learner
-    can be stored, sent and served. A stochastic learner reads `support.key`.
+    A learner owns its parameters: `init` makes everything that is meta-learned, and callers need
+    not know what it contains. `adapt` returns a pytree and never a closure, so an adapted learner
+    can be stored and sent to another process. A stochastic learner reads `support.key`.
     """
 
     init: Callable[[Key, Task], Params]  # from the shapes of one task
-    adapt: Callable[[Params, Batch], Adapted]  # meta-parameters, support -> what predict needs
+    adapt: Callable[[Params, Batch], Adapted]  # meta-parameters, support -> adapted
     predict: Callable[[Adapted, PyTree], Outputs]  # adapted, query inputs -> outputs

@@ -1,4 +1,4 @@
-"""Learners: a shelf a family, and combinators that wrap any of them."""
+"""Learners, one package for each family, and functions that wrap any of them."""
 
 from jmeta.learners._features import on_features
 from jmeta.learners._inductive import inductive

@@ -1,4 +1,4 @@
-"""A learner that sees what an embedding network makes of the inputs."""
+"""A learner whose inputs are features of a network that does not adapt."""
 
 import jax
 
@@ -9,23 +9,26 @@ from jmeta.core._tree import require_keys
 
 
 def on_features(embed: Net, learner: Learner) -> Learner:
-    """Put layers that do not adapt in front of any learner.
+    """Put a network that does not adapt in front of any learner.
 
         adapt(θ, S) = learner.adapt(θ_learner, (f(θ_embed, x_S), y_S)),   and x_Q likewise
 
     Each input is embedded once, however often the learner reads it. Padded examples are embedded
-    too.
+    as well.
 
     Args:
         embed: f, the embedding network, inputs [N, ...] -> features [N, ...].
         learner: a learner whose inputs are features.
 
-    Raises:
-        ValueError: arguments in another order, no key for a stochastic embedding, or parameters
-            that this learner's `init` did not make.
+    Returns:
+        A learner with parameters {"embed": θ_embed, "learner": θ_learner}.
 
-    Meta Networks (Munkhdalai, Yu, 2017, arXiv:1703.00837) whose last layers alone have fast
-    weights, and ANIL (Raghu et al., 2020, arXiv:1909.09157), are learners of this form.
+    Raises:
+        ValueError: the arguments are in another order, a stochastic embedding has no key, or the
+            parameters were not made by this learner's `init`.
+
+    ANIL (Raghu et al., 2020, arXiv:1909.09157), and Meta Networks in which only the last layers
+    have fast weights (Munkhdalai, Yu, 2017, arXiv:1703.00837), have this form.
 
     >>> import jax.numpy as jnp
     >>> from jmeta.learners.comparison import metric, prototypical

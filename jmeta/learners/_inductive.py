@@ -1,4 +1,4 @@
-"""Prediction without looking at the other queries."""
+"""Predictions that do not depend on the other queries."""
 
 import jax
 import jax.numpy as jnp
@@ -9,21 +9,20 @@ from jmeta.core._networks import is_key
 
 
 def inductive(learner: Learner) -> Learner:
-    """Predict each query in a batch of its own: the support inputs and that one query.
-
-    With batch statistics a prediction depends on all queries given at once (transduction).
-    Here query q is normalised with the support set only, so no other query can move it:
+    """Predict each query in a batch of its own, together with the support inputs.
 
         f(φ, [x_S; x_q])_last    for each q
 
-    Use it to report the inductive figure beside the transductive one. It costs a pass over
-    S + 1 examples a query.
+    With batch statistics, a prediction depends on all queries that are given at once
+    (transduction). Here a query is normalised together with the support set only, so that other
+    queries do not change its prediction. Use it to report the inductive accuracy beside the
+    transductive one. Each query costs a pass over S + 1 examples.
 
     Args:
         learner: any learner whose query inputs have the structure of its support inputs.
 
     Raises:
-        ValueError: something that is not a learner.
+        ValueError: `learner` is not a learner.
 
     On First-Order Meta-Learning Algorithms (Nichol, Achiam, Schulman, 2018, arXiv:1803.02999),
     section 6.1, names the two settings.
@@ -50,5 +49,5 @@ def inductive(learner: Learner) -> Learner:
 
 
 def _joined(support: jax.Array, query: jax.Array) -> jax.Array:
-    """The support inputs and one query; a key stays the query's."""
+    """The support inputs and one query; of two keys, that of the query."""
     return query if is_key(query) else jnp.concatenate([support, query])

@@ -1,4 +1,4 @@
-"""Any hyperparameter of any learner, learned beside the parameters."""
+"""Hyperparameters of any learner, meta-learned together with its parameters."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from jmeta.core import (
 
 
 class Meta(NamedTuple):
-    """Meta-parameters of a learner with learned hyperparameters."""
+    """The meta-parameters of a learner with learned hyperparameters."""
 
     params: Params  # θ
     hyper: PyTree  # η: rates, a regularisation strength, a temperature, ...
@@ -30,28 +30,29 @@ class Meta(NamedTuple):
 def learned(
     make: Callable[[PyTree], Learner], hyper: PyTree | Callable[[Params], PyTree]
 ) -> Learner:
-    """A learner whose hyperparameters η are meta-parameters too.
+    """Meta-learn the hyperparameters η of a learner.
 
         adapt((θ, η), S) = make(η).adapt(θ, S)
 
-    An optax transformation is no pytree, so one that depends on learned values is made inside
-    the trace; that is what `make` is for.
+    An Optax transformation is not a pytree, so one that depends on learned values must be made
+    inside the trace. `make` is called there.
 
     Args:
-        make: hyperparameters -> a learner. Keep a positive one as its logarithm.
-        hyper: the initial η, or a function of the learner's parameters that gives it, such as
-            `rates_like(0.1)`. For the latter `make(None)` is called once, for its `init` alone.
-            Leaves become floating-point arrays.
+        make: hyperparameters -> a learner. Pass the logarithm of hyperparameters that must stay
+            positive.
+        hyper: the initial η, or a function that computes it from the learner's parameters, such
+            as `rates_like(0.1)`. In the second case `init` also calls `make(None)`, and uses
+            only the `init` of the learner that it returns. Leaves become floating-point arrays.
 
     Returns:
         A learner whose meta-parameters are `Meta(params, hyper)`.
 
     Raises:
-        ValueError: `make` is not a function, or parameters that this learner's `init` did not
-            make.
+        ValueError: `make` is not a function, or the parameters were not made by this learner's
+            `init`.
 
     Meta-SGD: Learning to Learn Quickly for Few-Shot Learning (Li, Zhou, Chen, Li, 2017,
-    arXiv:1707.09835) learns the rate of every parameter so.
+    arXiv:1707.09835), which learns the rate of every parameter.
 
     >>> import optax
     >>> from jmeta.core import unrolled
@@ -104,8 +105,11 @@ def rates_like(rate: float, adapts: Selection = everything) -> Callable[[Params]
     """Initial rates of Meta-SGD: one for every entry of every parameter that adapts.
 
     Args:
-        rate: α at the start.
-        adapts: what adapts.
+        rate: the initial value of all rates.
+        adapts: the parameters that adapt.
+
+    Returns:
+        A function from the learner's parameters to the rates, for `learned`.
 
     >>> rates_like(0.1)({"w": jnp.ones(2)})["w"].tolist() == [jnp.float32(0.1)] * 2
     True
@@ -116,7 +120,15 @@ def rates_like(rate: float, adapts: Selection = everything) -> Callable[[Params]
 def rates_per_layer(
     rate: float, steps: int, adapts: Selection = everything
 ) -> Callable[[Params], PyTree]:
-    """Initial rates of MAML++: one for every array that adapts and every inner step, [K].
+    """Initial rates of MAML++: one for every array that adapts and every inner step.
+
+    Args:
+        rate: the initial value of all rates.
+        steps: K, the number of inner steps.
+        adapts: the parameters that adapt.
+
+    Returns:
+        A function from the learner's parameters to rates [K] for each array, for `learned`.
 
     >>> rates_per_layer(0.1, 3)({"w": jnp.ones((2, 2))})["w"].shape
     (3,)

@@ -1,4 +1,4 @@
-"""Losses over predictions and over embeddings, and the miners and reducers of the latter."""
+"""Losses of predictions and of embeddings, with miners and reducers for the latter."""
 
 from jmeta.losses._embedding import contrastive, n_pairs, ntxent, sup_con, triplet_margin
 from jmeta.losses._gaussian import Gaussian, gaussian_kl, gaussian_nll

@@ -1,9 +1,10 @@
-"""Losses over embeddings and labels: distance × reducer × miner, without episodes.
+"""Losses of a batch of embeddings and labels, made of a distance, a miner and a reducer.
 
-Each is an `Objective`, `loss(embeddings, labels) -> scalar`, once its options are bound with
+Each is an `Objective`, `loss(embeddings, labels) -> scalar`; bind its options with
 `functools.partial`. Names, defaults and values are those of pytorch-metric-learning (Musgrave,
-Belongie, Lim, 2020, arXiv:2008.09164), where a similarity is here a negative distance.
-Embeddings are arrays [N, D] or pytrees of them; labels [N] are integers, -1 being padding.
+Belongie, Lim, 2020, arXiv:2008.09164), except that similarities are expressed as negative
+distances. Embeddings are arrays [N, D] or pytrees of them. Labels [N] are integers, and -1 marks
+padding.
 """
 
 import jax
@@ -36,18 +37,24 @@ def contrastive(
     pos_margin: float = 0.0,
     neg_margin: float = 1.0,
 ) -> Scalar:
-    """Pull pairs of one class together, push others a margin apart; each kind reduced by itself.
+    """Pull pairs of the same class together and push other pairs a margin apart.
 
         reduce_P [d(a, p) − m₊]₊ + reduce_N [m₋ − d(a, n)]₊
 
     Args:
-        embeddings: [N, D], or a pytree whose leaves' distances are added up.
+        embeddings: [N, D], or a pytree of such arrays, whose distances are added up.
         labels: [N] integers, -1 for padding.
-        distance, miner, reducer: see `jmeta.distances` and `jmeta.losses._mining`.
-        pos_margin, neg_margin: m₊ and m₋, in units of the distance.
+        distance: d, one of `jmeta.distances`.
+        miner: chooses the pairs, such as `all_pairs` or `hard_pairs`.
+        reducer: averages the losses of positive pairs P, and those of negative pairs N.
+        pos_margin: m₊, in units of the distance.
+        neg_margin: m₋, in units of the distance.
+
+    Returns:
+        The loss [].
 
     Raises:
-        ValueError: labels that are no integers [N].
+        ValueError: the labels are not integers [N].
 
     Dimensionality Reduction by Learning an Invariant Mapping (Hadsell, Chopra, LeCun, 2006,
     CVPR), which squares both terms.
@@ -71,15 +78,20 @@ def triplet_margin(
     reducer: Reducer = avg_non_zero_reducer,
     margin: float = 0.05,
 ) -> Scalar:
-    """A positive must be nearer than a negative by a margin: reduce [d(a, p) − d(a, n) + m]₊.
+    """Require that a positive is nearer to its anchor than a negative, by a margin.
+
+        reduce_(a,p,n) [d(a, p) − d(a, n) + m]₊
 
     Args:
         embeddings, labels, distance, reducer: see `contrastive`.
         miner: `all_triplets`, `hard_triplets` or `semihard_triplets(margin)`.
         margin: m, in units of the distance.
 
+    Returns:
+        The loss [].
+
     Raises:
-        ValueError: labels that are no integers [N].
+        ValueError: the labels are not integers [N].
 
     FaceNet: A Unified Embedding for Face Recognition and Clustering (Schroff, Kalenichenko,
     Philbin, 2015, arXiv:1503.03832).
@@ -102,19 +114,22 @@ def n_pairs(
     distance: Distance = cosine,
     reducer: Reducer = mean_reducer,
 ) -> Scalar:
-    """One pair a class, every other class's positive being a negative.
+    """Compare the positive of each class with the positives of all other classes.
 
         reduce_c −log( e^{−d(a_c, p_c)} / Σ_k e^{−d(a_c, p_k)} )
 
-    Anchor and positive are the first two examples of their class; a class with fewer than two
-    has no pair.
+    The anchor a_c and the positive p_c are the first two examples of class c. A class with fewer
+    than two examples is left out.
 
     Args:
         embeddings, labels, reducer: see `contrastive`.
-        distance: `dot` is the paper's, to which it adds a penalty on the embeddings' length.
+        distance: d. The paper has `dot`, with a penalty on the length of the embeddings.
+
+    Returns:
+        The loss [].
 
     Raises:
-        ValueError: labels that are no integers [N].
+        ValueError: the labels are not integers [N].
 
     Improved Deep Metric Learning with Multi-class N-pair Loss Objective (Sohn, 2016, NeurIPS).
 
@@ -139,17 +154,20 @@ def ntxent(
     reducer: Reducer = mean_reducer,
     temperature: float | jax.Array = 0.07,
 ) -> Scalar:
-    """Normalised temperature-scaled cross-entropy: each positive pair among the negatives.
+    """Normalised temperature-scaled cross-entropy: a positive pair against the negatives.
 
         reduce_(a,p) −log( e^{−d(a,p)/τ} / (e^{−d(a,p)/τ} + Σ_n e^{−d(a,n)/τ}) )
 
     Args:
-        embeddings, labels, distance, miner, reducer: see `contrastive`. For SimCLR two
-            views of an example have one label.
-        temperature: τ > 0; may be a traced array.
+        embeddings, labels, distance, miner, reducer: see `contrastive`. In SimCLR, the two views
+            of an example share a label.
+        temperature: τ > 0, which may be a traced array.
+
+    Returns:
+        The loss [].
 
     Raises:
-        ValueError: labels that are no integers [N].
+        ValueError: the labels are not integers [N].
 
     A Simple Framework for Contrastive Learning of Visual Representations (Chen, Kornblith,
     Norouzi, Hinton, 2020, arXiv:2002.05709).
@@ -174,16 +192,19 @@ def sup_con(
     reducer: Reducer = avg_non_zero_reducer,
     temperature: float | jax.Array = 0.1,
 ) -> Scalar:
-    """Supervised contrastive: an anchor's positives, each among all other examples.
+    """Supervised contrastive loss: the positives of an anchor against all other examples.
 
         reduce_a −(1/|P_a|) Σ_p log( e^{−d(a,p)/τ} / Σ_{k ≠ a} e^{−d(a,k)/τ} )
 
     Args:
         embeddings, labels, distance, miner, reducer: see `contrastive`.
-        temperature: τ > 0; may be a traced array.
+        temperature: τ > 0, which may be a traced array.
+
+    Returns:
+        The loss [].
 
     Raises:
-        ValueError: labels that are no integers [N].
+        ValueError: the labels are not integers [N].
 
     Supervised Contrastive Learning (Khosla et al., 2020, arXiv:2004.11362), equation 2.
 
@@ -201,19 +222,19 @@ def sup_con(
 
 
 def _distances(embeddings: PyTree, labels: jax.Array, distance: Distance) -> jax.Array:
-    """Distances [N, N] of a batch to itself, after a look at the labels."""
+    """The distances [N, N] between all embeddings, after a check of the labels."""
     count = leading_axis(embeddings, what="embeddings")
     dtype = getattr(labels, "dtype", None)
     if dtype is None or labels.shape != (count,) or not np.issubdtype(dtype, np.integer):
         raise ValueError(
             f"a loss over {count} embeddings expects an array of integer labels [{count}], but got "
             f"{dtype or type(labels).__name__} of shape {np.shape(labels)}; give one class number "
-            "an embedding."
+            "for each embedding."
         )
     return distance(embeddings, embeddings)
 
 
 def _log_sum(logits: jax.Array, mask: jax.Array) -> jax.Array:
-    """log Σ_k e^{logits[:, k]} over the mask; the least finite number where it is empty."""
+    """log Σ_k e^{logits[:, k]} over the mask; the lowest finite number where it is empty."""
     least = jnp.finfo(logits.dtype).min
     return jax.nn.logsumexp(jnp.where(mask, logits, least), 1)

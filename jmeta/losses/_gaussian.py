@@ -1,4 +1,4 @@
-"""Predictions that say how sure they are: normal distributions, their likelihood and divergence."""
+"""Normal distributions as predictions: their likelihood and their divergence."""
 
 import math
 from typing import NamedTuple
@@ -12,11 +12,12 @@ from jmeta.core._types import Scalar
 class Gaussian(NamedTuple):
     """Independent normal distributions, or equally weighted samples of such predictions.
 
-    [Q, D] is one prediction; [Q, L, D] are L, which hold for all queries jointly.
+    Arrays [Q, D] are one prediction. Arrays [Q, L, D] are L samples, each of which is a joint
+    prediction for all queries.
     """
 
     mean: jax.Array
-    scale: jax.Array  # standard deviation, above 0
+    scale: jax.Array  # standard deviation > 0
 
 
 def log_density(outputs: Gaussian, targets: jax.Array) -> jax.Array:
@@ -30,19 +31,23 @@ def log_density(outputs: Gaussian, targets: jax.Array) -> jax.Array:
 
 
 def gaussian_nll(outputs: Gaussian, targets: jax.Array) -> Scalar:
-    """Negative log likelihood a query, in nats.
+    """The negative log likelihood per query, in nats.
 
         one prediction   −(1/Q) Σ_q log N(y_q; μ_q, σ_q²)
         L samples        −(1/Q) log (1/L) Σ_l Π_q N(y_q; μ_ql, σ_ql²)
 
-    With samples of a latent this is the usual bound on the likelihood, tight for many samples.
+    With samples of a latent variable this is the usual bound on the negative log likelihood, which
+    becomes tight for many samples.
 
     Args:
-        outputs: mean and scale [Q, D] or [Q, L, D].
+        outputs: mean and scale [Q, D] or [Q, L, D], in the units of the targets.
         targets: [Q, D].
 
+    Returns:
+        The loss [].
+
     Raises:
-        ValueError: other shapes.
+        ValueError: the shapes are others.
 
     >>> outputs = Gaussian(jnp.zeros((2, 1)), jnp.ones((2, 1)))
     >>> round(float(gaussian_nll(outputs, jnp.zeros((2, 1)))), 4)
@@ -52,8 +57,8 @@ def gaussian_nll(outputs: Gaussian, targets: jax.Array) -> Scalar:
     if outputs.scale.shape != shape or targets.shape != (*shape[:1], *shape[-1:]):
         raise ValueError(
             f"gaussian_nll expects mean and scale [Q, D] or [Q, L, D] and targets [Q, D], but got "
-            f"{shape}, {outputs.scale.shape} and {targets.shape}; a batch of tasks goes through "
-            "jax.vmap."
+            f"{shape}, {outputs.scale.shape} and {targets.shape}; use jax.vmap for a "
+            "batch of tasks."
         )
     if len(shape) == 2:
         return -jnp.mean(log_density(outputs, targets))
@@ -62,7 +67,7 @@ def gaussian_nll(outputs: Gaussian, targets: jax.Array) -> Scalar:
 
 
 def gaussian_kl(left: Gaussian, right: Gaussian) -> Scalar:
-    """KL(left ‖ right), summed over all entries, in nats.
+    """The Kullback-Leibler divergence KL(left ‖ right), summed over all entries, in nats.
 
         Σ log(σ_r/σ_l) + (σ_l² + (μ_l − μ_r)²) / 2 σ_r² − ½
 

@@ -1,7 +1,7 @@
-"""Which pairs and triplets a loss over embeddings counts (miners), and how it averages (reducers).
+"""Miners choose the pairs or triplets that a loss of embeddings counts; reducers average them.
 
-A miner reads the distances [N, N] of a batch to itself and the labels [N]; a label of -1 is
-padding, in no pair. Shapes are static, so what is left out is masked.
+A miner reads the distances [N, N] between the embeddings of a batch and their labels [N]. A label
+of -1 marks padding, which belongs to no pair. Shapes are static, so miners return masks.
 """
 
 from collections.abc import Callable
@@ -15,18 +15,18 @@ from jmeta.losses._objectives import masked_mean
 
 
 class Pairs(NamedTuple):
-    """Masks of the pairs (row = anchor) that count."""
+    """Masks of the chosen pairs; rows are anchors."""
 
-    positive: jax.Array  # [N, N] bool: same label, not itself
-    negative: jax.Array  # [N, N] bool: another label
+    positive: jax.Array  # [N, N] bool: another example with the same label
+    negative: jax.Array  # [N, N] bool: an example with another label
 
 
 class Triplets(NamedTuple):
-    """Distances of triplets; the axes of the three broadcast."""
+    """The distances within triplets; the three arrays broadcast against each other."""
 
-    positive: jax.Array  # anchor to positive
-    negative: jax.Array  # anchor to negative
-    mask: jax.Array  # bool: the triplet counts
+    positive: jax.Array  # from anchor to positive
+    negative: jax.Array  # from anchor to negative
+    mask: jax.Array  # bool: the triplet is chosen
 
 
 PairMiner = Callable[[jax.Array, jax.Array], Pairs]
@@ -35,7 +35,7 @@ Reducer = Callable[[jax.Array, jax.Array], Scalar]  # losses, mask of the same s
 
 
 def all_pairs(distances: jax.Array, labels: jax.Array) -> Pairs:
-    """Every pair of two examples.
+    """Choose every pair of two examples.
 
     >>> all_pairs(jnp.zeros((3, 3)), jnp.array([0, 0, -1])).positive.sum().tolist()
     2
@@ -47,7 +47,7 @@ def all_pairs(distances: jax.Array, labels: jax.Array) -> Pairs:
 
 
 def hard_pairs(distances: jax.Array, labels: jax.Array) -> Pairs:
-    """Each anchor's farthest positive and nearest negative, of anchors that have both.
+    """Choose the farthest positive and the nearest negative of each anchor that has both.
 
     In Defense of the Triplet Loss for Person Re-Identification (Hermans, Beyer, Leibe, 2017,
     arXiv:1703.07737).
@@ -67,7 +67,7 @@ def hard_pairs(distances: jax.Array, labels: jax.Array) -> Pairs:
 
 
 def all_triplets(distances: jax.Array, labels: jax.Array) -> Triplets:
-    """Every (anchor, positive, negative): N³ of them, masked.
+    """Choose every triplet (anchor, positive, negative); the arrays have N³ entries.
 
     >>> all_triplets(jnp.zeros((3, 3)), jnp.array([0, 0, 1])).mask.sum().tolist()
     2
@@ -78,7 +78,7 @@ def all_triplets(distances: jax.Array, labels: jax.Array) -> Triplets:
 
 
 def hard_triplets(distances: jax.Array, labels: jax.Array) -> Triplets:
-    """Batch hard: each anchor [N] with its farthest positive and its nearest negative.
+    """Choose the farthest positive and the nearest negative of each anchor [N]: "batch hard".
 
     In Defense of the Triplet Loss for Person Re-Identification (Hermans, Beyer, Leibe, 2017,
     arXiv:1703.07737).
@@ -95,9 +95,12 @@ def hard_triplets(distances: jax.Array, labels: jax.Array) -> Triplets:
 
 
 def semihard_triplets(margin: float = 0.2) -> TripletMiner:
-    """Triplets whose negative is farther than the positive, by at most the margin.
+    """Choose triplets whose negative is farther than the positive, but within the margin.
 
         0 < d(a, n) − d(a, p) ≤ margin
+
+    Args:
+        margin: in units of the distance.
 
     FaceNet: A Unified Embedding for Face Recognition and Clustering (Schroff, Kalenichenko,
     Philbin, 2015, arXiv:1503.03832).
@@ -116,7 +119,7 @@ def semihard_triplets(margin: float = 0.2) -> TripletMiner:
 
 
 def mean_reducer(losses: jax.Array, mask: jax.Array) -> Scalar:
-    """Mean of the losses that count; 0 where none does.
+    """The mean of the masked losses; 0 if the mask is empty.
 
     >>> float(mean_reducer(jnp.array([0.0, 4.0]), jnp.array([True, True])))
     2.0
@@ -125,7 +128,7 @@ def mean_reducer(losses: jax.Array, mask: jax.Array) -> Scalar:
 
 
 def avg_non_zero_reducer(losses: jax.Array, mask: jax.Array) -> Scalar:
-    """Mean of the losses that count and are above 0; 0 where none is.
+    """The mean of the masked losses above 0; 0 if there are none.
 
     >>> float(avg_non_zero_reducer(jnp.array([0.0, 4.0]), jnp.array([True, True])))
     4.0
@@ -134,7 +137,7 @@ def avg_non_zero_reducer(losses: jax.Array, mask: jax.Array) -> Scalar:
 
 
 def sum_reducer(losses: jax.Array, mask: jax.Array) -> Scalar:
-    """Sum of the losses that count.
+    """The sum of the masked losses.
 
     >>> float(sum_reducer(jnp.array([1.0, 4.0]), jnp.array([True, True])))
     5.0

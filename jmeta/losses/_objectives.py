@@ -1,4 +1,4 @@
-"""Objectives: (outputs, targets) -> a scalar to descend. A label of -1 marks padding."""
+"""Objectives to minimise: (outputs, targets) -> scalar. A label of -1 marks padding."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from jmeta.core._types import Scalar
 
 
 def masked_mean(values: jax.Array, mask: jax.Array) -> Scalar:
-    """Mean of `values` [N] where `mask` [N] holds; 0 where nothing does.
+    """The mean of `values` where `mask`, of the same shape, is true; 0 if it is true nowhere.
 
     >>> float(masked_mean(jnp.array([1.0, 3.0, 9.0]), jnp.array([True, True, False])))
     2.0
@@ -20,7 +20,11 @@ def masked_mean(values: jax.Array, mask: jax.Array) -> Scalar:
 
 
 def log_likelihood(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """log p(label) of each example under a softmax: [Q, N], [Q] -> [Q]; 0 where padded."""
+    """log p(label) of each example under a softmax: [Q, N], [Q] -> [Q]; 0 for padding.
+
+    >>> [round(x, 4) for x in log_likelihood(jnp.zeros((2, 2)), jnp.array([1, -1])).tolist()]
+    [-0.6931, 0.0]
+    """
     rows = jax.nn.log_softmax(logits, axis=-1)
     picked = jnp.take_along_axis(rows, jnp.maximum(labels, 0)[..., None], axis=-1)[..., 0]
     return jnp.where(labels >= 0, picked, 0)
@@ -46,7 +50,7 @@ def require_labels(labels: Any, *, of: str) -> None:
     """Refuse labels that are not integers.
 
     Raises:
-        ValueError: another dtype.
+        ValueError: the labels have another dtype.
 
     >>> require_labels(jnp.array([0, 1]), of="cross_entropy")
     """
@@ -59,14 +63,19 @@ def require_labels(labels: Any, *, of: str) -> None:
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> Scalar:
-    """Mean negative log likelihood: −(1/Q) Σ_q log softmax(logits_q)[label_q].
+    """The mean negative log likelihood of the labels, in nats.
+
+        −(1/Q) Σ_q log softmax(logits_q)[label_q]
 
     Args:
         logits: [Q, N] unnormalised log probabilities.
-        labels: [Q] integers in 0..N-1; -1 marks a padded example, which counts for nothing.
+        labels: [Q] integers in 0..N-1; -1 marks a padded example, which is left out of the mean.
+
+    Returns:
+        The loss [].
 
     Raises:
-        ValueError: shapes or dtypes that are not those above.
+        ValueError: the shapes or dtypes are others.
 
     >>> round(float(cross_entropy(jnp.zeros((3, 4)), jnp.array([0, 1, -1]))), 4)
     1.3863
@@ -75,21 +84,26 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> Scalar:
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         raise ValueError(
             f"cross_entropy expects logits [Q, N] and labels [Q], but got {logits.shape} and "
-            f"{labels.shape}; a batch of tasks goes through jax.vmap."
+            f"{labels.shape}; use jax.vmap for a batch of tasks."
         )
     require_labels(labels, of="cross_entropy")
     return -masked_mean(log_likelihood(logits, labels), labels >= 0)
 
 
 def mean_squared_error(outputs: jax.Array, targets: jax.Array) -> Scalar:
-    """(1/QD) Σ |output − target|².
+    """The mean squared error.
+
+        (1/QD) Σ |output − target|²
 
     Args:
         outputs: [Q, D] predictions.
         targets: [Q, D] values, in the same units.
 
+    Returns:
+        The loss [], in squared units of the targets.
+
     Raises:
-        ValueError: the shapes differ (nothing is broadcast).
+        ValueError: the shapes differ; arrays are not broadcast.
 
     >>> float(mean_squared_error(jnp.ones((2, 1)), jnp.zeros((2, 1))))
     1.0
@@ -104,14 +118,19 @@ def mean_squared_error(outputs: jax.Array, targets: jax.Array) -> Scalar:
 
 
 def relation_error(logits: jax.Array, labels: jax.Array) -> Scalar:
-    """Mean over queries of Σ_n (σ(r_{q,n}) − 1[y_q = n])²: the paper's loss.
+    """The squared error of relation scores, summed over classes: the loss of Relation Networks.
+
+        (1/Q) Σ_q Σ_n (σ(r_qn) − 1[y_q = n])²
 
     Args:
-        logits: [Q, N] relation logits; an absent class has score 0 and no error.
+        logits: r [Q, N], relation logits. An absent class has score 0 and adds no error.
         labels: [Q] integers, -1 for padding.
 
+    Returns:
+        The loss [].
+
     Raises:
-        ValueError: no arrays, or labels that are not integers.
+        ValueError: the arguments are not arrays, or the labels are not integers.
 
     Learning to Compare: Relation Network for Few-Shot Learning (Sung, Yang, Zhang, Xiang, Torr,
     Hospedales, 2018, arXiv:1711.06025), equation 2.

@@ -1,4 +1,4 @@
-"""Metrics of predictions, and reports of them over episodes."""
+"""Metrics of predictions, and reports of metrics over many episodes."""
 
 from jmeta.metrics._classification import (
     Scores,

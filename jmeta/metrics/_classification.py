@@ -1,4 +1,4 @@
-"""Metrics of one episode, from logits [Q, N] and labels [Q] (-1 = padding)."""
+"""Metrics of one episode from logits [Q, N] and labels [Q], where -1 marks padding."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from jmeta.losses._objectives import cross_entropy, masked_mean
 
 
 def accuracy(logits: jax.Array, labels: jax.Array) -> Scalar:
-    """Share of examples whose largest logit is their label's, in 0..1.
+    """The fraction of examples whose largest logit is that of their label, in 0..1.
 
     >>> round(float(accuracy(jnp.eye(3), jnp.array([0, 1, 0]))), 4)
     0.6667
@@ -19,7 +19,9 @@ def accuracy(logits: jax.Array, labels: jax.Array) -> Scalar:
 
 
 def confusion(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Counts [N, N]: row = label, column = prediction; padded examples are left out.
+    """The confusion matrix [N, N] of counts: rows are labels, columns are predictions.
+
+    Padded examples are left out.
 
     >>> confusion(jnp.eye(2), jnp.array([0, 0])).tolist()
     [[1.0, 1.0], [0.0, 0.0]]
@@ -31,18 +33,20 @@ def confusion(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 class Scores(NamedTuple):
-    """Per-class scores, each [N] in 0..1; `support` [N] is the number of examples."""
+    """The scores of each class."""
 
-    precision: jax.Array
-    recall: jax.Array
-    f1: jax.Array
-    support: jax.Array
+    precision: jax.Array  # [N] in 0..1
+    recall: jax.Array  # [N] in 0..1
+    f1: jax.Array  # [N] in 0..1
+    support: jax.Array  # [N] the number of examples with this label
 
 
 def class_scores(logits: jax.Array, labels: jax.Array) -> Scores:
-    """Precision, recall and F1 of every class; 0 where a ratio is 0/0, as scikit-learn has it.
+    """Precision, recall and F1 score of every class.
 
         P = tp / (tp + fp),   R = tp / (tp + fn),   F1 = 2 tp / (2 tp + fp + fn)
+
+    A ratio of 0/0 is taken to be 0, as in scikit-learn.
 
     >>> class_scores(jnp.eye(2), jnp.array([0, 0])).recall.tolist()
     [0.5, 0.0]
@@ -58,7 +62,7 @@ def class_scores(logits: jax.Array, labels: jax.Array) -> Scores:
 
 
 def macro(scores: Scores) -> Scores:
-    """Mean of each score over the classes that are present or predicted; `support` is summed.
+    """The mean of each score over the present or predicted classes, and the summed `support`.
 
     >>> float(macro(class_scores(jnp.eye(2), jnp.array([0, 1]))).f1)
     1.0
@@ -73,7 +77,7 @@ def macro(scores: Scores) -> Scores:
 
 
 def negative_log_likelihood(logits: jax.Array, labels: jax.Array) -> Scalar:
-    """Mean −log p(label) in nats; the same as `cross_entropy`.
+    """The mean of −log p(label), in nats: the same number as `jmeta.losses.cross_entropy`.
 
     >>> round(float(negative_log_likelihood(jnp.zeros((1, 2)), jnp.array([0]))), 4)
     0.6931
@@ -82,12 +86,14 @@ def negative_log_likelihood(logits: jax.Array, labels: jax.Array) -> Scalar:
 
 
 def calibration_error(logits: jax.Array, labels: jax.Array, *, bins: int = 15) -> Scalar:
-    """Expected calibration error: Σ_b (n_b / Q) |accuracy_b − confidence_b|.
+    """The expected calibration error, in 0..1.
+
+        Σ_b (n_b / Q) |accuracy_b − confidence_b|
 
     Args:
-        logits: [Q, N]; pool the queries of many episodes, since a bin needs many examples.
-        labels: [Q].
-        bins: equal bins of confidence over 0..1.
+        logits: [Q, N]. Pool the queries of many episodes, since each bin needs many examples.
+        labels: [Q] integers, -1 for padding.
+        bins: the number of bins of equal width into which the confidences in 0..1 are sorted.
 
     On Calibration of Modern Neural Networks (Guo, Pleiss, Sun, Weinberger, 2017,
     arXiv:1706.04599).

@@ -1,4 +1,4 @@
-"""Reports: figures over episodes, each a mean with its 95% interval."""
+"""Reports: means of metrics over episodes, with 95% confidence intervals."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -14,17 +14,18 @@ from jmeta.metrics import _classification as metrics
 
 
 class Estimate(NamedTuple):
-    """A mean over episodes and the half-width of its 95% interval, 1.96 σ/√n."""
+    """A mean over episodes with its confidence interval."""
 
     mean: float
-    ci95: float
-    episodes: int
+    ci95: float  # half the width of the 95% interval, 1.96 σ/√n
+    episodes: int  # n
 
 
 def estimate(values: jax.Array) -> Estimate:
-    """Mean and 1.96 σ/√n of per-episode values [E] (σ with n − 1 in the denominator).
+    """The mean of per-episode values [E] and its 95% interval, 1.96 σ/√E.
 
-    One episode that diverged makes the mean infinite, and the interval NaN.
+    σ is the sample standard deviation (with E − 1 in the denominator). If the value of one episode
+    is infinite, so is the mean, and the interval is NaN.
 
     >>> estimate(jnp.array([0.0, 1.0, 0.0, 1.0])).mean
     0.5
@@ -36,7 +37,7 @@ def estimate(values: jax.Array) -> Estimate:
 
 
 def paired(left: jax.Array, right: jax.Array) -> Estimate:
-    """Mean of left − right over identical episodes [E], with the paired interval.
+    """The mean of left − right over the same episodes [E], with the interval of the differences.
 
     Raises:
         ValueError: the two have different numbers of episodes.
@@ -55,10 +56,18 @@ Report = Callable[[Outputs, Targets], dict[str, Estimate]]
 
 
 def classification_report(logits: jax.Array, labels: jax.Array) -> dict[str, Estimate]:
-    """Accuracy, macro precision, recall and F1, NLL (nats) and ECE of [E, Q, N], [E, Q].
+    """Accuracy, macro precision, recall and F1, NLL (in nats) and ECE of many episodes.
 
-    Each is a mean over episodes, but for the ECE, which pools all queries; its interval is over
-    ten equal groups of episodes.
+    Each is a mean over episodes, except for the calibration error (ECE). That is computed from the
+    queries of all episodes together, with an interval from ten groups of episodes.
+
+    Args:
+        logits: [E, Q, N].
+        labels: [E, Q] integers, -1 for padding.
+
+    >>> logits, labels = jnp.stack([jnp.eye(2)] * 2), jnp.array([[0, 1], [0, 0]])
+    >>> classification_report(logits, labels)["accuracy"].mean
+    0.75
     """
     scores = jax.vmap(lambda z, y: metrics.macro(metrics.class_scores(z, y)))(logits, labels)
     nll = jax.vmap(metrics.negative_log_likelihood)(logits, labels)
@@ -73,7 +82,7 @@ def classification_report(logits: jax.Array, labels: jax.Array) -> dict[str, Est
 
 
 def _pooled_calibration(logits: jax.Array, labels: jax.Array, groups: int = 10) -> Estimate:
-    """ECE over all queries, with an interval from `groups` groups of episodes."""
+    """The ECE of all queries, with an interval from `groups` groups of episodes."""
     flat = metrics.calibration_error(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1))
     episodes = logits.shape[0]
     if episodes < 2 * groups:
@@ -87,14 +96,28 @@ def _pooled_calibration(logits: jax.Array, labels: jax.Array, groups: int = 10) 
 
 
 def regression_report(outputs: jax.Array, targets: jax.Array) -> dict[str, Estimate]:
-    """Mean squared error over episodes: [E, Q, D], [E, Q, D]."""
+    """The mean squared error of many episodes, in squared units of the targets.
+
+    Args:
+        outputs: [E, Q, D].
+        targets: [E, Q, D].
+
+    >>> regression_report(jnp.ones((3, 2, 1)), jnp.zeros((3, 2, 1)))["mse"].mean
+    1.0
+    """
     return {"mse": estimate(jax.vmap(mean_squared_error)(outputs, targets))}
 
 
 def gaussian_report(outputs: Gaussian, targets: jax.Array) -> dict[str, Estimate]:
-    """Negative log likelihood a query (nats) and squared error of the mean, over episodes [E].
+    """The negative log likelihood per query (in nats) and the squared error of the mean.
 
-    For `evaluate`: outputs [E, Q, D] or [E, Q, L, D], targets [E, Q, D].
+    Args:
+        outputs: mean and scale [E, Q, D] or [E, Q, L, D] (see `jmeta.losses.Gaussian`).
+        targets: [E, Q, D].
+
+    >>> outputs = Gaussian(jnp.zeros((2, 3, 1)), jnp.ones((2, 3, 1)))
+    >>> round(gaussian_report(outputs, jnp.zeros((2, 3, 1)))["nll"].mean, 4)
+    0.9189
     """
 
     def error(outputs: Gaussian, targets: jax.Array) -> Scalar:

@@ -1,4 +1,4 @@
-"""Learners that compare embeddings, and heads: classifiers fitted to a support set."""
+"""Learners that compare embeddings, and heads, which are classifiers of embeddings."""
 
 from jmeta.learners.comparison._closed_form import logistic, ridge
 from jmeta.learners.comparison._heads import (

@@ -1,7 +1,6 @@
-"""Linear heads solved to their optimum: ridge regression and logistic regression.
+"""Linear heads that are solved to their optimum: ridge regression and logistic regression.
 
-All are linear in the embeddings without an intercept; append a column of ones for one. They are
-solved over the support set's Gram matrix K = X Xᵀ [S, S], which is small where D is large.
+The logits are linear in the embeddings, without an intercept; append a column of ones for one.
 """
 
 import jax
@@ -15,18 +14,21 @@ from jmeta.learners.comparison._heads import Head, check_ways, only_present
 
 
 def ridge(ways: int, *, strength: Value = 1.0, scale: Value = 10.0, bias: Value = 0.0) -> Head:
-    """Ridge regression to one-hot labels: logits = s z W + b,
+    """Ridge regression to one-hot labels Y, with logits s z W + b,
 
         W = Xᵀ (X Xᵀ + λ I)⁻¹ Y,   which is argmin |X W − Y|² + λ |W|²
 
     Args:
-        ways: N, static.
-        strength: λ > 0; taken to be no less than the rounding of X Xᵀ, ε tr(X Xᵀ).
-        scale, bias: s and b, which turn the regression's 0..1 into logits. All three are learned
-            in the paper, so they may be traced arrays.
+        ways: N, the number of classes (static).
+        strength: λ > 0. Values below ε tr(X Xᵀ), the rounding error of X Xᵀ, are raised to it.
+        scale, bias: s and b, which turn the outputs of the regression, in 0..1, into logits.
+            `strength`, `scale` and `bias` may be traced arrays; the paper learns all three.
+
+    Returns:
+        A head over embeddings [S, D].
 
     Raises:
-        ValueError: `ways` is less than 1, or embeddings that are not [S, D].
+        ValueError: `ways` is less than 1, or the embeddings are not [S, D].
 
     Meta-learning with differentiable closed-form solvers (Bertinetto, Henriques, Torr, Vedaldi,
     2019, arXiv:1805.08136): R2-D2.
@@ -55,24 +57,28 @@ def logistic(
     bias: Value = 0.0,
     steps: int = 10,
 ) -> Head:
-    """Multinomial logistic regression: logits = s z W + b,
+    """Multinomial logistic regression, with logits s z W + b,
 
         W = argmin Σ_s −log softmax(x_s W)[y_s] + ½ λ |W|²
 
-    Newton's method with a line search, differentiated by the implicit function theorem: the
-    derivative is that of the optimum, whatever the steps to it.
+    The optimum is found by Newton's method with a line search. Its derivative comes from the
+    implicit function theorem and does not depend on the steps.
 
     Args:
-        ways: N, static.
-        strength: λ > 0, 1 / C of scikit-learn; it makes the optimum unique.
-        scale, bias: s and b of the logits. All three may be traced arrays.
-        steps: Newton steps; 10 reach float32's precision, more are for λ far below |x|².
+        ways: N, the number of classes (static).
+        strength: λ > 0, which makes the optimum unique; it is 1 / C of scikit-learn.
+        scale, bias: s and b of the logits. `strength`, `scale` and `bias` may be traced arrays.
+        steps: the number of Newton steps. 10 reach the precision of float32; a λ far below |x|²
+            needs more.
+
+    Returns:
+        A head over embeddings [S, D].
 
     Raises:
-        ValueError: `ways` is less than 1, `steps` is negative, or embeddings that are not [S, D].
+        ValueError: `ways` is less than 1, `steps` is negative, or the embeddings are not [S, D].
 
     Meta-learning with differentiable closed-form solvers (Bertinetto, Henriques, Torr, Vedaldi,
-    2019, arXiv:1805.08136): LR-D2, which unrolls the steps.
+    2019, arXiv:1805.08136): LR-D2, which differentiates through the steps instead.
 
     >>> head = logistic(2)
     >>> state = head.fit(jnp.array([[1.0], [-1.0]]), jnp.array([0, 1]))
@@ -94,13 +100,13 @@ def logistic(
 
 
 def _probabilities(dual: jax.Array, problem: Problem) -> jax.Array:
-    """softmax(K A) over the classes that are present; zeros for padding: [S, N]."""
+    """softmax(K A) over the present classes, [S, N]; zeros for padding."""
     logits = only_present(problem.gram @ dual, problem.present)
     return jax.nn.softmax(logits, -1) * problem.targets.sum(1, keepdims=True)
 
 
 def _slope(dual: jax.Array, problem: Problem) -> jax.Array:
-    """λ A + softmax(K A) − Y, zero at the optimum only; Xᵀ of it is the gradient in W."""
+    """λ A + softmax(K A) − Y, zero at the optimum only. Xᵀ times it is the gradient by W."""
     return problem.weight * dual + _probabilities(dual, problem) - problem.targets
 
 
@@ -113,10 +119,10 @@ def _objective(dual: jax.Array, problem: Problem) -> jax.Array:
 
 
 def _newton(dual: jax.Array, problem: Problem, slope: jax.Array) -> jax.Array:
-    """−(λ I + D K)⁻¹ slope, D = B Bᵀ the softmax's Jacobian; linear in the slope.
+    """The Newton step −(λ I + D K)⁻¹ slope, where D = B Bᵀ is the Jacobian of the softmax.
 
-    By the matrix inversion lemma through the symmetric λ I + Bᵀ K B, solved by conjugate
-    gradients: B = diag(√p) − p √pᵀ for each example.
+    The matrix inversion lemma turns this into a system with the symmetric matrix λ I + Bᵀ K B,
+    which is solved by conjugate gradients. For each example B = diag(√p) − p √pᵀ.
     """
     p = _probabilities(dual, problem)
     root = jnp.sqrt(p)
@@ -136,7 +142,7 @@ def _newton(dual: jax.Array, problem: Problem, slope: jax.Array) -> jax.Array:
 
 
 def _descend(dual: jax.Array, problem: Problem) -> jax.Array:
-    """A Newton step of the longest of 1, ½, ¼, ... that is as good as the best to rounding."""
+    """A Newton step of length 1, ½, ¼, ... or 0: the longest that is best, up to rounding."""
     direction = _newton(dual, problem, _slope(dual, problem))
     lengths = jnp.concatenate([0.5 ** jnp.arange(10, dtype=dual.dtype), jnp.zeros(1, dual.dtype)])
     values = jax.vmap(lambda t: _objective(dual + t * direction, problem))(lengths)

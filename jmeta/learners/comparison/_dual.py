@@ -17,7 +17,7 @@ Value = float | jax.Array  # a number, or a traced, learned array []
 
 
 class Linear(NamedTuple):
-    """A linear classifier."""
+    """A fitted linear classifier."""
 
     weights: jax.Array  # [D, N]
     present: jax.Array  # [N] bool: the class has a support example
@@ -50,7 +50,8 @@ def dual_head(
     """
 
     def fit(embeddings: jax.Array, labels: jax.Array) -> Linear:
-        x, y = real_rows(embeddings, labels), membership(labels, ways, embeddings.dtype)
+        y = membership(labels, ways, embeddings.dtype)  # checks the labels first
+        x = real_rows(embeddings, labels)
         problem = Problem(x @ x.T, y, y.any(0), weight)
         return Linear(x.T @ solve(problem), problem.present)
 

@@ -1,4 +1,4 @@
-"""Heads: classifiers over embeddings that are fitted to a support set; and class means."""
+"""Heads, which are classifiers of embeddings that are fitted to a support set, and class means."""
 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -14,10 +14,10 @@ Features = Literal["UN", "L2N", "CL2N"]
 
 
 class Head(NamedTuple):
-    """Two pure functions over embeddings; usable with no learner at all.
+    """A classifier of embeddings as two pure functions, which need no learner.
 
-    Labels of -1 are padding and count for nothing. A class without a support example can never
-    be predicted: its logit is the least finite number.
+    Examples with the label -1 are padding and are ignored. A class without a support example is
+    never predicted, since its logit is the lowest finite number.
     """
 
     fit: Callable[[PyTree, jax.Array], PyTree]  # embeddings [S, D], labels [S] -> state
@@ -25,17 +25,17 @@ class Head(NamedTuple):
 
 
 class Prototypes(NamedTuple):
-    """One mean embedding a class."""
+    """The mean embedding of each class."""
 
     means: PyTree  # [N, D]
     present: jax.Array  # [N] bool: the class has a support example
 
 
 def membership(labels: jax.Array, ways: int, dtype: jax.typing.DTypeLike) -> jax.Array:
-    """One row an example, one column a class: [S] -> [S, N], zeros where the label is -1.
+    """One-hot labels: [S] -> [S, N], with zeros in the rows where the label is -1.
 
     Raises:
-        ValueError: labels that are no integers [S].
+        ValueError: the labels are not integers [S].
 
     >>> membership(jnp.array([1, -1]), 2, jnp.float32).tolist()
     [[0.0, 1.0], [0.0, 0.0]]
@@ -45,16 +45,21 @@ def membership(labels: jax.Array, ways: int, dtype: jax.typing.DTypeLike) -> jax
         raise ValueError(
             f"a head expects an array of integer labels [S], but got {dtype_of} of shape "
             f"{np.shape(labels)}; number the classes 0 to N - 1 (numpy.unique with "
-            "return_inverse does that). A batch of tasks goes through jax.vmap."
+            "return_inverse does that). Use jax.vmap for a batch of tasks."
         )
     return jax.nn.one_hot(labels, ways, dtype=dtype)
 
 
 def class_sums(embeddings: PyTree, labels: jax.Array, *, ways: int) -> PyTree:
-    """Σ of the embeddings of each class, leaf by leaf: [S, ...], [S] -> [N, ...].
+    """The sum of the embeddings of each class, leaf by leaf: [S, ...], [S] -> [N, ...].
+
+    Args:
+        embeddings: [S, ...], or a pytree of such arrays.
+        labels: [S] integers, -1 for padding.
+        ways: N, the number of classes (static).
 
     Raises:
-        ValueError: labels that are no integers [S].
+        ValueError: the labels are not integers [S].
 
     >>> class_sums(jnp.array([[1.0], [2.0], [4.0]]), jnp.array([0, 1, 1]), ways=2).tolist()
     [[1.0], [6.0]]
@@ -69,8 +74,11 @@ def class_sums(embeddings: PyTree, labels: jax.Array, *, ways: int) -> PyTree:
 def class_means(embeddings: PyTree, labels: jax.Array, *, ways: int) -> Prototypes:
     """The mean embedding of each class, leaf by leaf; 0 for a class without examples.
 
+    Args:
+        embeddings, labels, ways: see `class_sums`.
+
     Raises:
-        ValueError: labels that are no integers [S].
+        ValueError: the labels are not integers [S].
 
     >>> class_means(jnp.array([[1.0], [2.0], [4.0]]), jnp.array([0, 1, 1]), ways=3).means.tolist()
     [[1.0], [3.0], [0.0]]
@@ -86,7 +94,7 @@ def class_means(embeddings: PyTree, labels: jax.Array, *, ways: int) -> Prototyp
 
 
 def only_present(logits: jax.Array, present: jax.Array) -> jax.Array:
-    """Logits [Q, N] with the least finite number where a class is not `present` [N].
+    """Logits [Q, N], with the lowest finite number for classes that are not `present` [N].
 
     >>> only_present(jnp.zeros((1, 2)), jnp.array([True, False]))[0, 1] < -3e38
     Array(True, dtype=bool)
@@ -124,17 +132,22 @@ def require_head(head: Any, *, of: str) -> None:
 def prototypical(
     ways: int, *, distance: Distance = squared_euclidean, scale: float | jax.Array = 1.0
 ) -> Head:
-    """Nearest class mean: logits_n(z) = −s d(z, c_n), c_n = mean of class n's embeddings.
+    """Classify by the nearest class mean.
+
+        logits_n(z) = −s d(z, c_n),   c_n = mean of the support embeddings of class n
 
     Args:
-        ways: N, the number of classes of an episode (static, never read off the labels).
+        ways: N, the number of classes of an episode. It is static and not read from the labels.
         distance: d, from `jmeta.distances`: `squared_euclidean` as in the paper, or `cosine`,
-            which needs a scale of about 10. Embeddings may be pytrees; the distances of their
-            leaves are added up.
-        scale: s, the inverse temperature; may be a traced, learned array.
+            which needs a scale of about 10. Embeddings may be pytrees, whose distances are added
+            up over their leaves.
+        scale: s, the inverse temperature, which may be a traced, learned array.
+
+    Returns:
+        A head.
 
     Raises:
-        ValueError: `ways` is less than 1, or a distance that is not a function.
+        ValueError: `ways` is less than 1, or `distance` is not a function.
 
     Prototypical Networks for Few-shot Learning (Snell, Swersky, Zemel, 2017,
     arXiv:1703.05175).
@@ -162,10 +175,14 @@ def prototypical(
 
 
 def transformed(head: Head, transform: Callable[[PyTree], PyTree]) -> Head:
-    """The same head over transformed embeddings, support and query alike.
+    """The same head with a transformation of all embeddings, of support and queries alike.
+
+    Args:
+        head: any head.
+        transform: embeddings -> embeddings.
 
     Raises:
-        ValueError: something that is not a head.
+        ValueError: `head` is not a head.
 
     >>> head = transformed(prototypical(2), lambda z: z * 0)
     >>> state = head.fit(jnp.array([[1.0], [2.0]]), jnp.array([0, 1]))
@@ -191,18 +208,22 @@ def nearest_centroid(
     distance: Distance = squared_euclidean,
     scale: float | jax.Array = 1.0,
 ) -> Head:
-    """SimpleShot: nearest class mean of features that are centred and scaled to length 1.
+    """SimpleShot: the nearest class mean of features that are centred and scaled to length 1.
 
         UN: z      L2N: z / |z|      CL2N: (z − m) / |z − m|
 
     Args:
-        ways: N, static.
+        ways: N, the number of classes (static).
         features: "UN", "L2N" or "CL2N", the paper's names.
-        base_mean: m [D], the mean feature of the base (training) classes, for "CL2N".
+        base_mean: m [D], the mean feature of the base (training) classes. "CL2N" needs it.
         distance, scale: see `prototypical`.
 
+    Returns:
+        A head.
+
     Raises:
-        ValueError: unknown features, "CL2N" without a mean, another one with a mean.
+        ValueError: `features` is unknown, or `base_mean` is missing for "CL2N" or given for
+            another choice.
 
     SimpleShot: Revisiting Nearest-Neighbor Classification for Few-Shot Learning (Wang, Chao,
     Weinberger, van der Maaten, 2019, arXiv:1911.04623).
@@ -214,12 +235,12 @@ def nearest_centroid(
     """
     if features not in ("UN", "L2N", "CL2N"):
         raise ValueError(
-            f"nearest_centroid got features={features!r}; it knows 'UN', 'L2N' and 'CL2N'."
+            f"nearest_centroid got features={features!r}; expected 'UN', 'L2N' or 'CL2N'."
         )
     if (base_mean is None) == (features == "CL2N"):
         raise ValueError(
             f"nearest_centroid got features={features!r} and base_mean={base_mean}; 'CL2N' needs "
-            "the mean feature [D] of the training classes, the others none."
+            "the mean feature [D] of the training classes, and the others do not use it."
         )
 
     def transform(embeddings: PyTree) -> PyTree:

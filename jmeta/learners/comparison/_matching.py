@@ -1,4 +1,4 @@
-"""Matching Networks: attention over the support set, with and without its context."""
+"""Matching Networks: attention over the support set, with and without full-context embeddings."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -20,14 +20,14 @@ from jmeta.learners.comparison._heads import (
 
 
 class Examples(NamedTuple):
-    """The embedded support set itself."""
+    """An embedded support set."""
 
     embeddings: PyTree  # [S, D]
-    members: jax.Array  # [S, N] bool: the example's class; none for padding
+    members: jax.Array  # [S, N] bool: the example belongs to the class; all false for padding
 
 
 def remember(ways: int) -> Callable[[PyTree, jax.Array], Examples]:
-    """A head's `fit` that keeps the support set as it is.
+    """The `fit` of a head that keeps the whole support set.
 
     >>> remember(2)(jnp.zeros((1, 3)), jnp.array([1])).members.tolist()
     [[False, True]]
@@ -36,16 +36,19 @@ def remember(ways: int) -> Callable[[PyTree, jax.Array], Examples]:
 
 
 def matching(ways: int, *, scale: float | jax.Array = 30.0) -> Head:
-    """Attention over the support set: logits_n(z) = log Σ_{s in class n} a(z, z_s).
+    """Attention over the support set.
 
-        a(z, z_s) = softmax_s( s cos(z, z_s) )
+        logits_n(z) = log Σ_{i in class n} a_i(z),   a_i(z) = softmax_i( s cos(z, z_i) )
 
-    The logits are log probabilities, computed without leaving the logarithm.
+    The logits are log probabilities, which are computed in the log domain.
 
     Args:
-        ways: N, static.
-        scale: s, the inverse temperature; may be a traced, learned array. The paper has 1, by
-            which cosines cannot say one class with confidence.
+        ways: N, the number of classes (static).
+        scale: s, the inverse temperature, which may be a traced, learned array. The paper has 1,
+            with which cosines cannot give any class a probability near 1.
+
+    Returns:
+        A head.
 
     Raises:
         ValueError: `ways` is less than 1.
@@ -73,22 +76,25 @@ def matching(ways: int, *, scale: float | jax.Array = 30.0) -> Head:
 
 
 def full_context(embed: Net, context: MethodNet, head: Head) -> Learner:
-    """Full-context embeddings: the support set changes how it and the queries are embedded.
+    """Full-context embeddings, in which embeddings depend on the whole support set.
 
         g = g(γ, f(θ, x_S)),   state = head.fit(g, y_S)
         logits = head.predict(state, f(γ, f(θ, x_Q), g))
 
-    With `jmeta.nn.FullContext` the order of the support set matters.
+    With `jmeta.nn.FullContext`, predictions depend on the order of the support set.
 
     Args:
         embed: the embedding network, inputs [N, ...] -> embeddings [N, D].
         context: a network with the methods `support(z [S, D], valid [S]) -> g [S, D]` and
             `query(z [Q, D], g [S, D], valid [S]) -> [Q, D]`, such as `jmeta.nn.FullContext(D)`.
-        head: e.g. `matching(ways)`.
+        head: a head, such as `matching(ways)`.
+
+    Returns:
+        A learner with parameters {"embed": θ, "context": γ}.
 
     Raises:
-        ValueError: arguments in another order, or parameters that this learner's `init` did not
-            make.
+        ValueError: the arguments are in another order, or the parameters were not made by this
+            learner's `init`.
 
     Matching Networks for One Shot Learning (Vinyals, Blundell, Lillicrap, Kavukcuoglu, Wierstra,
     2016, arXiv:1606.04080), section 2.1.2.

@@ -1,4 +1,4 @@
-"""Learners that compare embeddings."""
+"""A learner made of an embedding network and a head, and a loss that trains the embedding."""
 
 import jax
 import jax.numpy as jnp
@@ -23,17 +23,20 @@ from jmeta.learners.comparison._heads import Head, require_head
 
 
 def metric(embed: Net, head: Head) -> Learner:
-    """Embed the support set, fit a head to it, classify embedded queries.
+    """Embed the support set, fit a head to it, and classify embedded queries.
 
         state = head.fit(f(θ, x_S), y_S),   logits = head.predict(state, f(θ, x_Q))
 
     Args:
         embed: f, the embedding network, inputs [N, ...] -> embeddings [N, D]. A stochastic one
             takes `support.key`.
-        head: e.g. `prototypical(ways)`.
+        head: a head, such as `prototypical(ways)`.
+
+    Returns:
+        A learner whose parameters θ are those of `embed`.
 
     Raises:
-        ValueError: arguments in another order, or no key for a stochastic network.
+        ValueError: the arguments are in another order, or a stochastic network has no key.
 
     >>> from jmeta.learners.comparison import prototypical
     >>> from jmeta.nn import MLP
@@ -61,19 +64,22 @@ def metric(embed: Net, head: Head) -> Learner:
 
 
 def embedding_loss(embed: Net, objective: Objective, head: Head) -> Loss:
-    """Train an embedding by a loss over all embeddings of an episode, and judge it by a head.
+    """Train an embedding network with a loss of all embeddings of an episode.
 
         L(θ) = objective( f(θ, [x_S; x_Q]), [y_S; y_Q] )
 
     Args:
         embed: f, the embedding network, inputs [N, ...] -> embeddings [N, D]. Its parameters
             are those of `metric(embed, head)`.
-        objective: a loss over embeddings, e.g. `jmeta.losses.triplet_margin`; its options are
-            bound with `functools.partial`.
-        head: makes the query outputs; its part takes no gradient.
+        objective: a loss of embeddings and labels, such as `jmeta.losses.triplet_margin`. Bind
+            its options with `functools.partial`.
+        head: computes the query outputs, which are reported and not differentiated.
+
+    Returns:
+        `loss(params, task) -> (scalar, query outputs [Q, N])`.
 
     Raises:
-        ValueError: arguments in another order, or no key for a stochastic network.
+        ValueError: the arguments are in another order, or a stochastic network has no key.
 
     >>> from jmeta.learners.comparison import prototypical
     >>> from jmeta.losses import contrastive

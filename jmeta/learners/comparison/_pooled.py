@@ -1,4 +1,4 @@
-"""Pool-level evaluation: a pool is embedded once, then heads meet in thousands of episodes."""
+"""Compare heads on thousands of episodes from a pool that is embedded once."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -21,10 +21,19 @@ SamplePool = Callable[[jax.Array, Any], Task]  # key, pool -> one task
 
 
 def embed_examples(embed: Net, params: Params, examples: jax.Array, *, chunk: int = 256) -> PyTree:
-    """Embed a pool's examples [E, ...], `chunk` at a time: features [E, D].
+    """Embed the examples of a pool, `chunk` at a time.
 
-    uint8 examples become float32 in [0, 1], as the episode samplers have it. A network with
-    batch statistics takes those of each chunk: give population statistics instead.
+    uint8 examples are converted to float32 in [0, 1], as by the episode samplers. A network with
+    batch statistics would use those of each chunk; use running statistics instead.
+
+    Args:
+        embed: the embedding network, inputs [N, ...] -> features [N, D].
+        params: its parameters.
+        examples: [E, ...].
+        chunk: the number of examples embedded at once.
+
+    Returns:
+        Features [E, D].
 
     Raises:
         ValueError: `chunk` is less than 1.
@@ -61,22 +70,22 @@ def head_accuracies(
     chunk: int = 4,
     mesh: Mesh | None = None,
 ) -> dict[str, jax.Array]:
-    """The accuracy of every head in the same episodes: name -> [E].
+    """The accuracy of every head on the same episodes: name -> [E].
 
-    Episode i is that of `sample(fold_in(key, i), pool)`, as in `jmeta.predictions`. What is drawn
-    are numbers of examples, all episodes at once; their features are looked up a few episodes at a
-    time and copied once. Pure: jit it whole, with the pool among the arguments.
+    Episode i is `sample(fold_in(key, i), pool)`, as in `jmeta.predictions`. The indices of the
+    examples of all episodes are drawn at once, and their features are looked up for `chunk`
+    episodes at a time. The function is pure; jit it as a whole, with the pool as an argument.
 
     Args:
-        heads: name -> head over the pool's features.
-        sample: draws a task from a key and the pool, e.g. `jmeta.data.sample_episode` with its
-            options bound by `functools.partial`. It may pick examples, not change them.
-        pool: a `jmeta.data.Pool`, or another dataclass, whose `examples` are features: [E, D], or
-            a pytree of such; see `embed_examples`.
+        heads: name -> head for the features of the pool.
+        sample: draws a task from a key and the pool, such as `jmeta.data.sample_episode` with its
+            options bound by `functools.partial`. It may select examples but not change them.
+        pool: a `jmeta.data.Pool` or another dataclass whose `examples` are features [N, D], or a
+            pytree of such arrays (see `embed_examples`).
         key: determines all episodes.
-        episodes: E.
-        chunk: episodes computed together on a device.
-        mesh: share the episodes among its devices; each has all features.
+        episodes: E, the number of episodes.
+        chunk: the number of episodes computed at once on a device.
+        mesh: the devices that share the episodes. Each of them holds all features.
 
     Raises:
         ValueError: `sample` changes the examples that it draws.
@@ -109,7 +118,7 @@ def head_accuracies(
 
     if mesh is not None:
         axis = only_axis(mesh, of="head_accuracies")
-        split = P(axis)  # nothing is summed over devices: what varies over them need not be said
+        split = P(axis)  # nothing is summed over devices, so check_vma is not needed
         many = jax.shard_map(
             many, mesh=mesh, in_specs=(P(), split), out_specs=split, check_vma=False
         )
@@ -126,18 +135,19 @@ def evaluate_heads(
     chunk: int = 4,
     mesh: Mesh | None = None,
 ) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
-    """Mean accuracy of each head, and how far each is above the first, on identical episodes.
+    """The mean accuracy of each head, and its paired difference from the first head.
 
     Args:
-        heads, sample, pool, key, episodes, chunk, mesh: see `head_accuracies`. The first head is
-            the one that the others are compared with.
+        heads, sample, pool, key, episodes, chunk, mesh: see `head_accuracies`. All other heads
+            are compared with the first.
 
     Returns:
-        name -> accuracy, and name -> accuracy less the first head's with the paired interval,
-        for all heads but the first.
+        Two dictionaries. The first maps the name of each head to its accuracy. The second maps the
+        name of each head but the first to its accuracy minus that of the first head, with the
+        interval of the paired differences.
 
     Raises:
-        ValueError: no head, or `episodes` is less than 1.
+        ValueError: there is no head, or `episodes` is less than 1.
 
     >>> from functools import partial
     >>> from jmeta import data

@@ -1,4 +1,4 @@
-"""Relation Networks: a learned comparison of a query with each class."""
+"""Relation Networks: a learned comparison of queries with classes."""
 
 from typing import Literal
 
@@ -14,24 +14,27 @@ KEYS = ("embed", "relation")
 
 
 def relation(embed: Net, compare: Net, *, ways: int, combine: Combine = "sum") -> Learner:
-    """A network judges how alike a query and a class are: r_{q,n} = h(γ, [f_n; f(θ, x_q)]).
+    """A network that computes the similarity of a query and a class.
 
-        f_n = Σ over s in class n of f(θ, x_s),   score = σ(r)
+        r_qn = h(γ, [f_n; f(θ, x_q)]),   f_n = Σ over s in class n of f(θ, x_s)
 
-    Train it with `jmeta.losses.relation_error`, the paper's loss, or with `cross_entropy`.
+    Train it with the paper's loss, `jmeta.losses.relation_error`, or with `cross_entropy`.
 
     Args:
         embed: f, the embedding network, inputs [M, ...] -> features [M, D] or maps [M, H, W, C].
-        compare: h, a network of two inputs, classes [N, ...] and queries [Q, ...], which gives
-            relation logits [Q, N], e.g. `jmeta.nn.RelationConv` or `jmeta.nn.RelationMLP`; σ of
-            them is the paper's score.
-        ways: N, static.
-        combine: "sum" of a class's examples as in the paper, or their "mean", which does not
-            grow with the shots.
+        compare: h, a network with two inputs, classes [N, ...] and queries [Q, ...], and outputs
+            r [Q, N], such as `jmeta.nn.RelationConv` or `jmeta.nn.RelationMLP`. The paper's score
+            is σ(r).
+        ways: N, the number of classes (static).
+        combine: "sum" adds up the examples of a class as in the paper. "mean" averages them, so
+            that f_n does not grow with the number of shots.
+
+    Returns:
+        A learner with parameters {"embed": θ, "relation": γ}.
 
     Raises:
-        ValueError: `ways` is less than 1, an unknown combination, or parameters that this
-            learner's `init` did not make.
+        ValueError: `ways` is less than 1, `combine` is unknown, or the parameters were not made by
+            this learner's `init`.
 
     Learning to Compare: Relation Network for Few-Shot Learning (Sung, Yang, Zhang, Xiang, Torr,
     Hospedales, 2018, arXiv:1711.06025).
@@ -50,7 +53,7 @@ def relation(embed: Net, compare: Net, *, ways: int, combine: Combine = "sum") -
     require_net(compare, of="relation")
     check_ways(ways, name="relation")
     if combine not in ("sum", "mean"):
-        raise ValueError(f"relation got combine={combine!r}; it knows 'sum' and 'mean'.")
+        raise ValueError(f"relation got combine={combine!r}; expected 'sum' or 'mean'.")
 
     def init(key: Key, task: Task) -> Params:
         first, second = jax.random.split(key)

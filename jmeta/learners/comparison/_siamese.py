@@ -1,4 +1,4 @@
-"""Siamese networks: pairs of examples that are of one class or not."""
+"""Siamese networks, which decide whether two examples belong to the same class."""
 
 from typing import Literal
 
@@ -29,7 +29,9 @@ KEYS = ("embed", "alpha", "bias")
 
 
 def pair_logits(left: jax.Array, right: jax.Array, alpha: jax.Array, bias: jax.Array) -> jax.Array:
-    """Koch's weighted L1 for all pairs: Σ_j α_j |a_j − b_j| + b, [N, D], [M, D] -> [N, M].
+    """Koch's weighted L1 distance of all pairs, as a logit: [N, D], [M, D] -> [N, M].
+
+        Σ_j α_j |l_j − r_j| + b
 
     >>> pair_logits(jnp.ones((1, 2)), jnp.zeros((1, 2)), -jnp.ones(2), jnp.ones(())).tolist()
     [[-1.0]]
@@ -38,7 +40,7 @@ def pair_logits(left: jax.Array, right: jax.Array, alpha: jax.Array, bias: jax.A
 
 
 def check_match(ways: int, match: str) -> None:
-    """Refuse fewer than one class, and an unknown way to match.
+    """Refuse fewer than one class and an unknown `match`.
 
     Raises:
         ValueError: `ways` is less than 1, or `match` is neither "mean" nor "best".
@@ -51,19 +53,22 @@ def check_match(ways: int, match: str) -> None:
 
 
 def weighted_l1(ways: int, alpha: jax.Array, bias: jax.Array, *, match: Match = "mean") -> Head:
-    """The class whose support examples are likeliest of the query's class.
+    """Classify by a learned, weighted L1 distance to the support examples of each class.
 
-        logit_n(z) = max or mean over s in class n of  Σ_j α_j |z_j − z_sj| + b
+        logit_n(z) = mean or max over s in class n of  Σ_j α_j |z_j − z_sj| + b
 
     Args:
-        ways: N, static.
-        alpha: α [D], learned; negative where a difference tells classes apart.
+        ways: N, the number of classes (static).
+        alpha: α [D], learned. It is negative for features that differ between classes.
         bias: b [], learned.
-        match: "mean" over the examples of a class, or "best", the nearest of them. With one
-            shot, as in the paper's trials, the two are the same.
+        match: "mean" takes the mean over the examples of a class, "best" the maximum. The two are
+            equal for one shot, as in the paper's trials.
+
+    Returns:
+        A head.
 
     Raises:
-        ValueError: `ways` is less than 1, or an unknown match.
+        ValueError: `ways` is less than 1, or `match` is unknown.
 
     Siamese Neural Networks for One-shot Image Recognition (Koch, Zemel, Salakhutdinov, 2015,
     ICML Deep Learning Workshop).
@@ -88,21 +93,23 @@ def weighted_l1(ways: int, alpha: jax.Array, bias: jax.Array, *, match: Match = 
 
 
 def siamese(embed: Net, *, ways: int, match: Match = "mean") -> Learner:
-    """A Siamese network: embeddings compared by a learned weighted L1 distance.
+    """A Siamese network, which compares embeddings by a learned, weighted L1 distance.
 
         logit_n(x) = mean or max over s in class n of  Σ_j α_j |f(θ, x)_j − f(θ, x_s)_j| + b
 
-    Its parameters are θ, α, which starts as −1/√D, and b, which starts as 0. Train it with
-    `siamese_loss`.
+    Initially α is −1/√D and b is 0. Train the network with `siamese_loss`.
 
     Args:
         embed: f, the embedding network, inputs [N, ...] -> embeddings [N, D].
-        ways: N, static.
+        ways: N, the number of classes (static).
         match: see `weighted_l1`.
 
+    Returns:
+        A learner with parameters {"embed": θ, "alpha": α, "bias": b}.
+
     Raises:
-        ValueError: `ways` is less than 1, an unknown match, or parameters that this learner's
-            `init` did not make.
+        ValueError: `ways` is less than 1, `match` is unknown, or the parameters were not made by
+            this learner's `init`.
 
     Siamese Neural Networks for One-shot Image Recognition (Koch, Zemel, Salakhutdinov, 2015,
     ICML Deep Learning Workshop).
@@ -141,16 +148,17 @@ def siamese(embed: Net, *, ways: int, match: Match = "mean") -> Learner:
 
 
 def pair_cross_entropy(logits: jax.Array, same: jax.Array, real: jax.Array) -> Scalar:
-    """Binary cross-entropy, the mean over pairs of an episode.
+    """The binary cross-entropy, averaged over all pairs of an episode.
 
-        −mean( log σ(l) of pairs of one class,  log(1 − σ(l)) of the others )
+        −mean( log σ(l) for pairs of the same class,  log(1 − σ(l)) for other pairs )
 
-    Not balanced: with N classes a pair of one class meets N − 1 others, and it is they who decide
-    which class is nearest.
+    The two kinds of pairs are not balanced. With N classes there are N − 1 times as many pairs of
+    different classes, and they determine which class is nearest.
 
     Args:
-        logits, same, real: [N, M]; `same` says that a pair is of one class, `real` that it is
-            no padding.
+        logits: l [N, M].
+        same: [N, M] bool: both examples belong to the same class.
+        real: [N, M] bool: neither example is padding.
 
     >>> one = jnp.ones((1, 2), bool)
     >>> round(float(pair_cross_entropy(jnp.zeros((1, 2)), jnp.array([[True, False]]), one)), 4)
@@ -160,12 +168,12 @@ def pair_cross_entropy(logits: jax.Array, same: jax.Array, real: jax.Array) -> S
 
 
 def siamese_loss(embed: Net, *, ways: int, match: Match = "mean") -> Loss:
-    """Koch's loss over every (query, support) pair of an episode.
+    """Koch's loss, the binary cross-entropy of every (query, support) pair of an episode.
 
         pair_cross_entropy( Σ_j α_j |z_qj − z_sj| + b,  y_q = y_s )
 
     Args:
-        embed, ways, match: as for `siamese`, whose parameters it descends.
+        embed, ways, match: those of `siamese`, whose parameters the loss takes.
 
     Returns:
         `loss(params, task) -> (scalar, logits [Q, N])`.

@@ -1,4 +1,4 @@
-"""The multi-class support vector machine of MetaOptNet: a batched dual quadratic program."""
+"""The multi-class support vector machine of MetaOptNet, solved as a dual quadratic program."""
 
 import jax
 import jax.numpy as jnp
@@ -19,28 +19,33 @@ def svm(
     steps: int = 200,
     polish: int = 5,
 ) -> Head:
-    """Crammer and Singer's support vector machine: logits = s z W + b,
+    """The multi-class support vector machine of Crammer and Singer, with logits s z W + b,
 
         W = argmin ½ |W|² + C Σ_s max_n (x_s w_n + 1[n ≠ y_s] − x_s w_{y_s})
 
-    It solves the dual in A [S, N], W = Xᵀ A, with K = X Xᵀ:
+    The head solves the dual problem in A [S, N], where W = Xᵀ A and K = X Xᵀ:
 
         min ½ tr(Aᵀ K A) − tr(Aᵀ Y),   A_s ≤ C Y_s,   Σ_n A_sn = 0
 
-    by ADMM, then by Newton's method on the set of free variables, which also gives the
-    derivative of the optimum (implicit function theorem). Like scikit-learn's
-    `LinearSVC(multi_class="crammer_singer", fit_intercept=False)`.
+    It starts with ADMM and continues with Newton's method on the set of free variables. The same
+    Newton step gives the derivative of the optimum by the implicit function theorem. The optimum
+    is that of scikit-learn's `LinearSVC(multi_class="crammer_singer", fit_intercept=False)`.
 
     Args:
-        ways: N, static.
+        ways: N, the number of classes (static).
         capacity: C > 0, the weight of an example.
-        scale, bias: s and b of the logits; the scale is learned in the paper. All three may be
-            traced arrays.
-        steps: of ADMM; more are for a C far above 1 / |x|², or more examples than D.
-        polish: Newton steps, each only kept if it comes nearer.
+        scale, bias: s and b of the logits. `capacity`, `scale` and `bias` may be traced arrays;
+            the paper learns the scale.
+        steps: the number of ADMM steps. A C far above 1 / |x|² needs more, and so do more
+            examples than dimensions.
+        polish: the number of Newton steps, each of which is kept only if it reduces the error.
+
+    Returns:
+        A head over embeddings [S, D].
 
     Raises:
-        ValueError: `ways` is less than 1, negative steps, or embeddings that are not [S, D].
+        ValueError: `ways` is less than 1, `steps` or `polish` is negative, or the embeddings are
+            not [S, D].
 
     Meta-Learning with Differentiable Convex Optimization (Lee, Maji, Ravichandran, Soatto, 2019,
     arXiv:1904.03758); On the Algorithmic Implementation of Multiclass Kernel-based Vector
@@ -66,15 +71,15 @@ def svm(
 
 
 def _size(problem: Problem) -> jax.Array:
-    """ρ: the mean of |x|² over the examples, the scale of the program."""
+    """ρ, the mean of |x|² over the examples, which sets the scale of the problem."""
     count = jnp.maximum(problem.targets.sum(), 1)
     return jnp.maximum(jnp.trace(problem.gram) / count, 1e-6)
 
 
 def _free(excess: jax.Array, problem: Problem) -> jax.Array:
-    """Which entries of the simplex nearest to `excess` [S, N] are above 0.
+    """Which entries are above 0 in the projection of `excess` u [S, N] onto the simplices.
 
-    n is, where Σ_m [u_m − u_n]₊ < C: filling up to level n takes less than there is.
+    Entry n of a row is, if Σ_m [u_m − u_n]₊ < C over the present classes m.
     """
     gaps = jax.nn.relu(excess[:, None, :] - excess[:, :, None]) * problem.present[None, None]
     room = problem.weight * problem.targets.sum(1, keepdims=True)
@@ -82,7 +87,10 @@ def _free(excess: jax.Array, problem: Problem) -> jax.Array:
 
 
 def _project(point: jax.Array, problem: Problem) -> jax.Array:
-    """The nearest A [S, N] with A_s ≤ C Y_s and Σ_n A_sn = 0: C Y less a point of C simplices."""
+    """The nearest A [S, N] with A_s ≤ C Y_s and Σ_n A_sn = 0.
+
+    Each row of C Y − A is the projection of C Y − `point` onto the simplex of sum C.
+    """
     top = problem.weight * problem.targets
     excess = top - point
     free = _free(lax.stop_gradient(excess), lax.stop_gradient(problem))
@@ -93,7 +101,7 @@ def _project(point: jax.Array, problem: Problem) -> jax.Array:
 
 
 def _admm(problem: Problem, steps: int) -> jax.Array:
-    """A near the optimum [S, N], by the alternating direction method of multipliers."""
+    """An A [S, N] near the optimum, by the alternating direction method of multipliers."""
     rho = _size(problem)
     eye = jnp.eye(len(problem.gram), dtype=problem.gram.dtype)
     inverse = cho_solve(cho_factor(problem.gram + rho * eye), eye)
@@ -111,20 +119,22 @@ def _admm(problem: Problem, steps: int) -> jax.Array:
 
 
 def _target(dual: jax.Array, problem: Problem) -> jax.Array:
-    """A − ∇/ρ, whose projection is A itself at the optimum and nowhere else."""
+    """A − ∇/ρ, a projected gradient step before its projection, which is A at the optimum only."""
     rho = lax.stop_gradient(_size(problem))
     return dual - (problem.gram @ dual - problem.targets) / rho
 
 
 def _gap(dual: jax.Array, problem: Problem) -> jax.Array:
-    """A less the projection of its target: zero at the optimum only."""
+    """A minus the projection of its target, which is zero at the optimum only."""
     return dual - _project(_target(dual, problem), problem)
 
 
 def _newton(dual: jax.Array, problem: Problem, gap: jax.Array) -> jax.Array:
-    """−(I − P (I − K/ρ))⁻¹ gap, P the projection's Jacobian; linear in the gap.
+    """The Newton step −(I − P (I − K/ρ))⁻¹ gap, where P is the Jacobian of the projection.
 
-    δ = −(I − P) gap + e,   P K P e = −ρ P gap + P K (I − P) gap,   by conjugate gradients.
+        δ = −(I − P) gap + e,   P K P e = −ρ P gap + P K (I − P) gap
+
+    The second equation is solved by conjugate gradients.
     """
     top = problem.weight * problem.targets
     free = _free(top - _target(dual, problem), problem)
@@ -146,7 +156,7 @@ def _newton(dual: jax.Array, problem: Problem, gap: jax.Array) -> jax.Array:
 
 
 def _polish(dual: jax.Array, problem: Problem) -> jax.Array:
-    """A Newton step, if it comes nearer."""
+    """A Newton step, if it reduces the gap."""
     gap = _gap(dual, problem)
     trial = _project(dual + _newton(dual, problem, gap), problem)
     nearer = jnp.sum(_gap(trial, problem) ** 2) < jnp.sum(gap**2)

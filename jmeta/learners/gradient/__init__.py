@@ -1,4 +1,4 @@
-"""Learners that adapt by descending the support loss."""
+"""Learners that adapt by gradient descent on the support loss."""
 
 from jmeta.learners.gradient._family import meta_sgd, proto_maml
 from jmeta.learners.gradient._maml import Tuned, maml

@@ -1,4 +1,4 @@
-"""Members of the gradient-based family that are more than one argument of `maml`."""
+"""Gradient-based learners that are built on `maml`."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -47,10 +47,13 @@ def meta_sgd(
 
     Args:
         net, objective, adapts: see `maml`.
-        steps: K, one in the paper.
+        steps: K, the number of inner steps; the paper has 1.
         rate: the initial value of all rates.
-        first: stop the inner gradients (see `first_order`).
+        first: whether to stop the inner gradients (see `first_order`).
         path, remat: see `unrolled`.
+
+    Returns:
+        A learner with parameters `Meta(θ, α)`.
 
     Meta-SGD: Learning to Learn Quickly for Few-Shot Learning (Li, Zhou, Chen, Li, 2017,
     arXiv:1707.09835).
@@ -85,16 +88,16 @@ def proto_maml(
         logits = f(φ, x) W + b,   W_n = 2 c_n,   b_n = −|c_n|²,   c_n = mean of f(θ, x_S) of class n
 
     The meta-gradient flows through the prototypes as well. A class without a support example
-    starts with the least logit.
+    starts with a bias so low that it is not predicted.
 
     Args:
         embed: the embedding network, inputs [N, ...] -> embeddings [N, D].
         objective, solver: see `maml`.
         ways: N, the number of classes of an episode.
-        adapts: of {"body": θ, "kernel": W, "bias": b}; everything in the paper.
+        adapts: which of {"body": θ, "kernel": W, "bias": b} adapt; everything in the paper.
 
     Raises:
-        ValueError: `ways` is less than 1, or arguments in another order.
+        ValueError: `ways` is less than 1, or the arguments are in another order.
 
     Meta-Dataset: A Dataset of Datasets for Learning to Learn from Few Examples (Triantafillou et
     al., 2020, arXiv:1903.03096).
@@ -126,7 +129,7 @@ def proto_maml(
 
 
 def _with_output_layer(embed: Net) -> Net:
-    """The embedding with a linear layer of a task's own behind it."""
+    """The embedding network with a linear output layer, which is made for each task."""
 
     def apply(params: Params, x: PyTree, *key: Key) -> Outputs:
         return embed.apply(params["body"], x, *key) @ params["kernel"] + params["bias"][None]
@@ -135,7 +138,7 @@ def _with_output_layer(embed: Net) -> Net:
 
 
 class OutputLayer(NamedTuple):
-    """A network that `proto_maml` puts together; only its `apply` is called."""
+    """The network that `proto_maml` composes; only its `apply` is called."""
 
     init: Callable[..., Params]
     apply: Callable[..., Outputs]

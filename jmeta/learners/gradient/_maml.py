@@ -1,4 +1,4 @@
-"""Learners that adapt by descending the support loss."""
+"""Model-agnostic meta-learning, the basis of all gradient-based learners."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -34,8 +34,8 @@ Augment = Callable[[Key, Batch], Batch]
 class Tuned(NamedTuple):
     """A network adapted to a support set."""
 
-    solution: Solution  # the network's parameters after the inner loop, and on the way there
-    key: Key | None  # for predictions of a stochastic network
+    solution: Solution  # the network's parameters after the inner loop, and its path if kept
+    key: Key | None  # the key for predictions of a stochastic network
 
     @property
     def params(self) -> Params:
@@ -52,34 +52,39 @@ def maml(
     batches: int = 1,
     augment: Augment | None = None,
 ) -> Learner:
-    """Model-agnostic meta-learning: φ = solver(L_support, θ), predictions f(φ, x).
+    """Model-agnostic meta-learning: φ = solver(L_support, θ), with predictions f(φ, x).
 
         φ_{k+1} = φ_k − α ∇ objective(f(φ_k, x_S), y_S),   φ_0 = θ
 
-    What adapts, how, and to which order of derivative are three independent choices:
+    Three independent choices give the members of the family:
 
-    * `adapts`: `everything` (MAML), `part("head")` (ANIL), `all_but("head")` (BOIL),
-      `context()` (CAVIA), `own_per_step(...)` (MAML++), or any mask;
-    * `solver`: `unrolled`, or `implicit` (iMAML);
-    * the inner chain: `first_order()` at its head is FOMAML; `learned` gives it learned rates.
+    * `adapts`, the parameters that adapt: `everything` (MAML), `part("head")` (ANIL),
+      `all_but("head")` (BOIL), `context()` (CAVIA), `own_per_step(...)` (MAML++), or any mask;
+    * `solver`, the way to differentiate: `unrolled`, or `implicit` (iMAML);
+    * the inner optimizer: `first_order()` at the head of its chain gives FOMAML, and `learned`
+      gives it learned rates.
 
-    Reptile is the same with `reptile` for `episodic`. With `unrolled(..., path=True)` the adapted
-    learner also holds every iterate, for `predict_path` and `multi_step`.
+    Reptile is this learner with the loss `reptile` instead of `episodic`. With
+    `unrolled(..., path=True)` the adapted learner also holds every iterate, for `predict_path` and
+    `multi_step`.
 
     Args:
-        net: the network, such as a Flax module; see `Net`. A stochastic one (dropout) takes
-            `support.key`, with another number folded in at each step.
-        objective: what the inner loop descends, `objective(outputs, targets) -> scalar`.
-        solver: how, e.g. `unrolled(optax.sgd(0.4), 1)`.
+        net: the network, such as a Flax module (see `Net`). A stochastic one, such as a network
+            with dropout, gets a key made from `support.key` and the index of the step.
+        objective: the loss of the inner loop, `objective(outputs, targets) -> scalar`.
+        solver: how to minimise it, such as `unrolled(optax.sgd(0.4), 1)`.
         adapts: which of the parameters adapt.
-        batches: equal parts of the support set, B. Step k descends part k mod B, which holds
-            examples k mod B, k mod B + B, ...: Reptile's minibatches. B must divide S.
-        augment: `augment(key, support) -> support`, applied anew at each step.
+        batches: B, the number of equal minibatches into which the support set is divided, as in
+            Reptile. Step k uses the examples k mod B, k mod B + B, ... B must divide S.
+        augment: `augment(key, support) -> support`, applied with a new key at each step.
+
+    Returns:
+        A learner whose adapted state is `Tuned`.
 
     Raises:
-        ValueError: arguments in another order, support examples that cannot be divided into
-            `batches`, no key where `augment` or the network needs one, or a solver that does not
-            return a `Solution`.
+        ValueError: the arguments are in another order, B does not divide the number of support
+            examples, `augment` or the network needs a key and there is none, or the solver does
+            not return a `Solution`.
 
     Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks (Finn, Abbeel, Levine,
     2017, arXiv:1703.03400).
@@ -150,7 +155,7 @@ def _as_network(params: Params, found: Solution, adapts: Selection) -> Solution:
 
 
 def _hoisted(loss: InnerLoss, start: PyTree) -> InnerLoss:
-    """The same loss; what depends neither on φ nor on the step is computed now."""
+    """The same loss, in which whatever depends neither on φ nor on the step is computed now."""
     after = hoist(lambda point: loss(*point), (start, jnp.int32(0)))
     return lambda adapted, k: after((adapted, jnp.asarray(k, jnp.int32)))
 
@@ -158,7 +163,7 @@ def _hoisted(loss: InnerLoss, start: PyTree) -> InnerLoss:
 def _minibatches(
     support: Batch, count: int, augment: Augment | None
 ) -> Callable[[StepIndex], tuple[PyTree, PyTree]]:
-    """Step k -> the examples that it descends."""
+    """A function from the index of the step to the inputs and targets that it uses."""
     key: Any = support.key
     if augment is not None and key is None:
         raise ValueError(
@@ -184,7 +189,7 @@ def _minibatches(
 
 
 def _parts(tree: PyTree, count: int) -> PyTree:
-    """[S, ...] to [count, S / count, ...], every count-th example in one part; keys stay whole."""
+    """[S, ...] to [count, S / count, ...]; part i has examples i, i + count, ...; keys are kept."""
 
     def leaf(values: jax.Array) -> jax.Array:
         if is_key(values):

@@ -31,28 +31,32 @@ def maml_plus_plus(
     first: bool = False,
     remat: bool = False,
 ) -> Learner:
-    """MAML++: a learned rate for every layer and step, normalisation weights for every step.
+    """MAML++: a learned rate for every layer and step, and normalisation weights for every step.
 
         φ_{k+1} = φ_k − α_{k, layer} ∇L(φ_k, γ_k, β_k)
 
-    The parameters that are a step's own (γ, β) do not adapt, they are meta-learned. The other
+    The parameters with a value for each step (γ, β) are meta-learned and do not adapt. The other
     parts of the method belong to the outer loop: `path=True` with `multi_step` and
-    `multi_step_weights`, `switch` for the order of the derivative, and
+    `multi_step_weights`, `switch` to change the order of the derivative, and
     `optax.cosine_decay_schedule`.
 
     Args:
         net, objective: see `maml`.
-        steps: K, the number of steps that have values of their own.
+        steps: K, the number of steps with rates and weights of their own.
         rate: the initial value of all rates.
-        own: the parameters that every step has its own of (see `part`), such as the weights of
+        own: the parameters with a value for each step (see `part`), such as the weights of
             normalisation layers; None for none.
-        run: inner steps to take, K by default; those after K use the values of the last.
-        first: stop the inner gradients (see `first_order`).
+        run: the number of inner steps to take, K by default. Steps after the K-th use its values.
+        first: whether to stop the inner gradients (see `first_order`).
         path, remat: see `unrolled`.
+
+    Returns:
+        A learner with parameters `Meta(θ, α)`.
 
     How to Train Your MAML (Antoniou, Edwards, Storkey, 2019, arXiv:1810.09502).
 
-    >>> import jax, jax.numpy as jnp
+    >>> import jax
+    >>> import jax.numpy as jnp
     >>> from jmeta.core import Batch, Task
     >>> from jmeta.losses import mean_squared_error
     >>> from jmeta.nn import MLP

@@ -1,4 +1,4 @@
-"""Learners that read the support set: sequences, fast weights, and sets of points."""
+"""Learners that encode the support set: as a sequence, as fast weights, or as a set of points."""
 
 from jmeta.learners.memory._meta_network import MetaNetworkParams, meta_network
 from jmeta.learners.memory._neural_process import (

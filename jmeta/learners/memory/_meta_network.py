@@ -1,4 +1,4 @@
-"""Meta Networks: gradients as information, turned into fast weights."""
+"""Meta Networks: fast weights that networks compute from the gradients of the support losses."""
 
 from typing import NamedTuple
 
@@ -13,12 +13,12 @@ from jmeta.losses import cross_entropy
 
 
 class MetaNetworkParams(NamedTuple):
-    """The slow weights: of both networks and of what makes their fast weights."""
+    """The slow weights of both networks and of the generators of their fast weights."""
 
-    embed: Params  # Q, of the representation u
-    base: Params  # W, of the base learner b
-    embed_weights: Params  # G, of the generator d
-    base_weights: Params  # Z, of the generator m
+    embed: Params  # Q, the weights of the representation u
+    base: Params  # W, the weights of the base learner b
+    embed_weights: Params  # G, the weights of the generator d
+    base_weights: Params  # Z, the weights of the generator m
 
 
 class FastMemory(NamedTuple):
@@ -38,7 +38,7 @@ def meta_network(
     sharpness: float = 30.0,
     second_order: bool = False,
 ) -> Learner:
-    """Fast weights from the gradients of the support losses, slow ones from meta-training.
+    """Combine slow weights from meta-training with fast weights from the support gradients.
 
         Q* = d(G, {∇_Q L(u(Q, x_i), y_i)}_i)            fast weights of the representation
         r_i = u(Q, Q*, x_i)
@@ -46,23 +46,24 @@ def meta_network(
         W*(x) = Σ_i softmax_i(β cos(r_i, r)) W*_i,      r = u(Q, Q*, x)
         logits(x) = b(W, W*(x), r)
 
-    with L the cross-entropy. This is the form in which the base learner works on representations.
-    d reads the support in its order. Labels of -1 are padding and count for nothing.
+    L is the cross-entropy. This is the variant of the paper in which the base learner takes the
+    representations as inputs. d reads the support examples in their order. Examples with the label
+    -1 are padding and are ignored.
 
     Args:
         embed: u, a network with `apply(slow, fast or None, x [N, ...]) -> (r [N, D], logits
             [N, ways])`.
-        base: b, the same with r for x. Both come from `jmeta.nn.SlowFast` through
-            `jmeta.nn.slow_and_fast`; their number of outputs is the number of ways.
+        base: b, a network of the same kind that takes r instead of x. Make both with
+            `jmeta.nn.slow_and_fast(jmeta.nn.SlowFast(ways))`.
         embed_weights: d, `(gradients [S, P], mask [S]) -> weights [P]`: `jmeta.nn.GradientLSTM`.
         base_weights: m, `gradients [S, P] -> weights [S, P]`: `jmeta.nn.GradientMLP`.
         sharpness: β of the attention; the paper has 1.
-        second_order: differentiate the gradients ∇_Q L and ∇_W L too. They are constants of the
-            meta-gradient otherwise: cheaper, and in training better, for of the logarithm of a
-            small gradient the slope is large.
+        second_order: whether to differentiate the gradients ∇_Q L and ∇_W L. By default the
+            meta-gradient treats them as constants. This is cheaper and trains better, because the
+            generators read logarithms of gradients, whose slopes are large for small gradients.
 
     Returns:
-        A learner whose parameters are `MetaNetworkParams`.
+        A learner with parameters `MetaNetworkParams`.
 
     Meta Networks (Munkhdalai, Yu, 2017, arXiv:1703.00837), algorithm 1.
 
@@ -121,7 +122,7 @@ def meta_network(
 
 
 def _gradients(net: Net, slow: Params, x: PyTree, y: jax.Array) -> jax.Array:
-    """∇ of each example's cross-entropy by the slow weights, flat: [S, P]; zeros where padded."""
+    """The flattened gradient of each example's cross-entropy, [S, P]; zeros for padding."""
 
     def loss(slow: Params, x: PyTree, y: jax.Array) -> Scalar:
         return cross_entropy(net.apply(slow, None, jax.tree.map(lambda v: v[None], x))[1], y[None])
@@ -135,7 +136,7 @@ def _unravel(like: Params, flat: jax.Array) -> Params:
 
 
 def _attention(memory: FastMemory, queries: jax.Array, sharpness: float) -> jax.Array:
-    """softmax over the support of β cos(r_i, r_q): [Q, S]; padding gets 0."""
+    """The softmax over the support of β cos(r_i, r_q), [Q, S]; 0 for padding."""
     cosines = cosine_similarity(queries, memory.keys, epsilon=1e-6)
     logits = jnp.where(memory.mask[None, :], sharpness * cosines, jnp.finfo(cosines.dtype).min)
     return jax.nn.softmax(logits, -1)

@@ -1,4 +1,4 @@
-"""Neural processes as a learner and a loss."""
+"""Neural processes: a learner and its training loss."""
 
 from typing import NamedTuple
 
@@ -22,25 +22,25 @@ from jmeta.losses import Gaussian, gaussian_kl, gaussian_nll
 
 
 class Points(NamedTuple):
-    """Inputs of a regression, and which of them are there."""
+    """Inputs of a regression with a mask of those that belong to the support set."""
 
     x: jax.Array  # [S, D]
-    mask: jax.Array  # [S] bool
+    mask: jax.Array  # [S] bool: the point belongs to the support set
 
 
 def random_size(key: Key, task: Task, *, smallest: int = 1) -> Task:
-    """Keep a random number of the support points, uniform in smallest..S, and give them a key.
+    """Keep a random number of support points, uniform in smallest..S.
 
-    Neural processes train on support sets of many sizes; arrays keep their shape, and a mask says
-    which points are there.
+    Neural processes train on support sets of many sizes. The arrays keep their shapes, and a mask
+    marks the points that are kept.
 
     Args:
-        key: determines the number and the support's new key.
+        key: determines the number of points and the new key of the support set.
         task: a regression task with support inputs [S, D].
-        smallest: the least number of points that stay.
+        smallest: the smallest number of points.
 
     Returns:
-        The task with `support.x` a `Points` and `support.key` for the latent.
+        The task, in which `support.x` is a `Points` and `support.key` is a key for the latent.
 
     Raises:
         ValueError: `smallest` is not in 0..S.
@@ -61,23 +61,23 @@ def random_size(key: Key, task: Task, *, smallest: int = 1) -> Task:
 
 
 def neural_process(net: MethodNet, *, samples: int = 0) -> Learner:
-    """Predict a function from a set of its points: CNP, NP and ANP, depending on the network.
+    """Predict a function from a set of its points: CNP, NP or ANP, depending on the network.
 
         memory, z = encode(θ, x_S, y_S),   p(y | x) = N(μ(memory, z, x), σ(memory, z, x)²)
 
     Args:
         net: a network with the methods `encode((x [S, D], y [S, E], mask [S])) -> (memory,
-            latent)`, latent being (mean [Z], deviation [Z]) or None, and `decode((memory, z),
+            latent)`, where latent is (mean [Z], deviation [Z]) or None, and `decode((memory, z),
             x [Q, D]) -> (mean [Q, E], deviation [Q, E])`, such as `jmeta.nn.NeuralProcess`.
-        samples: 0 predicts at the latent's mean and needs no key; L > 0 draws L latents with
-            `support.key`.
+        samples: L, the number of latents that are drawn with `support.key`. With 0 the prediction
+            is that at the mean of the latent, and no key is needed.
 
     Returns:
         A learner whose outputs are `Gaussian`, [Q, E] or, with samples, [Q, L, E]. Its support
         inputs are an array [S, D] or `Points`.
 
     Raises:
-        ValueError: a negative number of samples, or samples without a key or without a latent.
+        ValueError: `samples` is negative, or it is positive and there is no key or no latent.
 
     Neural Processes (Garnelo et al., 2018, arXiv:1807.01622).
 
@@ -116,20 +116,21 @@ def neural_process(net: MethodNet, *, samples: int = 0) -> Learner:
 
 
 def neural_process_loss(net: MethodNet) -> Loss:
-    """The negative evidence bound a query; without a latent path, the negative log likelihood.
+    """The negative evidence lower bound per query, in nats: the training loss of neural processes.
 
         −(1/Q) (E_{z ~ q(z|S∪Q)} Σ_q log p(y_q | x_q, S, z) − KL(q(z | S∪Q) ‖ q(z | S)))
 
-    One latent is drawn, with `support.key`, from what support and query together say.
+    One latent is drawn from q(z | S∪Q) with `support.key`. For a network without a latent path the
+    loss is the negative log likelihood.
 
     Args:
-        net: as in `neural_process`, whose parameters it descends.
+        net: the network of the learner `neural_process`, whose parameters the loss takes.
 
     Returns:
         `loss(params, task) -> (scalar, Gaussian [Q, E])`.
 
     Raises:
-        ValueError: a network with a latent path, and a support set without a key.
+        ValueError: the network has a latent path, and the support set has no key.
 
     Neural Processes (Garnelo et al., 2018, arXiv:1807.01622), section 2; Attentive Neural Processes
     (Kim et al., 2019, arXiv:1901.05761), section 2.
@@ -158,7 +159,7 @@ def neural_process_loss(net: MethodNet) -> Loss:
 
 
 def _points(support: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """x [S, D], y [S, E] and the mask [S]: all there, unless `Points` say otherwise."""
+    """x [S, D], y [S, E] and the mask [S], which is true everywhere unless x is a `Points`."""
     if isinstance(support.x, Points):
         return support.x.x, support.y, support.x.mask
     return support.x, support.y, jnp.ones(len(support.x), bool)

@@ -1,4 +1,4 @@
-"""Classifiers that read the support set instead of descending or averaging."""
+"""Classifiers that encode the support set with a network instead of fitting to it."""
 
 import jax
 import jax.numpy as jnp
@@ -8,22 +8,22 @@ from jmeta.core._networks import require_net
 
 
 def amortised(net: MethodNet, *, ways: int) -> Learner:
-    """Encode the support set into a state, decode each query from it: SNAIL, MANN.
+    """Encode the support set into a state, and classify queries with it: SNAIL, MANN.
 
         state = encode(θ, (x_S, onehot(y_S), mask)),   logits = decode(θ, state, x_Q)
 
-    For a network that reads a sequence, the order of the support set is data: another order gives
-    another prediction. Examples with a label of -1 are padding. They are moved to the front,
-    where a sequence has not yet begun, and their labels are zeros.
+    If the network reads a sequence, predictions depend on the order of the support set. Examples
+    with the label -1 are padding. They are moved to the front of the sequence, and their one-hot
+    labels are zeros.
 
     Args:
         net: a network with the methods `encode((x [S, ...], labels [S, ways], mask [S]))` and
             `decode(state, x [Q, ...]) -> logits [Q, ways]`, such as `jmeta.nn.SNAIL` or
             `jmeta.nn.MANN`; its `init` takes the support triple and query inputs.
-        ways: N, the number of classes of an episode (static, never read off the labels).
+        ways: N, the number of classes of an episode. It is static and not read from the labels.
 
     Raises:
-        ValueError: `ways` is less than 1, or something that is not a network.
+        ValueError: `ways` is less than 1, or `net` is not a network.
 
     A Simple Neural Attentive Meta-Learner (Mishra et al., 2018, arXiv:1707.03141); One-shot
     Learning with Memory-Augmented Neural Networks (Santoro et al., 2016, arXiv:1605.06065).
