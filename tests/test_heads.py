@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arrays import without_keys
 from embedded import ALPHA, WAYS, D, episode
 from embedded import float64 as float64
 from hypothesis import given, settings
@@ -28,7 +29,9 @@ HEADS = {
     "L2N": functools.partial(learners.nearest_centroid, features="L2N"),
     "CL2N": functools.partial(learners.nearest_centroid, base_mean=MEAN),
     "matching": functools.partial(jmeta.matching, scale=5.0),
-    "siamese, best": functools.partial(learners.weighted_l1, alpha=ALPHA, bias=np.array(0.3)),
+    "siamese, best": functools.partial(
+        learners.weighted_l1, alpha=ALPHA, bias=np.array(0.3), match="best"
+    ),
     "siamese, mean": functools.partial(
         learners.weighted_l1, alpha=ALPHA, bias=np.array(0.3), match="mean"
     ),
@@ -244,7 +247,7 @@ def test_heads_meet_in_identical_episodes():
         learners.evaluate_heads({}, sample, pool, key)
 
     def changed(key, pool):
-        return jax.tree.map(lambda leaf: 2.0 * leaf, sample(key, pool))
+        return jax.tree.map(lambda leaf: 2.0 * leaf, without_keys(sample(key, pool)))
 
     with pytest.raises(ValueError, match="numbers of examples"):
         learners.evaluate_heads(heads, changed, pool, key)

@@ -198,7 +198,7 @@ def test_queries_do_not_see_each_other_and_order_matters(case: Case) -> None:
 
 @pytest.mark.parametrize("kind", ["snail", "mann"])
 def test_images_go_through_an_embedding_network(kind: str) -> None:
-    embed = nn.Conv4(None, filters=4, norm=None)
+    embed = nn.Conv4(None, filters=4, norm="none")
     model = nn.SNAIL(3, length=4, embed=embed) if kind == "snail" else nn.MANN(3, embed=embed)
     support = jnp.ones((3, 28, 28, 1)), jnp.eye(3), jnp.ones(3, bool)
     queries = jnp.ones((5, 28, 28, 1))

@@ -136,6 +136,8 @@ def place(tmp_path_factory) -> Path:
     """A folder with the user's module, in which commands are run."""
     place = tmp_path_factory.mktemp("place")
     (place / "own_parts.py").write_text(MODULE)
+    x = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+    np.savez(place / "set.npz", x=x, y=np.arange(60) % 20)
     return place
 
 
@@ -343,7 +345,7 @@ class Flat(_Numbers):
     ("table", "kind", "options"),
     [
         (train.ALGORITHMS, Slow, {"algorithm": "slow-maml", "dataset": "sinusoid"}),
-        (train.ALGORITHMS, Median, {"algorithm": "cosine-protonet", "network": "mlp"}),
+        (train.ALGORITHMS, Median, {"algorithm": "cosine-protonet", "dataset": "arrays:set.npz"}),
         (train.SOURCES, Flat, {"algorithm": "maml", "dataset": "flat"}),
     ],
 )
@@ -351,6 +353,7 @@ def test_a_new_part_is_one_class_and_one_line(
     table, kind, options, tmp_path, monkeypatch, no_pictures, capsys
 ):
     numbers = NUMBERS | {"queries": 2, "shots": 1, "train_queries": 2, "chunk": 1}
+    numbers |= {"ways": 3} if kind is Median else {}
     monkeypatch.setitem(table, kind.name, kind)  # the line
     made = train.experiment(**options, hidden=(4,), **numbers)
     result = train.run(made, tmp_path / "run")

@@ -145,8 +145,10 @@ def differences(left: Experiment, right: Experiment) -> list[str]:
         if type(there) is not type(here):
             found.append(f"{section} is {_named(there)} there and {_named(here)} here")
             continue
+        if there is None:
+            continue
         flags = {item.name: flag for flag, item in options_of(type(there))}
-        for item in fields(there) if there is not None else ():
+        for item in fields(there):
             a, b = getattr(there, item.name), getattr(here, item.name)
             if a != b:
                 name = flags.get(item.name, f"{item.name} of the {section}")
