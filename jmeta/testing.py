@@ -267,10 +267,10 @@ def _stack(trees: list[PyTree]) -> PyTree:
 
 
 def _padded(batch: Batch) -> Batch:
-    """The examples, and each of them again in the place of the next with the label -1."""
+    """The examples, and after them as often the first one with the label -1."""
 
     def twice(leaf: jax.Array) -> jax.Array:
-        return leaf if is_key(leaf) else jnp.concatenate([leaf, jnp.roll(leaf, 1, 0)])
+        return leaf if is_key(leaf) else jnp.concatenate([leaf, jnp.stack([leaf[0]] * len(leaf))])
 
     labels = jnp.asarray(batch.y)
     y = jnp.concatenate([labels, jnp.full_like(labels, -1)])

@@ -8,6 +8,7 @@ SINUSOID = train.experiment(
     network="mlp",
     hidden=(8,),
     inner_rate=0.01,
+    shots=1,
     queries=5,
     steps=8,
     tasks=2,

@@ -29,10 +29,12 @@ ALLOWED = {
     "_evaluation": {"core", "metrics"},
     "_version": set(),
     "data": {"core"},
+    "testing": {"core", "losses", "learners", "nn", ""},
     "": {"core", "distances", "losses", "metrics", "learners", "_evaluation", "_version"},
     "experiments": {"core", "losses", "metrics", "learners", "nn", "data"},
     "runs": {"core", "metrics", "learners", "experiments", ""},  # the public functions of jmeta
     "train": {"experiments", "runs"},
+    "testing": {"core", "losses"},
     "bench": {"core", "experiments", "runs", ""},
     "cli": {"data", "experiments", "runs", "bench", ""},
     "__main__": {"cli"},

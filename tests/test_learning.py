@@ -36,7 +36,8 @@ DESCENT = {
 OWN: dict[tuple[str, str], dict[str, Any]] = {
     ("reptile", "numbers"): {"inner_steps": 2},
     ("reptile", "classes"): {"inner_steps": 5, "train_shots": 3},
-    ("cavia", "classes"): {"inner_rate": 1.0},
+    ("cavia", "classes"): {"inner_rate": 1.0, "context": 16, "steps": 300},
+    ("snail", "classes"): {"steps": 300, "rate": 3e-3},
     ("cavia", "numbers"): {"inner_rate": 0.1},
     ("imaml", "numbers"): {"strength": 100.0},  # of the order of the curvature
 }

@@ -165,5 +165,5 @@ def test_maps_are_pooled_twice() -> None:
     )
     maps, _ = jax.jit(model.init_with_output)(jax.random.key(0), x)
     assert maps.shape == (1, 7, 7, 2)
-    with pytest.raises(ValueError, match="gives maps"):
+    with pytest.raises(ValueError, match="feature maps need"):
         nn.Conv4(5, maps=True).init(jax.random.key(0), x)

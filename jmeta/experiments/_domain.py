@@ -1,6 +1,6 @@
 """What a source opens to: pools, samplers, and how a prediction is judged."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,14 +47,18 @@ def example_task(domain: Domain, *, train: bool = True) -> Task:
     return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), bare)
 
 
-def check_pools(domain: Domain) -> None:
+def check_pools(domain: Domain, parts: Iterable[str] = ("train", "val", "test")) -> None:
     """Draw one episode of each part abstractly, so that an impossible one is found at once.
+
+    Args:
+        domain: the domain.
+        parts: the parts that episodes are drawn from.
 
     Raises:
         ValueError: the classes or tasks of a part cannot fill its episodes.
     """
     what = "classes" if domain.kind == "classes" else "tasks"
-    for part in ("train", "val", "test"):
+    for part in parts:
         pool = getattr(domain, part)
         sample = domain.sample_train if part == "train" else domain.sample_eval
         if pool is None:

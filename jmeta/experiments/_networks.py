@@ -114,6 +114,7 @@ class MLP(Network):
     """Fully connected layers."""
 
     name: ClassVar[str] = "mlp"
+    convolves: ClassVar[bool] = False
     hidden: tuple[int, ...] = option(
         (40, 40), "Hidden units; the last is the width of a neural process.", least=1
     )

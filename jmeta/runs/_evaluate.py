@@ -145,7 +145,7 @@ def _tested_on(parts: Parts, source: Source, *, root: str | None) -> Parts:
         source = replace(source, size=int(shape[0]))  # type: ignore[call-arg]
     opened = source.open(parts.episode, seed=parts.experiment.budget.seed, root=root)
     other = parts.experiment.algorithm.domain(opened)
-    check_pools(other)
+    check_pools(other, ["test"])
     for what in ("x", "y"):
         here, there = _shape(parts.domain, what), _shape(other, what)
         if here != there:
