@@ -37,7 +37,7 @@ def test_full_context_learner_ignores_padding_and_reads_the_set():
     np.testing.assert_allclose(padded, plain, rtol=1e-9)
     np.testing.assert_allclose(jnp.exp(plain).sum(1), 1)
     moved = run(params, x.at[0].add(1.0), y)
-    assert jnp.abs(moved - plain).max(1).min() > 1e-9  # of every query
+    assert jnp.abs(moved - plain).min() > 1e-9
     value = jax.jit(lambda p: cross_entropy(run(p, x, y), jnp.array([0, 1, 2, 3, 0])))
     direction = jax.tree.map(jnp.ones_like, params)
 

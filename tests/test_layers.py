@@ -29,12 +29,11 @@ ALLOWED = {
     "_evaluation": {"core", "metrics"},
     "_version": set(),
     "data": {"core"},
-    "testing": {"core", "losses", "learners", "nn", ""},
+    "testing": {"core", "losses"},
     "": {"core", "distances", "losses", "metrics", "learners", "_evaluation", "_version"},
     "experiments": {"core", "losses", "metrics", "learners", "nn", "data"},
     "runs": {"core", "metrics", "learners", "experiments", ""},  # the public functions of jmeta
     "train": {"experiments", "runs"},
-    "testing": {"core", "losses"},
     "bench": {"core", "experiments", "runs", ""},
     "cli": {"data", "experiments", "runs", "bench", ""},
     "__main__": {"cli"},

@@ -48,7 +48,6 @@ class Conv4(Network):
     """Four convolutions with max-pooling (Matching and Prototypical Networks)."""
 
     name: ClassVar[str] = "conv4"
-    convolves: ClassVar[bool] = True
     form: ClassVar[Literal["strided", "maxpool"]] = "maxpool"
     has_maps: ClassVar[bool] = True
     filters: int = option(32, "Channels of each convolution.", least=1)
@@ -86,7 +85,6 @@ class ResNet12(Network):
     """Twelve convolutions in four residual blocks."""
 
     name: ClassVar[str] = "resnet12"
-    convolves: ClassVar[bool] = True
     filters: int = option(
         64, "Channels of the first block; the others have 2.5, 5 and 10 times as many.", least=1
     )
