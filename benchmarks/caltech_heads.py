@@ -36,7 +36,7 @@ CHOICES: dict[str, tuple[float, ...]] = {  # of the one hyperparameter a head ha
 }
 
 
-def heads(base_mean: jax.Array, chosen: dict[str, float]) -> dict[str, jmeta.Head]:
+def heads(base_mean: jax.Array, chosen: dict[str, float]) -> dict[str, jmeta.learners.Head]:
     """All heads; the others are compared with the first."""
     return {
         "prototypical": jmeta.prototypical(WAYS),
@@ -49,7 +49,7 @@ def heads(base_mean: jax.Array, chosen: dict[str, float]) -> dict[str, jmeta.Hea
     }
 
 
-def one(name: str, value: float) -> jmeta.Head:
+def one(name: str, value: float) -> jmeta.learners.Head:
     """A head with its hyperparameter."""
     if name == "svm":
         return learners.svm(WAYS, capacity=value)

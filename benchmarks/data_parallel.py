@@ -39,7 +39,7 @@ def main() -> None:
     params, tasks = jax.tree.map(double, (params, tasks))
 
     single = jmeta.meta_gradient(loss)
-    shared = jmeta.data_parallel(jmeta.meta_gradient(loss, chunk=1), jmeta.task_mesh(DEVICES))
+    shared = jmeta.core.data_parallel(jmeta.meta_gradient(loss, chunk=1), jmeta.task_mesh(DEVICES))
     compiled = jax.jit(shared).lower(params, tasks).compile()
     wanted, found = jax.jit(single)(params, tasks)[0], compiled(params, tasks)[0]
     flat = jnp.concatenate([jnp.ravel(x) for x in jax.tree.leaves(wanted)])

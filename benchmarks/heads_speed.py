@@ -62,7 +62,7 @@ def episodes(pool: data.Pool, count: int) -> jmeta.Task:
     return jax.block_until_ready(jax.jit(jax.vmap(sample, (0, None)))(keys, pool))
 
 
-def heads() -> dict[str, jmeta.Head]:
+def heads() -> dict[str, jmeta.learners.Head]:
     """The heads that easyfsl has too; its SimpleShot measures the angle."""
     return {
         "prototypical": jmeta.prototypical(WAYS),
@@ -71,7 +71,7 @@ def heads() -> dict[str, jmeta.Head]:
     }
 
 
-def ours(head: jmeta.Head, tasks: jmeta.Task) -> Run:
+def ours(head: jmeta.learners.Head, tasks: jmeta.Task) -> Run:
     """All episodes in one call, a few at a time."""
 
     def classify(task: jmeta.Task) -> jax.Array:
@@ -82,7 +82,7 @@ def ours(head: jmeta.Head, tasks: jmeta.Task) -> Run:
     return lambda: np.asarray(run(tasks))
 
 
-def our_evaluation(head: jmeta.Head, pool: data.Pool, count: int) -> Run:
+def our_evaluation(head: jmeta.learners.Head, pool: data.Pool, count: int) -> Run:
     """Draw and judge all episodes in one call."""
     mesh = jax.sharding.Mesh(jax.devices(), "episodes")
     run = jax.jit(

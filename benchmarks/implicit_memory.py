@@ -60,7 +60,7 @@ def gradient_errors() -> dict[str, float]:
     support, query = (jmeta.Batch(jax.random.normal(k, (15, 5)), labels) for k in keys[2:])
     found: dict[str, float] = {}
     for tolerance in TOLERANCES:
-        cg = jmeta.conjugate_gradient(100, tolerance=tolerance)
+        cg = jmeta.core.conjugate_gradient(100, tolerance=tolerance)
         solver = jmeta.implicit(optax.sgd(0.3), 2000, strength=STRENGTH, linear_solve=cg)
         learner = jmeta.maml(net, losses.cross_entropy, solver)
         loss = jmeta.episodic(learner, losses.cross_entropy)

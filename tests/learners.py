@@ -157,7 +157,9 @@ def _maml(
     return jmeta.maml(net, cross_entropy, jmeta.unrolled(tx, steps), **options)
 
 
-def _imaml(adapts: jmeta.Selection = jmeta.everything, strength: Any = 2.0, **how: Any) -> Learner:
+def _imaml(
+    adapts: jmeta.core.Selection = jmeta.everything, strength: Any = 2.0, **how: Any
+) -> Learner:
     solver = jmeta.implicit(SGD, 150, strength=strength, **how)
     return jmeta.maml(NET, cross_entropy, solver, adapts=adapts)
 
@@ -171,7 +173,7 @@ def _several(learner: Learner, objective: Objective) -> jmeta.Loss:
     return jmeta.multi_step(learner, objective, multi_step_weights(20, 3, until=100))
 
 
-def _learned(make: Callable[[jax.Array], jmeta.Head]) -> Learner:
+def _learned(make: Callable[[jax.Array], jmeta.learners.Head]) -> Learner:
     """A metric learner whose head has learned parameters, made inside the trace."""
     return jmeta.learned(
         lambda log: jmeta.metric(NET, make(jnp.exp(log))), jnp.linspace(-1.0, 1.0, 5)
@@ -217,7 +219,7 @@ HEAD, BODY, CONTEXT = jmeta.part("w2"), jmeta.all_but("w2"), jmeta.context()
 ARGUMENTS = (NET, cross_entropy, 3)
 CLIPPED = optax.chain(clip_by_global_norm(0.1), optax.add_decayed_weights(0.1), SGD)
 SCHEDULED = optax.sgd(optax.cosine_decay_schedule(0.3, 5), momentum=0.9)
-CG = jmeta.conjugate_gradient(40, tolerance=1e-10)
+CG = jmeta.core.conjugate_gradient(40, tolerance=1e-10)
 CASES = [
     Case("maml", lambda: _maml(optax.sgd(0.3))),
     Case("maml, momentum", lambda: _maml(optax.sgd(0.3, momentum=0.9)), variant=True),
@@ -240,7 +242,7 @@ CASES = [
     Case("imaml", lambda: _imaml(linear_solve=CG), error=1e-5),
     Case(
         "imaml, neumann",
-        lambda: _imaml(linear_solve=jmeta.neumann(150, rate=0.2)),
+        lambda: _imaml(linear_solve=jmeta.core.neumann(150, rate=0.2)),
         error=1e-5,
         variant=True,
     ),

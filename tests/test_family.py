@@ -198,7 +198,7 @@ def test_imaml_is_the_dense_solve() -> None:
     params, one = _setting()
     strength = 2.0
     solver = jmeta.implicit(
-        SGD, 300, strength=strength, linear_solve=jmeta.conjugate_gradient(60, tolerance=1e-12)
+        SGD, 300, strength=strength, linear_solve=jmeta.core.conjugate_gradient(60, tolerance=1e-12)
     )
     learner = jmeta.maml(NET, OBJECTIVE, solver)
     found = ravel_pytree(_gradient(learner, params, one))[0]
@@ -251,7 +251,7 @@ def test_conjugate_gradients_are_bounded_where_the_matrix_curves_downwards() -> 
     diagonal, b = jnp.array([3.0, 2.0, -1.0]), jnp.array([1.0, 2.0, 5.0])
 
     def solve(least: float, b: jax.Array) -> jax.Array:
-        found = jmeta.conjugate_gradient(12, tolerance=1e-14, least_curvature=least)
+        found = jmeta.core.conjugate_gradient(12, tolerance=1e-14, least_curvature=least)
         return found(lambda v: diagonal * v, b)
 
     np.testing.assert_allclose(solve(0.5, b), b / 0.5)  # bᵀAb < 0: at once, with curvature 0.5

@@ -289,7 +289,7 @@ def test_a_head_equals_easyfsl(name):
         methods = pytest.importorskip("easyfsl.methods", exc_type=ImportError)
         x, y, q = episode(12)
         x, q = _unit(x), _unit(q)  # easyfsl leaves a query's length in the attention
-        head: jmeta.Head = jmeta.matching(WAYS, scale=1.0)
+        head: jmeta.learners.Head = jmeta.matching(WAYS, scale=1.0)
         if name == "matching":
 
             class Nothing(torch.nn.Module):  # full-context embeddings that add nothing

@@ -74,7 +74,7 @@ def test_on_features_is_the_learner_of_embedded_examples() -> None:
     params, one, predict = CASE.init(KEY), task(KEY), predictor(made(CASE))
     halved = jmeta.Task(*(batch._replace(x=batch.x / 2) for batch in one))
     scaled = nn.from_functions(lambda key, x: jnp.ones(()), lambda w, x: w * x)
-    twice = jmeta.on_features(scaled, made(CASE))
+    twice = jmeta.learners.on_features(scaled, made(CASE))
     found = predictor(twice)({"embed": 2.0, "learner": params}, halved.support, halved.query.x)
     np.testing.assert_allclose(found, predict(params, one.support, one.query.x), rtol=1e-6)
 
@@ -82,6 +82,6 @@ def test_on_features_is_the_learner_of_embedded_examples() -> None:
 def test_on_features_initialises_what_lies_behind() -> None:
     scaled = nn.from_functions(lambda key, x: jnp.ones(()), jnp.multiply)
     linear = nn.from_functions(lambda key, x: jnp.zeros((x.shape[-1], 3)), jnp.matmul)
-    learner = jmeta.on_features(scaled, jmeta.meta_sgd(linear, cross_entropy, 1, rate=0.1))
+    learner = jmeta.learners.on_features(scaled, jmeta.meta_sgd(linear, cross_entropy, 1, rate=0.1))
     params = learner.init(KEY, task(KEY))
     assert params["learner"].hyper.shape == (INPUTS, 3) and params["embed"].shape == ()

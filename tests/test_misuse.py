@@ -80,7 +80,7 @@ CONSTRUCTORS = {
         r"maml expects a network, but got the class MLP itself; make one, as in MLP\(\)",
     ),
     "on_features: class": (
-        lambda: jmeta.on_features(nn.Conv4, LEARNER),
+        lambda: jmeta.learners.on_features(nn.Conv4, LEARNER),
         r"on_features expects a network, but got the class Conv4 itself",
     ),
     "metric: another class": (
@@ -127,11 +127,11 @@ CONSTRUCTORS = {
         NO_HEAD.format("full_context", "Network"),
     ),
     "on_features: learner first": (
-        lambda: jmeta.on_features(LEARNER, NET),
+        lambda: jmeta.learners.on_features(LEARNER, NET),
         NO_NETWORK.format("on_features", "Learner"),
     ),
     "on_features: two networks": (
-        lambda: jmeta.on_features(NET, NET),
+        lambda: jmeta.learners.on_features(NET, NET),
         NO_LEARNER.format("on_features", "Network"),
     ),
     "episodic: objective first": (
@@ -277,7 +277,7 @@ def test_parameters_come_from_init(name: str) -> None:
 
 
 def test_parameters_of_wrappers_and_losses_come_from_init() -> None:
-    learner = jmeta.on_features(NET, LEARNER)
+    learner = jmeta.learners.on_features(NET, LEARNER)
     with pytest.raises(ValueError, match="on_features are a dictionary with embed, learner"):
         learner.adapt(init(KEY), task(KEY).support)
     with pytest.raises(ValueError, match="siamese_loss are a dictionary with embed, alpha, bias"):
@@ -287,7 +287,7 @@ def test_parameters_of_wrappers_and_losses_come_from_init() -> None:
 
 
 @pytest.mark.parametrize("which", [HEAD, jmeta.part("dead")])
-def test_a_selection_of_other_parameters_is_refused(which: jmeta.Selection) -> None:
+def test_a_selection_of_other_parameters_is_refused(which: jmeta.core.Selection) -> None:
     learner = jmeta.maml(nn.MLP((3,), WAYS), CE, SOLVER, adapts=which)
     params = learner.init(KEY, task(KEY))
     with pytest.raises(ValueError, match=r"selects none of the parameters; they are params/"):
@@ -308,7 +308,7 @@ def test_a_single_task_is_no_batch(one: jmeta.Task) -> None:
     with pytest.raises(ValueError, match=SINGLE):
         gradient(init(KEY), one)
     with pytest.raises(ValueError, match=SINGLE):
-        jmeta.data_parallel(gradient, jmeta.task_mesh(2))(init(KEY), one)
+        jmeta.core.data_parallel(gradient, jmeta.task_mesh(2))(init(KEY), one)
     with pytest.raises(ValueError, match=SINGLE):
         jmeta.step(LOSS, SGD)(state, one)
     with pytest.raises(ValueError, match="share one leading axis"):
@@ -329,7 +329,7 @@ def test_a_mesh_has_one_axis() -> None:
         lambda: jmeta.evaluate(*arguments, episodes=2, mesh=mesh),
         lambda: jmeta.predictions(*arguments, episodes=2, mesh=mesh),
         lambda: head_accuracies({"one": PROTO}, sample, pool, KEY, episodes=2, mesh=mesh),
-        lambda: jmeta.data_parallel(jmeta.meta_gradient(LOSS), mesh),
+        lambda: jmeta.core.data_parallel(jmeta.meta_gradient(LOSS), mesh),
     ):
         with pytest.raises(ValueError, match=one_axis):
             call()
@@ -404,7 +404,7 @@ STOCHASTIC = {
     "siamese": lambda: jmeta.siamese(DROPPED, ways=WAYS),
     "relation": lambda: jmeta.relation(DROPPED, nn.RelationMLP((4, 4)), ways=WAYS),
     "full_context": lambda: full_context(DROPPED, CONTEXT, PROTO),
-    "on_features": lambda: jmeta.on_features(DROPPED, jmeta.metric(nn.MLP((), 2), PROTO)),
+    "on_features": lambda: jmeta.learners.on_features(DROPPED, jmeta.metric(nn.MLP((), 2), PROTO)),
 }
 
 

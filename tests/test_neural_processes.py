@@ -208,7 +208,7 @@ def test_tasks_with_keys_go_through_chunks_and_devices() -> None:
     params, _, loss = _parts("np")
     tasks = jax.vmap(_masked)(jax.random.split(KEY, 4))
     whole, _ = jax.jit(jmeta.meta_gradient(loss))(params, tasks)
-    shared = jmeta.data_parallel(jmeta.meta_gradient(loss, chunk=1), jmeta.task_mesh(2))
+    shared = jmeta.core.data_parallel(jmeta.meta_gradient(loss, chunk=1), jmeta.task_mesh(2))
     found, aux = jax.jit(shared)(params, tasks)
     assert aux.outputs.mean.shape == (4, QUERIES, 1)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), found, whole)

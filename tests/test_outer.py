@@ -39,13 +39,13 @@ def test_chunks_give_the_gradient_of_the_whole(case: Case) -> None:
 @over_cases(slow=lambda case: case.name not in FEW)
 def test_two_devices_give_the_gradient_of_one(case: Case) -> None:
     gradient = jmeta.meta_gradient(case.judge(), chunk=1)
-    shared = jax.jit(jmeta.data_parallel(gradient, jmeta.task_mesh(2)))
+    shared = jax.jit(jmeta.core.data_parallel(gradient, jmeta.task_mesh(2)))
     _close(shared(case.init(KEY), _tasks(4, case)), _whole(case))
 
 
 def test_the_shared_gradient_compiles_to_one_all_reduce() -> None:
     loss = CASES[0].judge()
-    shared = jmeta.data_parallel(jmeta.meta_gradient(loss, chunk=1), jmeta.task_mesh(2))
+    shared = jmeta.core.data_parallel(jmeta.meta_gradient(loss, chunk=1), jmeta.task_mesh(2))
     program = jax.jit(shared).lower(init(KEY), _tasks(4)).compile().as_text()
     assert len(re.findall(r"= .*\ball-reduce(?:-start)?\(", program)) == 1
     assert "all-gather" not in program and "collective-permute" not in program
@@ -77,7 +77,7 @@ def test_demands_that_cannot_be_met() -> None:
     loss = CASES[0].judge()
     with pytest.raises(ValueError, match="4 tasks cannot be taken 3 at a time"):
         jmeta.meta_gradient(loss, chunk=3)(init(KEY), _tasks(4))
-    shared = jmeta.data_parallel(jmeta.meta_gradient(loss), jmeta.task_mesh(2))
+    shared = jmeta.core.data_parallel(jmeta.meta_gradient(loss), jmeta.task_mesh(2))
     with pytest.raises(ValueError, match="3 tasks cannot be shared among 2"):
         shared(init(KEY), _tasks(3))
     with pytest.raises(ValueError, match="asked for 99 devices"):

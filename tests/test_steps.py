@@ -114,10 +114,10 @@ def _wrapped() -> dict[str, jmeta.Learner]:
     return {
         "learned": jmeta.meta_sgd(NET, cross_entropy, 2, rate=0.1, path=True),
         "inductive": jmeta.inductive(plain),
-        "on_features": jmeta.on_features(EMBED, small),
-        "dropout before it": jmeta.on_features(DROPPED, small),
+        "on_features": jmeta.learners.on_features(EMBED, small),
+        "dropout before it": jmeta.learners.on_features(DROPPED, small),
         "proto_maml": jmeta.proto_maml(EMBED, cross_entropy, SOLVER, ways=WAYS),
-        "both": jmeta.inductive(jmeta.on_features(EMBED, small)),
+        "both": jmeta.inductive(jmeta.learners.on_features(EMBED, small)),
     }
 
 

@@ -130,9 +130,10 @@ def siamese(embed: Net, *, ways: int, match: Match = "mean") -> Learner:
         x = first_example(task.support.x)
         params = init_net(embed, key, x)
         bind = bound(embed, key_of(embed, key, of="siamese"))
-        features = jax.eval_shape(bind, params, x).shape[-1]
-        alpha = jnp.full((features,), -(features**-0.5))
-        return {"embed": params, "alpha": alpha, "bias": jnp.zeros(())}
+        features = jax.eval_shape(bind, params, x)
+        width, dtype = features.shape[-1], features.dtype
+        alpha = jnp.full((width,), -(width**-0.5), dtype)  # of no weak type, or a step retraces
+        return {"embed": params, "alpha": alpha, "bias": jnp.zeros((), dtype)}
 
     def adapt(params: Params, support: Batch) -> Adapted:
         require_keys(params, KEYS, of="siamese")
