@@ -57,8 +57,7 @@ def _max_relu(x: jax.Array) -> jax.Array:
 @_max.defjvp
 def _max_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
     ((x,), (dx,)) = primals, tangents
-    y = _max(x)
-    return y, _pick(dx, _written(_place, x, y))
+    return _max(x), _pick(dx, _written(_place, x))
 
 
 @_max_relu.defjvp
@@ -66,13 +65,10 @@ def _max_relu_jvp(
     primals: tuple[jax.Array], tangents: tuple[jax.Array]
 ) -> tuple[jax.Array, jax.Array]:
     ((x,), (dx,)) = primals, tangents
-    y = _max_relu(x)
-    return y, _pick(dx, _written(_place_above_zero, x, y))
+    return _max_relu(x), _pick(dx, _written(_place_above_zero, x))
 
 
-def _written(
-    place: Callable[[jax.Array, jax.Array], jax.Array], x: jax.Array, y: jax.Array
-) -> jax.Array:
+def _written(place: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
     """Compute the places of the maxima, on a CPU in a loop over images.
 
     XLA writes the results of a loop to memory. Without the loop it would fuse the comparisons into
@@ -80,8 +76,8 @@ def _written(
     """
     static = isinstance(x.shape[0], int)  # or a symbolic dimension of jax.export
     if jax.default_backend() != "cpu" or not static or x.size > _CACHED_ELEMENTS:
-        return place(x, y)
-    return lax.map(lambda pair: place(pair[0][None], pair[1][None])[0], (x, y))
+        return place(x)
+    return lax.map(lambda image: place(image[None])[0], x)
 
 
 def _corners(x: jax.Array) -> list[jax.Array]:
@@ -89,16 +85,21 @@ def _corners(x: jax.Array) -> list[jax.Array]:
     return [x[:, a::2, b::2] for a in range(2) for b in range(2)]
 
 
-def _place(x: jax.Array, y: jax.Array) -> jax.Array:
-    """The number of the corner that holds the maximum, 0 to 3: int8 [N, H // 2, W // 2, C]."""
-    first, second, third, _ = (corner == y for corner in _corners(x))
-    later = jnp.where(third, jnp.int8(2), jnp.int8(3))
-    return jnp.where(first, jnp.int8(0), jnp.where(second, jnp.int8(1), later))
+def _place(x: jax.Array) -> jax.Array:
+    """The number of the corner that holds the maximum, 0 to 3: int8 [N, H // 2, W // 2, C].
+
+    The corners are compared with each other and not with the maximum. XLA may compute `x` once for
+    this and once more for the maximum, with other roundings, and then no corner would equal it.
+    """
+    first, second, third, fourth = _corners(x)
+    above = jnp.where(second > first, jnp.int8(1), jnp.int8(0))
+    below = jnp.where(fourth > third, jnp.int8(3), jnp.int8(2))
+    return jnp.where(jnp.maximum(third, fourth) > jnp.maximum(first, second), below, above)
 
 
-def _place_above_zero(x: jax.Array, y: jax.Array) -> jax.Array:
+def _place_above_zero(x: jax.Array) -> jax.Array:
     """The same after ReLU, with no corner where the output is 0."""
-    return jnp.where(y > 0, _place(x, y), jnp.int8(_NONE))
+    return jnp.where(_max(x) > 0, _place(x), jnp.int8(_NONE))
 
 
 def _pick_places(x: jax.Array, place: jax.Array) -> jax.Array:
