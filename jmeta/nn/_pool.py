@@ -88,18 +88,23 @@ def _corners(x: jax.Array) -> list[jax.Array]:
 def _place(x: jax.Array) -> jax.Array:
     """The number of the corner that holds the maximum, 0 to 3: int8 [N, H // 2, W // 2, C].
 
-    The corners are compared with each other and not with the maximum. XLA may compute `x` once for
-    this and once more for the maximum, with other roundings, and then no corner would equal it.
+    The maximum is computed here and not taken from the forward pass. XLA may compute `x` again for
+    this, with other roundings, and then no corner would equal a maximum of before.
     """
-    first, second, third, fourth = _corners(x)
-    above = jnp.where(second > first, jnp.int8(1), jnp.int8(0))
-    below = jnp.where(fourth > third, jnp.int8(3), jnp.int8(2))
-    return jnp.where(jnp.maximum(third, fourth) > jnp.maximum(first, second), below, above)
+    return _equal(x, _max(x))
+
+
+def _equal(x: jax.Array, y: jax.Array) -> jax.Array:
+    """The number of the first corner that equals y."""
+    first, second, third, _ = (corner == y for corner in _corners(x))
+    later = jnp.where(third, jnp.int8(2), jnp.int8(3))
+    return jnp.where(first, jnp.int8(0), jnp.where(second, jnp.int8(1), later))
 
 
 def _place_above_zero(x: jax.Array) -> jax.Array:
     """The same after ReLU, with no corner where the output is 0."""
-    return jnp.where(_max(x) > 0, _place(x), jnp.int8(_NONE))
+    y = _max(x)
+    return jnp.where(y > 0, _equal(x, y), jnp.int8(_NONE))
 
 
 def _pick_places(x: jax.Array, place: jax.Array) -> jax.Array:
