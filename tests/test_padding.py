@@ -1,4 +1,4 @@
-"""Padded examples, whose label is -1, change no prediction, loss or gradient, whatever is in them."""
+"""Padded examples, whose label is -1, change no prediction, loss or gradient."""
 
 from typing import Any
 

@@ -146,7 +146,8 @@ def calibration_error(logits: jax.Array, labels: jax.Array, *, bins: int = 15) -
     logits = _checked(logits, labels, of="calibration_error")
     valid = labels != -1
     confidence = jnp.max(jax.nn.softmax(logits, -1), -1)
-    gap = (_guess(logits) == labels).astype(logits.dtype) - confidence
+    right = jnp.where(in_range(labels, logits.shape[-1]), _guess(logits) == labels, jnp.nan)
+    gap = right - confidence
     index = jnp.clip(jnp.ceil(confidence * bins).astype(jnp.int32) - 1, 0, bins - 1)
     sums = jax.ops.segment_sum(jnp.where(valid, gap, 0), index, num_segments=bins)
     return jnp.abs(sums).sum() / jnp.maximum(valid.sum(), 1)
