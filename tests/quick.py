@@ -1,4 +1,8 @@
-"""A run of a second, to be changed and repeated."""
+"""A run of a second, to be changed and repeated, and a choice of quick parameters."""
+
+from collections.abc import Iterable
+
+import pytest
 
 from jmeta import train
 
@@ -18,3 +22,13 @@ SINUSOID = train.experiment(
     log_every=1,
     episodes=8,
 )
+
+
+def few(values: Iterable, *quick: str) -> list:
+    """Parameters of a test of which the named ones run by default; the others are slow."""
+    marks = {True: [], False: [pytest.mark.slow]}
+    return [pytest.param(v, marks=marks[_name(v) in quick], id=_name(v)) for v in values]
+
+
+def _name(value: object) -> str:
+    return value if isinstance(value, str) else str(getattr(value, "__name__", value))

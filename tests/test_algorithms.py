@@ -7,6 +7,7 @@ import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from quick import few
 
 from jmeta.cli import main
 from jmeta.experiments._options import options_of
@@ -35,7 +36,7 @@ TINY = {
 }
 
 
-@pytest.mark.parametrize("name", FAMILY)
+@pytest.mark.parametrize("name", few(FAMILY, "sinusoid-maml", "omniglot-anil-5way-1shot"))
 def test_every_preset_of_the_family_trains_200_steps(name: str) -> None:
     made = experiment(start=PRESETS[name], **TINY)
     if made.source.label == "omniglot":  # its network and episodes, on characters that are built in

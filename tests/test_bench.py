@@ -17,6 +17,7 @@ from comparison import client, command, recipes, system, systems, worker, worklo
 from comparison.client import Client, Failed
 from comparison.systems import flax_vmap, public
 from comparison.workloads import SAMPLER, WORKLOADS
+from quick import few
 
 SMALL = {"filters": 8, "tasks": 2, "inner_steps": 2}
 TINY = {
@@ -86,7 +87,7 @@ def in_float64(monkeypatch):
         yield
 
 
-@pytest.mark.parametrize("kind", IN_JAX)
+@pytest.mark.parametrize("kind", few(IN_JAX, "maml"))
 def test_plain_flax_computes_the_same(kind, in_float64):
     found = [systems.build(name, TINY[kind]).gradient() for name in ("flax-vmap", "jmeta")]
     assert difference(*found) < bound(kind) / 1e3

@@ -102,9 +102,11 @@ def validated(made: Experiment) -> tuple[float, float, bool]:
     return before, figure(state), domain.higher_is_better
 
 
-def kinds() -> list[tuple[str, str]]:
-    """Every algorithm of the table with each kind of target that it learns."""
-    return [(name, kind) for name, each in ALGORITHMS.items() for kind in each.kinds]
+def kinds() -> list:
+    """Every algorithm of the table with each kind of target that it learns; a second is slow."""
+    pairs = [(name, kind) for name, each in ALGORITHMS.items() for kind in each.kinds]
+    second = {(n, k) for n, k in pairs if k != ALGORITHMS[n].kinds[0]} - {("maml", "numbers")}
+    return [pytest.param(*p, marks=[pytest.mark.slow] * (p in second)) for p in pairs]
 
 
 @pytest.mark.parametrize(("name", "kind"), kinds())
@@ -124,6 +126,7 @@ def test_every_algorithm_learns(name: str, kind: str, vectors: str) -> None:
         assert not higher and after < before - 0.2, (before, after)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["maml", "fomaml", "reptile"])
 def test_gradient_based_learners_learn_the_sinusoid(algorithm, tmp_path, no_pictures):
     made = experiment(
@@ -170,7 +173,8 @@ def test_images_are_learned_and_both_figures_reported(images, tmp_path, no_pictu
 
 
 def test_gradient_based_learners_have_an_inductive_figure_too(images):
-    parts = programs.parts(experiment("maml", start=images, queries=1))
+    small = {"network": "mlp", "hidden": (8,)}
+    parts = programs.parts(experiment("maml", start=images, queries=1, **small))
     tested = report.test(parts, programs.initial_state(parts).params)
     assert tested["inductive"]["statistics"] == "the support set and the one query"
     assert set(tested["inductive"]["metrics"]) == set(tested["metrics"])

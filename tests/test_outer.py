@@ -13,7 +13,7 @@ import jmeta
 
 KEY = jax.random.key(2)
 cases = over_cases()
-FEW = ("maml", "imaml", "maml++, all steps", "protonet", "mann")
+FEW = ("maml", "protonet")
 
 
 def _tasks(count: int, case: Case = CASES[0]) -> jmeta.Task:
@@ -65,6 +65,7 @@ def test_a_whole_run_is_one_scan() -> None:
     assert aux.loss[-1] < 0.7 * aux.loss[0]
 
 
+@pytest.mark.slow
 def test_a_run_is_vmapped_over_seeds() -> None:
     tx = optax.sgd(1e-2)
     update = jmeta.step(CASES[0].judge(), tx)

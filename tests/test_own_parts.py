@@ -345,7 +345,11 @@ class Flat(_Numbers):
     ("table", "kind", "options"),
     [
         (train.ALGORITHMS, Slow, {"algorithm": "slow-maml", "dataset": "sinusoid"}),
-        (train.ALGORITHMS, Median, {"algorithm": "cosine-protonet", "dataset": "arrays:set.npz"}),
+        pytest.param(
+            *(train.ALGORITHMS, Median),
+            {"algorithm": "cosine-protonet", "dataset": "arrays:set.npz"},
+            marks=pytest.mark.slow,
+        ),
         (train.SOURCES, Flat, {"algorithm": "maml", "dataset": "flat"}),
     ],
 )

@@ -11,6 +11,7 @@ from comparison import fits, recipes, roofline
 from comparison.workloads import WORKLOADS, Workload
 from jax import lax
 from jax.sharding import PartitionSpec as P
+from quick import few
 
 import jmeta
 from jmeta import bench
@@ -37,7 +38,7 @@ def gradient_flops(workload: Workload, *, impl="bilinear", remat: bool = False) 
     return bench.operations(jax.make_jaxpr(gradient)(params))
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", few(CASES, "A", "S"))
 def test_the_hand_count_is_the_programs(name):
     workload = CASES[name]
     assert roofline.operations(workload).flops == gradient_flops(workload)
@@ -47,7 +48,7 @@ def test_native_convolutions_count_the_same():
     assert gradient_flops(CASES["D"], impl="native") == roofline.operations(CASES["D"]).flops
 
 
-@pytest.mark.parametrize("name", ["A", "C", "E"])
+@pytest.mark.parametrize("name", few(["A", "C", "E"], "A"))
 def test_remat_computes_two_products_again(name):
     counted = roofline.operations(CASES[name], remat=name != "E").flops
     assert counted == gradient_flops(CASES[name], remat=True)

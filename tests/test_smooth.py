@@ -8,6 +8,7 @@ import pytest
 from arrays import arrays, close
 from jax.flatten_util import ravel_pytree
 from jax.sharding import PartitionSpec as P
+from quick import few
 
 import jmeta
 from jmeta import losses, nn
@@ -116,9 +117,10 @@ def diagonal(values):
     return optax.stateless(update)
 
 
-@pytest.mark.parametrize(
-    "make", [curvature, kronecker, full_matrix, solved, preconditioned_adam, diagonal]
-)
+PRECONDITIONERS = [curvature, kronecker, full_matrix, solved, preconditioned_adam, diagonal]
+
+
+@pytest.mark.parametrize("make", few(PRECONDITIONERS, "curvature"))
 def test_preconditioners_are_differentiated_by_what_they_learn(make, float64) -> None:
     w, b, left, right, whole, vector = arrays(2, (3, 2), (2,), (3, 3), (2, 2), (8, 8), (8,))
     values = {
@@ -181,8 +183,8 @@ def test_a_start_that_cannot_be_differentiated_is_named(leaf) -> None:
     "tx",
     [
         optax.clip_by_global_norm(1.0),
-        optax.scale_by_trust_ratio(),
-        optax.contrib.muon(0.1),
+        pytest.param(optax.scale_by_trust_ratio(), marks=pytest.mark.slow),
+        pytest.param(optax.contrib.muon(0.1), marks=pytest.mark.slow),
     ],
     ids=["clip_by_global_norm", "trust ratio", "muon"],
 )
@@ -229,7 +231,7 @@ MAKERS = {
 }
 
 
-@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("name", few(MAKERS, "rates"))
 def test_learned_values_are_differentiated_under_jit_vmap_and_shard_map(name, float64) -> None:
     w, b = arrays(3, (3, 2), (2,))
     start = {"w": w, "b": b}
@@ -275,6 +277,7 @@ def test_a_loop_through_which_nothing_is_differentiated_passes() -> None:
     require_smooth(optax.stateless(update), PARAMS)
 
 
+@pytest.mark.slow
 def test_lbfgs_finds_an_implicit_minimum_with_its_derivative(float64) -> None:
     w, b = arrays(4, (3, 2), (2,))
     start = {"w": w, "b": b}

@@ -5,6 +5,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from quick import few
 
 from jmeta import nn
 from jmeta.runs import _programs as programs
@@ -47,15 +48,7 @@ def _curves(algorithm: str) -> Experiment:
     return experiment(algorithm, **TINY, **options)
 
 
-def few(algorithms: list[str] | tuple[str, ...], *quick: str) -> list:
-    """All of them; those that are not named are slow."""
-    marks = {True: [], False: [pytest.mark.slow]}
-    return [pytest.param(name, marks=marks[name in quick]) for name in algorithms]
-
-
-@pytest.mark.parametrize(
-    "algorithm", few(CLASSIFIERS, "siamese", "relation", "metaopt-net", "meta-network")
-)
+@pytest.mark.parametrize("algorithm", few(CLASSIFIERS, "siamese"))
 def test_every_classifier_trains_and_is_tested(algorithm: str) -> None:
     parts = programs.parts(_classes(algorithm))
     state = programs.initial_state(parts)
@@ -67,7 +60,7 @@ def test_every_classifier_trains_and_is_tested(algorithm: str) -> None:
         assert np.isfinite(figure["metrics"]["nll"]["mean"])
 
 
-@pytest.mark.parametrize("algorithm", few(CONDITIONAL, "anp"))
+@pytest.mark.parametrize("algorithm", few(CONDITIONAL, "cnp"))
 def test_every_neural_process_trains_and_draws_its_bands(algorithm: str, tmp_path: Path) -> None:
     result = run(_curves(algorithm), tmp_path / "run")
     assert np.isfinite([result["metrics"][name]["mean"] for name in ("nll", "mse")]).all()
@@ -89,7 +82,7 @@ def test_every_classifier_builds_with_a_convolution(algorithm: str) -> None:
 FIXED = ("relation", "siamese", "matching-fce", "r2d2", "snail")
 
 
-@pytest.mark.parametrize("algorithm", few(FIXED, "relation"))
+@pytest.mark.parametrize("algorithm", few(FIXED, "r2d2"))
 def test_fixed_moments_make_predictions_independent_of_other_queries(algorithm: str) -> None:
     made = _classes(algorithm, hidden=(8, 8))  # normalised between them
     parts = programs.parts(made)

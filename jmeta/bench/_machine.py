@@ -84,7 +84,7 @@ def _memory() -> float | None:
     return round(total / 2**30, 1)
 
 
-def rates(*, seconds: float = 3.0, repeats: int = 7) -> dict[str, dict[str, Any]]:
+def rates(*, seconds: float = 3.0, repeats: int = 7, only: str = "") -> dict[str, dict[str, Any]]:
     """Measure the rates that the first device of the default backend reaches.
 
     Matrix products and convolutions give the limit of arithmetic, in GFLOP/s; passes over large
@@ -93,12 +93,14 @@ def rates(*, seconds: float = 3.0, repeats: int = 7) -> dict[str, dict[str, Any]
     Args:
         seconds: time for each rate, in total.
         repeats: rounds. In each round every program runs in turn.
+        only: the start of the names of the rates to measure, see `best`; all of them by default.
 
     Returns:
         name -> {"rate", "low", "high", "unit"}: the median over rounds and its quartiles.
     """
     found = {}
-    for group in (_products(), _convolutions(), _memory_passes()):
+    for every in (_products(), _convolutions(), _memory_passes()):
+        group = {name: kernel for name, kernel in every.items() if name.startswith(only)}
         calls = {name: _call(kernel) for name, kernel in group.items()}
         times = timing.interleaved(calls, seconds=seconds / (repeats + 1), repeats=repeats)
         for name, kernel in group.items():

@@ -62,9 +62,9 @@ def measure(
     memory = fits.check(parts, advance, state, length=length)
     compiling = time.perf_counter() - begun - tracing
     run = partial(advance, state, pool=parts.domain.train, length=length)
-    before = best(rates(repeats=3), "matrix")
+    before = _product_rate(seconds)
     timed = _rounds(run, seconds=seconds, rounds=rounds)
-    product = max(before, best(rates(repeats=3), "matrix"))
+    product = max(before, _product_rate(seconds))
     tasks = length * budget.tasks
     rate = summary([tasks / each for each in timed])
     return {
@@ -81,6 +81,11 @@ def measure(
         "experiment": to_json(parts.experiment),
         "machine": {**describe(), "devices": parts.mesh.size},
     }
+
+
+def _product_rate(seconds: float) -> float:
+    """The best measured rate of matrix products, in GFLOP/s."""
+    return best(rates(seconds=min(seconds, 3.0), repeats=3, only="matrix"), "matrix")
 
 
 def _rounds(run: Any, *, seconds: float, rounds: int) -> list[float]:
