@@ -21,6 +21,7 @@ from jmeta.data._gaussian import (
     squared_exponential,
 )
 from jmeta.data._glyphs import load_glyphs
+from jmeta.data._listing import Entry, available, describe, prepare
 from jmeta.data._omniglot import load_omniglot, omniglot_dataset, omniglot_images
 from jmeta.data._paths import cache_dir, data_root
 from jmeta.data._pool import (
@@ -31,7 +32,7 @@ from jmeta.data._pool import (
     pool_from_classes,
     split_hash,
 )
-from jmeta.data._registry import Entry, available, describe, example_shape, load, prepare
+from jmeta.data._registry import class_counts, example_shape, load
 from jmeta.data._tables import load_table, sample_table_task
 from jmeta.data._tfds import load_tfds, prepare_tfds
 
@@ -44,6 +45,7 @@ __all__ = [
     "Posterior",
     "available",
     "cache_dir",
+    "class_counts",
     "data_root",
     "describe",
     "example_shape",
