@@ -158,7 +158,7 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def info(words: Words) -> int:
     """`jmeta data info`."""
     asked = parser.data_parser("info").read(words)
-    facts = data.describe(asked.name, split=asked.split, size=asked.size)
+    facts = data.describe(asked.name, **_shaping(asked))
     print(json.dumps(facts, indent=2))
     return 0
 
@@ -166,9 +166,15 @@ def info(words: Words) -> int:
 def prepare(words: Words) -> int:
     """`jmeta data prepare`."""
     asked = parser.data_parser("prepare").read(words)
-    found = data.prepare(asked.name, source=asked.source, split=asked.split, size=asked.size)
+    found = data.prepare(asked.name, source=asked.source, **_shaping(asked))
     print(json.dumps(found, indent=2))
     return 0
+
+
+def _shaping(asked: argparse.Namespace) -> dict[str, Any]:
+    """The options that say what a set becomes when it is loaded."""
+    names = {"split": "split", "size": "size", "fit": "fit", "least": "drop_small"}
+    return {name: getattr(asked, given) for name, given in names.items()}
 
 
 TRAIN = "Meta-train a learner, test it on held-out classes, write it all to a folder."
