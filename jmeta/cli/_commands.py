@@ -44,9 +44,8 @@ def train(words: Words) -> int:
         return 0
     _print_result(result)
     print(f"tasks per second  {result['throughput']['tasks_per_second']:.1f}")
-    written = ["result.json", "curves.png", "metrics.jsonl", "checkpoints/"]
-    if (out / "episode.png").exists():
-        written.insert(2, "episode.png")
+    names = ("result.json", "curves.png", "episode.png", "metrics.jsonl", "checkpoints/")
+    written = [name for name in names if (out / name).exists()]
     print(f"written to {out}/: {', '.join(written)}")
     return 0
 

@@ -9,7 +9,7 @@ import jax
 
 from jmeta import data, losses, metrics
 from jmeta.core import Key, Task
-from jmeta.experiments import _pictures
+from jmeta.experiments import _curves
 from jmeta.experiments._domain import Domain
 from jmeta.experiments._options import option
 from jmeta.experiments._parts import Episode, Points
@@ -46,7 +46,7 @@ class _Numbers(Source):
             score=losses.mean_squared_error,
             higher_is_better=False,
             info=info,
-            draw=_pictures.regression,
+            draw=partial(_curves.regression, info=info),
         )
 
 

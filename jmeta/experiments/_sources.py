@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from jmeta import data, losses, metrics
@@ -146,7 +147,7 @@ class _Classes(Source):
             score=metrics.accuracy,
             higher_is_better=True,
             info=found.info,
-            draw=_pictures.images if found.test.examples.ndim == 4 else None,
+            draw=_draw(found) if found.test.examples.ndim == 4 else None,
         )
 
     def _training(self, found: data.Dataset) -> tuple[data.Pool, data.Pool | None]:
@@ -156,6 +157,16 @@ class _Classes(Source):
         if found.val is None:
             raise ValueError(f"train_on_val: {self.label} has no validation classes to train on.")
         return data.join_pools(found.train, found.val), None
+
+
+def _draw(found: data.Dataset) -> Callable[[Task, Any, Path], None]:
+    """How a test episode of images is drawn, with the names of its classes."""
+    names = _pictures.names_of_classes(found.test, found.info["classes"]["test"])
+
+    def draw(task: Task, outputs: Any, path: Path) -> None:
+        _pictures.images(task, outputs, path, names=names(task))
+
+    return draw
 
 
 def _episodes(episode: Episode, size: Size, rotations: int) -> Callable[[Key, Any], Task]:
