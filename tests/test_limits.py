@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from pictures import encode, grey, make_zip, write
 
+from jmeta.cli import main
 from jmeta.data import _limits as limits
 from jmeta.data import load, load_folder, load_npz, load_table
 from jmeta.data._division import read_split_lists
@@ -156,3 +157,11 @@ def test_names_are_printed_harmlessly(tmp_path):
             read(folder)
         assert str(raised.value).isprintable()
     assert printable("Käse 猫") == "Käse 猫"
+
+
+def test_the_command_line_steers_no_terminal(capsys):
+    """Whatever a message holds: here a file name that some other room may have put there."""
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", "no\x1b]0;owned\x07\n\u202ewhere"])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and said.endswith("\n") and said[:-1].isprintable()

@@ -39,11 +39,11 @@ def logarithmic(axes: Any) -> None:
     axes.yaxis.set_minor_formatter(ticker.NullFormatter())
 
 
-def shortened(name: str, most: int = 13) -> str:
+def shortened(name: str, most: int = 11) -> str:
     """Leave out the middle of a name that is too long for its place.
 
     >>> shortened("Angelic/character01")
-    'Angeli…cter01'
+    'Angel…ter01'
     """
     half = most // 2
     return name if len(name) <= most else f"{name[:half]}…{name[-half:]}"
