@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from jmeta import cli, core, distances, learners, train
-from jmeta.experiments._sources import _Numbers
+from jmeta.experiments._regression import _Numbers
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 

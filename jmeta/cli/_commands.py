@@ -14,6 +14,7 @@ import jax
 
 from jmeta import __version__, data, runs
 from jmeta.cli import _parser as parser
+from jmeta.cli._words import one_line
 from jmeta.experiments import SOURCES
 from jmeta.experiments._names import find
 from jmeta.runs import _adaptation as adaptation
@@ -44,10 +45,9 @@ def train(words: Words) -> int:
         return 0
     _print_result(result)
     print(f"tasks per second  {result['throughput']['tasks_per_second']:.1f}")
-    written = ["result.json", "curves.png", "metrics.jsonl", "checkpoints/"]
-    if (out / "episode.png").exists():
-        written.insert(2, "episode.png")
-    print(f"written to {out}/: {', '.join(written)}")
+    names = ("result.json", "curves.png", "episode.png", "metrics.jsonl", "checkpoints/")
+    written = [name for name in names if (out / name).exists()]
+    print(one_line(f"written to {out}/: {', '.join(written)}"))
     return 0
 
 
@@ -88,7 +88,7 @@ def evaluate(words: Words) -> int:
         adaptation.write_curve(
             asked.run, steps=asked.curve, episodes=options["episodes"], known=known
         )
-        print(f"written to {asked.run}/: adaptation.json, adaptation.png")
+        print(one_line(f"written to {asked.run}/: adaptation.json, adaptation.png"))
     if asked.json is not None:
         checkpoint.write_json(asked.json, result)
     return 0
@@ -102,7 +102,8 @@ def _print_result(result: dict[str, Any]) -> None:
         else (f"{protocol['shots']} points")
     )
     kind = "transductive" if protocol["transductive"] else "inductive"
-    print(f"\n{protocol['dataset']}, test, {episode}, {protocol['episodes']} episodes ({kind})")
+    about = f"{protocol['dataset']}, test, {episode}, {protocol['episodes']} episodes ({kind})"
+    print(f"\n{one_line(about)}")
     for name, value in result["metrics"].items():
         line = f"  {name:<10} {value['mean']:.4f} ± {value['ci95']:.4f}"
         if "inductive" in result:
@@ -158,7 +159,7 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def info(words: Words) -> int:
     """`jmeta data info`."""
     asked = parser.data_parser("info").read(words)
-    facts = data.describe(asked.name, split=asked.split, size=asked.size)
+    facts = data.describe(asked.name, **_shaping(asked))
     print(json.dumps(facts, indent=2))
     return 0
 
@@ -166,9 +167,15 @@ def info(words: Words) -> int:
 def prepare(words: Words) -> int:
     """`jmeta data prepare`."""
     asked = parser.data_parser("prepare").read(words)
-    found = data.prepare(asked.name, source=asked.source, split=asked.split, size=asked.size)
+    found = data.prepare(asked.name, source=asked.source, **_shaping(asked))
     print(json.dumps(found, indent=2))
     return 0
+
+
+def _shaping(asked: argparse.Namespace) -> dict[str, Any]:
+    """The options that say what a set becomes when it is loaded."""
+    names = {"split": "split", "size": "size", "fit": "fit", "least": "drop_small"}
+    return {name: getattr(asked, given) for name, given in names.items()}
 
 
 TRAIN = "Meta-train a learner, test it on held-out classes, write it all to a folder."
@@ -198,7 +205,7 @@ def main(args: Sequence[str] | None = None) -> None:
         warnings.showwarning = _warn  # type: ignore[assignment]
         code, said = _outcome(words)
     if said:
-        print(f"jmeta: {' '.join(said.split())}", file=sys.stderr)
+        print(f"jmeta: {one_line(said)}", file=sys.stderr)
     sys.exit(code)
 
 
@@ -223,7 +230,7 @@ def _outcome(words: list[str]) -> tuple[int, str]:
 
 def _warn(message: Warning | str, *_: Any) -> None:
     """A warning as one line."""
-    print(f"jmeta: warning: {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"jmeta: warning: {one_line(message)}", file=sys.stderr)
 
 
 def _dispatch(words: list[str]) -> int:

@@ -255,6 +255,19 @@ def data_parser(name: str) -> Parser:
             metavar="INT",
             help="side of the images in pixels; the set's own by default",
         )
+        parser.add_argument(
+            "--fit",
+            choices=("stretch", "crop", "pad"),
+            default="stretch",
+            help="how images that are not square are fitted to the size (default: stretch)",
+        )
+        parser.add_argument(
+            "--drop-small",
+            type=value_of(int),
+            default=1,
+            metavar="INT",
+            help="leave out classes of fewer examples; all are kept by default",
+        )
     if name == "prepare":
         parser.add_argument(
             "--source",

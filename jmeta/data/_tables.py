@@ -11,8 +11,9 @@ import numpy as np
 from jax import Array
 
 from jmeta.core import Batch, Task
+from jmeta.data._dataset import dataset_from_classes
 from jmeta.data._digests import file_digest
-from jmeta.data._division import PARTS, Split, choose_parts, dataset_from_classes
+from jmeta.data._division import PARTS, Split, choose_parts
 from jmeta.data._episodes import draw_distinct
 from jmeta.data._keys import with_keys
 from jmeta.data._pool import Dataset, Pool
@@ -159,7 +160,7 @@ def _divide(
     """The number of each task; the task of each row [R]; each part's tasks; the split's name."""
     owners = [text_of(rows, row, named) for row in range(len(rows.cells))]
     number = {name: index for index, name in enumerate(sorted(set(owners)))}
-    where = f"{rows.path}, where each task in {rows.columns[named]!r} is a class"
+    where = f"{rows.called}, where each task in {rows.columns[named]!r} is a class"
     try:
         parts, called = choose_parts(list(number), split=split, seed=seed)
     except ValueError as error:
@@ -179,8 +180,8 @@ def _roles(
     for column in [task, target, *drop]:
         if column is not None and column not in columns:
             raise ValueError(
-                f"{rows.path} has no column {column!r}; its columns are {shown(columns)}, so name "
-                "one of them."
+                f"{rows.called} has no column {column!r}; its columns are {shown(columns)}, so "
+                "name one of them."
             )
     named = task or ("task" if "task" in columns and target != "task" else columns[0])
     rest = [column for column in columns if column != named and column not in drop]
@@ -188,7 +189,7 @@ def _roles(
     used = [columns.index(column) for column in rest if column != aimed]
     if named == aimed or named in drop or aimed in drop or not used:
         raise ValueError(
-            f"{rows.path} has the columns {shown(columns)}; task {named!r}, target {aimed!r} and "
+            f"{rows.called} has the columns {shown(columns)}; task {named!r}, target {aimed!r} and "
             f"dropped {list(drop)} leave {len(used)} features; expected a task, another column as "
             "target, and at least one more, so name them with task=, target= and drop=."
         )
@@ -211,7 +212,7 @@ def _values(
     y, mean, deviation = _standard(rows, aimed, training)
     if np.ptp(y[training]) == 0:
         raise ValueError(
-            f"{rows.path}: the target {rows.columns[aimed]!r} is {mean:g} in every row of the "
+            f"{rows.called}: the target {rows.columns[aimed]!r} is {mean:g} in every row of the "
             "training tasks; choose another target."
         )
     aim = {"column": rows.columns[aimed], "mean": mean, "deviation": deviation}
@@ -221,8 +222,9 @@ def _values(
 def _standard(rows: Rows, column: int, training: np.ndarray) -> tuple[np.ndarray, float, float]:
     """A standardised column [R], and the training rows' mean and deviation (1 if all are equal)."""
     values = np.array([number_of(rows, row, column) for row in range(len(rows.cells))])
-    mean = float(values[training].mean())
-    deviation = float(values[training].std()) if np.ptp(values[training]) > 0 else 1.0
+    constant = np.ptp(values[training]) == 0
+    mean = float(values[training][0] if constant else values[training].mean())
+    deviation = 1.0 if constant else float(values[training].std())
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         scaled = (values - mean) / deviation
     if len(bad := np.flatnonzero(~(np.abs(scaled) < LARGEST))):
@@ -237,7 +239,7 @@ def _indicators(rows: Rows, column: int, training: np.ndarray) -> dict[str, np.n
     kinds = sorted({text for text, used in zip(texts, training, strict=True) if used})
     if len(kinds) > MOST_KINDS:
         raise ValueError(
-            f"{rows.path}: the column {rows.columns[column]!r} is text with {len(kinds)} values "
+            f"{rows.called}: the column {rows.columns[column]!r} is text with {len(kinds)} values "
             f"in the training tasks, expected numbers or at most {MOST_KINDS} values; "
             "leave it out with drop= or write numbers."
         )

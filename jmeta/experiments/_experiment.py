@@ -6,6 +6,7 @@ from typing import Any
 
 from jmeta.experiments._algorithm import Algorithm, Method
 from jmeta.experiments._domain import Domain, check_pools
+from jmeta.experiments._fitting import advice
 from jmeta.experiments._metric import ProtoNet
 from jmeta.experiments._networks import Network, NoNetwork
 from jmeta.experiments._options import options_of
@@ -99,22 +100,26 @@ def check_parts(experiment: Experiment) -> None:
 
 
 def completed(experiment: Experiment, root: Root = None) -> Experiment:
-    """The experiment with its open choices made: the network, rates, normalisation.
+    """The experiment with its open choices made: network, rates, normalisation, division.
 
     Args:
         experiment: some of whose options may be None.
         root: where data sets are looked for; None for `$JMETA_DATA`.
+
+    A warning tells where few classes are divided otherwise than by default.
 
     Raises:
         ValueError: the source must be looked at, and cannot be.
     """
     source, steps = experiment.source, experiment.budget.steps
     network = experiment.network or source.network(root)
+    episode = experiment.episode or episode_kind(source)()
     return replace(
         experiment,
         algorithm=experiment.algorithm.completed(source.kind, steps),
+        source=source.divided(episode, root),
         network=network.completed(source.kind, steps),
-        episode=experiment.episode or episode_kind(source)(),
+        episode=episode,
     )
 
 
@@ -128,7 +133,10 @@ def open_experiment(experiment: Experiment, root: Root = None) -> tuple[Domain, 
     assert network is not None and episode is not None, "the experiment has been completed"
     opened = experiment.source.open(episode, seed=experiment.budget.seed, root=root)
     domain = algorithm.domain(opened)
-    check_pools(domain)
+    try:
+        check_pools(domain)
+    except ValueError as error:
+        raise ValueError(f"{error}{advice(domain, experiment.source, episode)}") from error
     return domain, algorithm.build(network, domain, episode)
 
 
