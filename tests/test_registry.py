@@ -13,9 +13,9 @@ from PIL import Image
 from realdata import require
 
 import jmeta.data._registry as module
+from jmeta.data import available, describe, load, prepare
 from jmeta.data._paths import writable_root
 from jmeta.data._pool import pool_from_classes
-from jmeta.data._registry import available, describe, load, prepare
 
 
 @pytest.fixture(scope="module")

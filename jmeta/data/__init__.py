@@ -21,6 +21,7 @@ from jmeta.data._gaussian import (
     squared_exponential,
 )
 from jmeta.data._glyphs import load_glyphs
+from jmeta.data._listing import Entry, available
 from jmeta.data._omniglot import load_omniglot, omniglot_dataset, omniglot_images
 from jmeta.data._paths import cache_dir, data_root
 from jmeta.data._pool import (
@@ -31,7 +32,7 @@ from jmeta.data._pool import (
     pool_from_classes,
     split_hash,
 )
-from jmeta.data._registry import Entry, available, describe, example_shape, load, prepare
+from jmeta.data._registry import describe, example_shape, load, prepare
 from jmeta.data._tables import load_table, sample_table_task
 from jmeta.data._tfds import load_tfds, prepare_tfds
 

@@ -2,17 +2,18 @@
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from jmeta.data._arrays import load_npz, npz_example_shape
 from jmeta.data._division import Split, read_split_lists
-from jmeta.data._families import FAMILIES, FORMULAS
+from jmeta.data._families import FAMILIES
 from jmeta.data._folder import folder_digest, load_folder
 from jmeta.data._glyphs import load_glyphs
+from jmeta.data._listing import tfds_dir
 from jmeta.data._omniglot import load_omniglot
-from jmeta.data._omniglot_files import copy_parts, has_omniglot, omniglot_folder, omniglot_root
+from jmeta.data._omniglot_files import copy_parts, omniglot_folder, omniglot_root
 from jmeta.data._paths import (
     cache_dir,
     data_root,
@@ -23,29 +24,24 @@ from jmeta.data._paths import (
 )
 from jmeta.data._pool import Dataset
 from jmeta.data._tables import load_table, parse_table_name
-from jmeta.data._tfds import FORMAT, load_tfds, prepare_tfds, tfds_dirs
+from jmeta.data._tfds import load_tfds, prepare_tfds, tfds_dirs
 
 NAMES = (
     *("glyphs", "omniglot", "tfds:<name>", "folder:<path>", "arrays:<path.npz>"),
     *("table:<path.csv>", *FAMILIES),
 )
-_TABLE = "rows of many regression tasks; ,task=COLUMN,target=COLUMN may follow"
 
 Root = str | os.PathLike[str] | None
 
 
-class Entry(NamedTuple):
-    """One line of the list of data sets."""
-
-    name: str  # what `load` takes; "tfds:<name>" and the like stand for many
-    kind: str  # "built-in", "images", "arrays", "table" or "functions"
-    present: bool  # whether it can be loaded now, without a download
-    where: str  # the folder it is in or looked for in, or "no download"
-    description: str
-
-
 def load(
-    name: str, *, root: Root = None, split: Split = None, size: int | None = None, seed: int = 0
+    name: str,
+    *,
+    root: Root = None,
+    split: Split = None,
+    size: int | None = None,
+    seed: int = 0,
+    scaling: Mapping[str, Any] | None = None,
 ) -> Dataset:
     """Load a data set by name.
 
@@ -62,6 +58,7 @@ def load(
         size: height and width of the images in pixels. None takes 28 for glyphs and omniglot, and
             the images' own for the others. Arrays and tables have no size.
         seed: of the random splits. The others do not depend on it.
+        scaling: for tables only, see `load_table`.
 
     Raises:
         ValueError: the name is unknown, the set is absent or damaged, or it has no such option.
@@ -72,6 +69,8 @@ def load(
     ValueError: there is no data set 'omniglott'; did you mean 'omniglot'? Known: glyphs, ...
     """
     kind, _, rest = name.partition(":")
+    if scaling is not None and kind != "table":
+        raise ValueError(f"got a scaling for {name}; only tables are scaled, so leave it out.")
     if name == "glyphs":
         return _load_glyphs(split, size)
     if name == "omniglot":
@@ -80,14 +79,14 @@ def load(
         return load_omniglot(omniglot_root(root), split=named, seed=seed, size=size)
     if kind == "tfds" and rest:
         divided = split if rest == "omniglot" else _read_split(split, root)
-        return load_tfds(rest, size=size, split=divided, seed=seed, data_dir=_tfds_dir(root))
+        return load_tfds(rest, size=size, split=divided, seed=seed, data_dir=tfds_dir(root))
     if kind == "folder" and rest:
         key = _folder_key(rest, root, split, size, seed)
         return load_prepared(key) or _load_folder(rest, root, split, size, seed)
     if kind == "arrays" and rest:
         return _load_arrays(rest, root, split, size, seed)
     if kind == "table" and rest:
-        return _load_table(rest, root, split, size, seed)
+        return _load_table(rest, root, split, size, seed, scaling)
     raise _unknown(name)
 
 
@@ -114,29 +113,6 @@ def example_shape(name: str, root: Root = None) -> tuple[int, ...] | None:
     if name in ("glyphs", "omniglot") or (kind in ("tfds", "folder", "table") and rest):
         return None
     raise _unknown(name)
-
-
-def available(*, root: Root = None) -> list[Entry]:
-    """List the data sets there are, and which of them are on disk.
-
-    Args:
-        root: the folder under which sets are looked for; `$JMETA_DATA` by default.
-
-    >>> [entry.name for entry in available(root="/nowhere") if entry.kind == "functions"]
-    ['sinusoid', 'harmonic', 'sinusoid-or-line', 'step', 'damped', 'gp']
-    """
-    place, omniglot = data_root(root), omniglot_root(root)
-    found = has_omniglot(omniglot)
-    return [
-        Entry("glyphs", "built-in", True, "no download", "characters rendered from fonts"),
-        Entry("omniglot", "images", found, str(omniglot), "1623 handwritten characters"),
-        *(Entry(name, "functions", True, "no download", FORMULAS[name]) for name in FAMILIES),
-        *_prepared_tfds(root),
-        Entry("tfds:<name>", "images", False, f"{place / 'tfds'}", "any TFDS image classification"),
-        Entry("folder:<path>", "images", False, str(place), "class folders of images, or a zip"),
-        Entry("arrays:<path.npz>", "arrays", False, str(place), "x and y in one .npz"),
-        Entry("table:<path.csv>", "table", False, str(place), _TABLE),
-    ]
 
 
 def describe(
@@ -204,7 +180,7 @@ def prepare(
         root = writable_root(root)
         copy_parts(Path(source), root / "omniglot")
     elif kind == "tfds" and rest:
-        prepare_tfds(rest, source=source, data_dir=_tfds_dir(root))
+        prepare_tfds(rest, source=source, data_dir=tfds_dir(root))
     elif kind == "folder" and rest:
         key = _folder_key(rest, root, split, size, seed)
         if load_prepared(key) is None:
@@ -264,33 +240,26 @@ def _load_arrays(path: str, root: Root, split: Split, size: int | None, seed: in
     return load_npz(_find(path, root), split=_read_split(split, root), seed=seed)
 
 
-def _load_table(name: str, root: Root, split: Split, size: int | None, seed: int) -> Dataset:
+def _load_table(
+    name: str,
+    root: Root,
+    split: Split,
+    size: int | None,
+    seed: int,
+    scaling: Mapping[str, Any] | None,
+) -> Dataset:
     if size is not None:
         raise ValueError(f"got size={size} for {name}; a table has no images, so drop it.")
     path, task, target, drop = parse_table_name(name)
     divided = _read_split(split, root)
     named: dict[str, Any] = {"task": task, "target": target, "drop": drop}
-    return load_table(_find(path, root), **named, split=divided, seed=seed)
-
-
-def _tfds_dir(root: Root) -> Path | None:
-    return None if root is None else data_root(root) / "tfds"
-
-
-def _prepared_tfds(root: Root) -> list[Entry]:
-    """The TFDS sets on disk, each once."""
-    found: dict[str, Entry] = {}
-    for folder in tfds_dirs(_tfds_dir(root)):
-        for path in sorted(folder.glob(f"*/**/*.{FORMAT}*-00000-of-*")):
-            name = f"tfds:{path.relative_to(folder).parts[0]}"
-            found.setdefault(name, Entry(name, "images", True, str(folder), "prepared by TFDS"))
-    return list(found.values())
+    return load_table(_find(path, root), **named, split=divided, seed=seed, scaling=scaling)
 
 
 def _where(name: str, root: Root) -> str:
     kind, _, rest = name.partition(":")
     if kind == "tfds":
-        folders = tfds_dirs(_tfds_dir(root))
+        folders = tfds_dirs(tfds_dir(root))
         return str(next((f / rest for f in folders if (f / rest).exists()), folders[0] / rest))
     if kind in ("folder", "arrays", "table"):
         return str(_find(parse_table_name(rest).path if kind == "table" else rest, root))

@@ -1,12 +1,11 @@
 """Sources of tasks: options, and what they open to."""
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Self
-
-import jax
 
 from jmeta import data, losses, metrics
 from jmeta.core import Key, Task
@@ -16,6 +15,7 @@ from jmeta.experiments._options import Part, option
 from jmeta.experiments._parts import Episode, Points, Size
 
 Root = str | os.PathLike[str] | None
+Scaling = Mapping[str, Any]  # what a source has scaled its data by; JSON can hold it
 _SIZE_HELP = "Side of the square images in pixels. None: the set's own."
 
 
@@ -60,6 +60,29 @@ class Source(Part):
         """
         raise NotImplementedError
 
+    def open_scaled(
+        self, scaling: Scaling, episode: Episode | Points, *, seed: int, root: Root = None
+    ) -> Domain:
+        """Load the data by the numbers with which a run has scaled its own.
+
+        A source that scales puts these into `info["scaling"]`, and overrides this method.
+
+        Args:
+            scaling: what the run has stored of `info["scaling"]`.
+            episode, seed, root: see `open`.
+        """
+        del scaling
+        return self.open(episode, seed=seed, root=root)
+
+    def beside(self, folders: Iterable[Path]) -> Self:
+        """The same source, its relative paths taken from the first of some folders that has them.
+
+        Args:
+            folders: where a run has looked for them. A path in none of them stays as it is.
+        """
+        del folders
+        return self
+
     @property
     def trained_on(self) -> str:
         """The parts that the parameters are trained on, for the protocol of a result."""
@@ -72,6 +95,11 @@ class _Named(Source):
 
     path: str
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.path, str) or not self.path or "\0" in self.path:
+            raise ValueError(f"the path of {self.name} must be text, but got {self.path!r}.")
+
     @classmethod
     def parse(cls, rest: str) -> Self:
         """The source of `NAME:PATH`."""
@@ -83,6 +111,34 @@ class _Named(Source):
     def label(self) -> str:
         """`NAME:PATH`."""
         return f"{self.name}:{self.path}"
+
+
+@dataclass(frozen=True)
+class Filed(_Named):
+    """A set in a file or a folder of one's own."""
+
+    def beside(self, folders: Iterable[Path]) -> Self:
+        """The same source with its path, and the folder of its lists, found in some folders."""
+        places = list(folders)
+        split = getattr(self, "split", None)
+        moved = {"path": _found(self.path, places)}
+        if split is not None:
+            moved["split"] = _found(split, places)
+        return replace(self, **moved)
+
+
+def _found(path: str, folders: Iterable[Path]) -> str:
+    """A relative path in the first folder that has it, else as it is; options may follow it.
+
+    >>> _found("nothing.csv,task=school", [Path("/nowhere")])
+    'nothing.csv,task=school'
+    """
+    pieces = path.split(",")
+    names = [",".join(pieces[:count]) for count in range(len(pieces), 0, -1)]
+    if Path(path).expanduser().is_absolute():
+        return path
+    having = (folder for folder in folders if any((folder / name).exists() for name in names))
+    return next((f"{folder}/{path}" for folder in having), path)
 
 
 @dataclass(frozen=True)
@@ -127,7 +183,7 @@ class _Classes(Source):
             metric="accuracy",
             score=metrics.accuracy,
             higher_is_better=True,
-            info=found.info,
+            info=found.info if val is found.val else _joined(found.info),
             draw=_pictures.images if found.test.examples.ndim == 4 else None,
         )
 
@@ -138,6 +194,12 @@ class _Classes(Source):
         if found.val is None:
             raise ValueError(f"train_on_val: {self.label} has no validation classes to train on.")
         return data.join_pools(found.train, found.val), None
+
+
+def _joined(info: dict[str, Any]) -> dict[str, Any]:
+    """The facts about a set whose validation classes are trained on too."""
+    names = info["classes"]
+    return {**info, "classes": {**names, "train": [*names["train"], *names["val"]], "val": []}}
 
 
 def _episodes(episode: Episode, size: Size, rotations: int) -> Callable[[Key, Any], Task]:
@@ -171,7 +233,7 @@ class Omniglot(_Classes):
     size: int | None = option(None, _SIZE_HELP, least=1)
 
 
-_SPLIT_HELP = (
+SPLIT_HELP = (
     "How the classes are divided: three fractions such as 0.64,0.16,0.20, or a folder with "
     "train.txt, val.txt and test.txt. None: the set's own division, or the default fractions."
 )
@@ -182,25 +244,25 @@ class Tfds(_Classes, _Named):
     """An image classification set of TensorFlow Datasets; the path is its name."""
 
     name: ClassVar[str] = "tfds"
-    split: str | None = option(None, _SPLIT_HELP)
+    split: str | None = option(None, SPLIT_HELP)
     size: int | None = option(None, _SIZE_HELP, least=1)
 
 
 @dataclass(frozen=True)
-class Folder(_Classes, _Named):
+class Folder(_Classes, Filed):
     """A folder, or a .zip, with a folder of images for each class."""
 
     name: ClassVar[str] = "folder"
-    split: str | None = option(None, _SPLIT_HELP)
+    split: str | None = option(None, SPLIT_HELP)
     size: int | None = option(None, _SIZE_HELP, least=1)
 
 
 @dataclass(frozen=True)
-class Arrays(_Classes, _Named):
+class Arrays(_Classes, Filed):
     """An .npz with examples x [E, ...] and labels y [E]."""
 
     name: ClassVar[str] = "arrays"
-    split: str | None = option(None, _SPLIT_HELP)
+    split: str | None = option(None, SPLIT_HELP)
 
     def network(self, root: Root = None) -> _networks.Network:
         """A convolutional network for images, else a fully connected one."""
@@ -208,79 +270,4 @@ class Arrays(_Classes, _Named):
         return _networks.Conv4() if shape is not None and len(shape) == 3 else _networks.MLP()
 
 
-@dataclass(frozen=True)
-class _Numbers(Source):
-    """Tasks of regression."""
-
-    kind: ClassVar[str] = "numbers"
-
-    def domain(
-        self,
-        pools: tuple[Any, Any, Any],
-        sample: Callable[..., Task],
-        episode: Episode | Points,
-        info: dict[str, Any],
-    ) -> Domain:
-        """The domain of a sampler with the options `shots` and `queries`; judged by its error."""
-        sizes = [episode.training(), episode.testing()]
-        train, test = (partial(sample, shots=n.shots, queries=n.queries) for n in sizes)
-        smallest = partial(sample, shots=1, queries=1)
-        targets = jax.eval_shape(smallest, jax.random.key(0), pools[2]).query.y
-        return Domain(
-            "numbers",
-            *pools,
-            sample_train=train,
-            sample_eval=test,
-            outputs=targets.shape[-1],
-            objective=losses.mean_squared_error,
-            report=metrics.regression_report,
-            metric="mse",
-            score=losses.mean_squared_error,
-            higher_is_better=False,
-            info=info,
-            draw=_pictures.regression,
-        )
-
-
-@dataclass(frozen=True)
-class Table(_Numbers, _Named):
-    """A CSV of many regression tasks: a row an example, a column that names its task.
-
-    The path is FILE.csv, and perhaps FILE.csv,task=COLUMN,target=COLUMN,drop=COLUMN.
-    """
-
-    name: ClassVar[str] = "table"
-    split: str | None = option(None, _SPLIT_HELP)
-
-    def open(self, episode: Episode | Points, *, seed: int, root: Root = None) -> Domain:
-        """Load the table; errors are in squared deviations of the training tasks' targets."""
-        found = data.load(self.label, root=root, split=self.split, seed=seed)
-        pools = found.train, found.val, found.test
-        return self.domain(pools, data.sample_table_task, episode, found.info)
-
-
-@dataclass(frozen=True)
-class Functions(_Numbers):
-    """A family of functions, whose tasks are made of a key alone."""
-
-    name: ClassVar[str] = "sinusoid"
-
-    def open(self, episode: Episode | Points, *, seed: int, root: Root = None) -> Domain:
-        """As many tasks for each part as are asked for."""
-        draw = data.FAMILIES[self.name]
-
-        def sample(key: Key, pool: Any, *, shots: int, queries: int) -> Task:
-            return draw(key, shots=shots, queries=queries)
-
-        return self.domain(((), (), ()), sample, episode, {"source": data.FORMULAS[self.name]})
-
-
-def _family(name: str) -> type[Functions]:
-    """The source of one family; its name is its whole state."""
-    title = "".join(word.title() for word in name.split("-"))
-    made = type(title, (Functions,), {"name": name, "__doc__": f"{data.FORMULAS[name]}."})
-    return dataclass(frozen=True)(made)
-
-
-FAMILIES: tuple[type[Functions], ...] = tuple(_family(name) for name in data.FAMILIES)
-TABLE: tuple[type[Source], ...] = (Glyphs, Omniglot, Tfds, Folder, Arrays, Table, *FAMILIES)
+TABLE: tuple[type[Source], ...] = (Glyphs, Omniglot, Tfds, Folder, Arrays)

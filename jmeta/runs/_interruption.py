@@ -1,4 +1,4 @@
-"""Ctrl-C as something a loop may ask about."""
+"""Ctrl-C and SIGTERM as something a loop may ask about."""
 
 import signal
 import threading
@@ -7,21 +7,33 @@ from contextlib import contextmanager
 from typing import Any
 
 
+class Interrupted(Exception):
+    """Ctrl-C or SIGTERM: the run was saved and can be resumed."""
+
+    def __init__(self, message: str, number: int = signal.SIGINT) -> None:
+        super().__init__(message)
+        self.code = 128 + number  # exit code of a command, as shells write it
+
+
 @contextmanager
-def interruption() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C into a flag that is read between dispatches; the second is raised."""
-    pressed: list[int] = []
+def interruption() -> Iterator[Callable[[], int]]:
+    """Turn the first Ctrl-C or SIGTERM into its number, which is read between dispatches.
+
+    The number is 0 before. A second signal is raised as KeyboardInterrupt.
+    """
+    received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
+        yield lambda: 0
         return
 
     def handler(number: int, frame: Any) -> None:
-        if pressed:
+        if received:
             raise KeyboardInterrupt
-        pressed.append(number)
+        received.append(number)
 
-    before = signal.signal(signal.SIGINT, handler)
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(pressed)
+        yield lambda: received[0] if received else 0
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, action in before.items():
+            signal.signal(number, action)
