@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM as something a loop may ask about."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +14,39 @@ class Interrupted(Exception):
     def __init__(self, message: str, number: int = signal.SIGINT) -> None:
         super().__init__(message)
         self.code = 128 + number  # exit code of a command, as shells write it
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM outside the loop: there is nothing to save that was not saved."""
+
+    code = 128 + signal.SIGTERM
+
+
+@contextmanager
+def ending() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does: by an exception that the command catches."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(number: int, frame: Any) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def end_at_once() -> None:
+    """Let every further Ctrl-C or SIGTERM end the process quietly.
+
+    A command that was interrupted has nothing left to do but to print a line; a signal that comes
+    then, or while Python shuts down, would print a traceback.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: os._exit(128 + number))
 
 
 @contextmanager
