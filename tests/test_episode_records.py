@@ -11,7 +11,7 @@ import pytest
 from quick import SINUSOID
 
 from jmeta import data
-from jmeta.experiments._single import drawn_classes
+from jmeta.experiments._single import Drawn, drawn_classes
 from jmeta.runs import _episodes as episodes
 from jmeta.runs import _programs as programs
 from jmeta.train import experiment, run
@@ -83,7 +83,7 @@ def test_the_class_of_every_query_is_found(rotations, images):
 
 
 def test_padded_and_undecided_queries():
-    drawn = data and episodes.Drawn(["a", "b"], np.array([[0, 1, 1]]))
+    drawn = Drawn(["a", "b"], np.array([[0, 1, 1]]))
     logits = np.array([[[1.0, 0.0], [np.nan, 0.0], [0.0, 1.0]]])
     found = episodes.confusion(drawn, episodes.Predicted(logits, np.array([[0, 1, -1]])))
     assert found == [("a", "a", 1), ("b", "", 1)]
