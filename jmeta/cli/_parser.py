@@ -99,7 +99,8 @@ def _add_run(parser: Parser) -> None:
         "--out",
         type=Path,
         metavar="DIR",
-        help="folder for everything that is written; a new one in runs/ by default",
+        help="folder for everything that is written, which one process at a time writes in; a new "
+        "one in runs/ by default",
     )
     group.add_argument(
         "--preset",

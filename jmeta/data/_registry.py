@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,6 +49,7 @@ def load(
     seed: int = 0,
     fit: Fit = "stretch",
     least: int = 1,
+    scaling: Mapping[str, Any] | None = None,
 ) -> Dataset:
     """Load a data set by name.
 
@@ -69,6 +70,7 @@ def load(
         fit: of images that are scaled to `size`, as for `load_folder`.
         least: classes of fewer examples are left out, as by `load_folder`; not of glyphs, omniglot
             and tables.
+        scaling: for tables only, see `load_table`.
 
     Raises:
         ValueError: the name is unknown, the set is absent or damaged, or it has no such option.
@@ -80,7 +82,13 @@ def load(
     """
     wanted = Wanted(root, None if split == "default" else split, size, seed, fit, least)
     kind, _, rest = name.partition(":")
-    loaders = {"folder": _folder, "arrays": _arrays, "table": _table, "tfds": _tfds}
+    if scaling is not None and kind != "table":
+        raise ValueError(
+            f"got a scaling for {printable(name)}; only tables are scaled, so leave it out."
+        )
+    if kind == "table" and rest:
+        return _table(rest, wanted, scaling)
+    loaders = {"folder": _folder, "arrays": _arrays, "tfds": _tfds}
     if name in ("glyphs", "omniglot"):
         _check_whole(name, wanted)
         return _glyphs(wanted) if name == "glyphs" else _omniglot(wanted)
@@ -237,7 +245,7 @@ def _arrays(path: str, wanted: Wanted) -> Dataset:
     return load_npz(find(path, wanted.root), split=split, seed=wanted.seed, least=least)
 
 
-def _table(name: str, wanted: Wanted) -> Dataset:
+def _table(name: str, wanted: Wanted, scaling: Mapping[str, Any] | None) -> Dataset:
     _check_unscaled(name, wanted, "a table has no images")
     if wanted.least != 1:
         raise ValueError(
@@ -246,7 +254,8 @@ def _table(name: str, wanted: Wanted) -> Dataset:
         )
     path, task, target, drop = parse_table_name(name)
     named: dict[str, Any] = {"task": task, "target": target, "drop": drop}
-    return load_table(find(path, wanted.root), **named, split=_read_split(wanted), seed=wanted.seed)
+    options = {**named, "split": _read_split(wanted), "seed": wanted.seed, "scaling": scaling}
+    return load_table(find(path, wanted.root), **options)
 
 
 def _check_unscaled(name: str, wanted: Wanted, why: str) -> None:

@@ -12,6 +12,7 @@ from jmeta.data import Pool
 from jmeta.metrics import Report
 
 Sampler = Callable[[Key, Any], Task]  # (key, pool) -> task
+Each = Callable[[Outputs, Targets], dict[str, jax.Array]]  # name -> a number an episode [E]
 Draw = Callable[[Task, Any, Path], None]  # (task, query outputs, file) -> a picture in the file
 
 
@@ -32,6 +33,7 @@ class Domain(NamedTuple):
     higher_is_better: bool
     info: dict[str, Any]  # JSON-able facts: split, hash, classes, shape, source, licence
     draw: Draw | None = None  # None where an episode has no picture
+    each: Each | None = None  # metrics of single episodes; None for `metric` alone
 
 
 def example_task(domain: Domain, *, train: bool = True) -> Task:

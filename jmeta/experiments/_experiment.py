@@ -2,7 +2,8 @@
 
 import os
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from jmeta.experiments._algorithm import Algorithm, Method
 from jmeta.experiments._domain import Domain, check_pools
@@ -11,7 +12,8 @@ from jmeta.experiments._metric import ProtoNet
 from jmeta.experiments._networks import Network, NoNetwork
 from jmeta.experiments._options import options_of
 from jmeta.experiments._parts import Budget, Device, Episode, Outer, Points
-from jmeta.experiments._sources import Glyphs, Source
+from jmeta.experiments._source import Scaling, Source
+from jmeta.experiments._sources import Glyphs
 from jmeta.experiments._tables import ALGORITHMS
 
 Root = str | os.PathLike[str] | None
@@ -123,16 +125,56 @@ def completed(experiment: Experiment, root: Root = None) -> Experiment:
     )
 
 
-def open_experiment(experiment: Experiment, root: Root = None) -> tuple[Domain, Method]:
+class Origin(NamedTuple):
+    """What a stored run says of its data."""
+
+    folders: tuple[Path, ...] = ()  # where its relative paths were, or may be
+    scaling: Scaling | None = None  # by which its data were scaled
+
+
+def opened(
+    source: Source,
+    episode: Episode | Points,
+    *,
+    seed: int,
+    root: Root = None,
+    origin: Origin | None = None,
+) -> Domain:
+    """Load the data of a source; those of a stored run as that run did.
+
+    Args:
+        source, episode, seed, root: see `Source.open`.
+        origin: what the run has stored; None for a new one.
+
+    Raises:
+        ValueError: a set that is missing or damaged, or options that it cannot satisfy.
+    """
+    if origin is None:
+        return source.open(episode, seed=seed, root=root)
+    found = source.beside(origin.folders)
+    if origin.scaling is None:
+        return found.open(episode, seed=seed, root=root)
+    return found.open_scaled(origin.scaling, episode, seed=seed, root=root)
+
+
+def open_experiment(
+    experiment: Experiment, root: Root = None, *, origin: Origin | None = None
+) -> tuple[Domain, Method]:
     """Load the data of a completed experiment, and build its learner and its loss.
+
+    Args:
+        experiment: its open choices have been made.
+        root: where data sets are looked for; None for `$JMETA_DATA`.
+        origin: what a stored run says of its data; None for a new run.
 
     Raises:
         ValueError: a missing set, or options that it or the algorithm cannot satisfy.
     """
     algorithm, network, episode = experiment.algorithm, experiment.network, experiment.episode
     assert network is not None and episode is not None, "the experiment has been completed"
-    opened = experiment.source.open(episode, seed=experiment.budget.seed, root=root)
-    domain = algorithm.domain(opened)
+    seed = experiment.budget.seed
+    found = opened(experiment.source, episode, seed=seed, root=root, origin=origin)
+    domain = algorithm.domain(found)
     try:
         check_pools(domain)
     except ValueError as error:

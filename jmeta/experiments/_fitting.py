@@ -5,7 +5,7 @@ import numpy as np
 from jmeta import data
 from jmeta.experiments._domain import Domain
 from jmeta.experiments._parts import Episode, Points
-from jmeta.experiments._sources import Source
+from jmeta.experiments._source import Source
 
 
 def advice(domain: Domain, source: Source, episode: Episode | Points) -> str:

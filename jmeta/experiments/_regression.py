@@ -13,11 +13,11 @@ from jmeta.experiments import _curves
 from jmeta.experiments._domain import Domain
 from jmeta.experiments._options import option
 from jmeta.experiments._parts import Episode, Points
-from jmeta.experiments._sources import SPLIT_HELP, Named, Root, Source
+from jmeta.experiments._source import SPLIT_HELP, Filed, Root, Scaling, Source
 
 
 @dataclass(frozen=True)
-class _Numbers(Source):
+class Numbers(Source):
     """Tasks of regression."""
 
     kind: ClassVar[str] = "numbers"
@@ -51,7 +51,7 @@ class _Numbers(Source):
 
 
 @dataclass(frozen=True)
-class Table(_Numbers, Named):
+class Table(Numbers, Filed):
     """A CSV of many regression tasks: a row an example, a column that names its task.
 
     The path is FILE.csv, and perhaps FILE.csv,task=COLUMN,target=COLUMN,drop=COLUMN.
@@ -62,13 +62,22 @@ class Table(_Numbers, Named):
 
     def open(self, episode: Episode | Points, *, seed: int, root: Root = None) -> Domain:
         """Load the table; errors are in squared deviations of the training tasks' targets."""
-        found = data.load(self.label, root=root, split=self.split, seed=seed)
+        return self._opened(data.load(self.label, root=root, split=self.split, seed=seed), episode)
+
+    def open_scaled(
+        self, scaling: Scaling, episode: Episode | Points, *, seed: int, root: Root = None
+    ) -> Domain:
+        """Load the table, standardised by stored means and deviations and not by its own."""
+        given: dict[str, Any] = {"split": self.split, "seed": seed, "scaling": scaling}
+        return self._opened(data.load(self.label, root=root, **given), episode)
+
+    def _opened(self, found: data.Dataset, episode: Episode | Points) -> Domain:
         pools = found.train, found.val, found.test
         return self.domain(pools, data.sample_table_task, episode, found.info)
 
 
 @dataclass(frozen=True)
-class Functions(_Numbers):
+class Functions(Numbers):
     """A family of functions, whose tasks are made of a key alone."""
 
     name: ClassVar[str] = "sinusoid"

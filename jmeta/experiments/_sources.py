@@ -1,6 +1,5 @@
-"""Sources of tasks: options, and what they open to."""
+"""The sources of classes: built-in sets, and those of one's own."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,17 +8,12 @@ from typing import Any, ClassVar, Self
 
 from jmeta import data, losses, metrics
 from jmeta.core import Key, Task
-from jmeta.experiments import _networks, _pictures
+from jmeta.experiments import _networks, _pictures, _single
 from jmeta.experiments._domain import Domain
-from jmeta.experiments._options import Part, option
+from jmeta.experiments._options import option
 from jmeta.experiments._parts import Episode, Points, Size
+from jmeta.experiments._source import SPLIT_HELP, Filed, Named, Root, Source
 
-Root = str | os.PathLike[str] | None
-SPLIT_HELP = (
-    "How the classes are divided: three fractions such as 0.64,0.16,0.20, three numbers of classes "
-    "such as 7,0,5, a folder with train.txt, val.txt and test.txt, or default: the set's own "
-    "division, or else 0.64,0.16,0.20. None: default, or what gives an episode enough classes."
-)
 _SIZE_HELP = "Side of the square images in pixels. None: the set's own."
 _FIT_HELP = (
     "How an image that is not square is fitted to the size: stretch, crop (its middle) or pad (its "
@@ -29,77 +23,6 @@ _DROP_HELP = (
     "Leave out classes of fewer examples than this, before the set is divided, and name them. "
     "None: keep all."
 )
-
-
-@dataclass(frozen=True)
-class Source(Part):
-    """Where tasks come from. A subclass of your own defines `open`, and its options as fields."""
-
-    name: ClassVar[str]
-    kind: ClassVar[str] = "classes"  # of targets; "numbers" for regression
-
-    @classmethod
-    def parse(cls, rest: str) -> Self:
-        """The source of a name on the command line, `NAME` or `NAME:REST`.
-
-        Raises:
-            ValueError: something stands behind the colon that this source has no use for.
-        """
-        if rest:
-            raise ValueError(f"{cls.name} takes nothing behind a colon, but got {rest!r}.")
-        return cls()
-
-    @property
-    def label(self) -> str:
-        """The source as one writes it on the command line."""
-        return self.name
-
-    def network(self, root: Root = None) -> _networks.Network:
-        """The network that fits the examples, where the experiment names none."""
-        del root
-        return _networks.Conv4() if self.kind == "classes" else _networks.MLP()
-
-    def divided(self, episode: Episode | Points, root: Root = None) -> Self:
-        """The same source with its division chosen, where an episode's numbers decide about it."""
-        del episode, root
-        return self
-
-    def open(self, episode: Episode | Points, *, seed: int, root: Root = None) -> Domain:
-        """Load the data, and say how episodes are drawn and judged.
-
-        Args:
-            episode: the numbers of an episode; an `Episode` for classes, else `Points`.
-            seed: of random splits.
-            root: where sets are looked for; None for `$JMETA_DATA`.
-
-        Raises:
-            ValueError: a set that is missing or damaged, or options that it cannot satisfy.
-        """
-        raise NotImplementedError
-
-    @property
-    def trained_on(self) -> str:
-        """The parts that the parameters are trained on, for the protocol of a result."""
-        return "train"
-
-
-@dataclass(frozen=True)
-class Named(Source):
-    """A set that is named by what stands behind a colon."""
-
-    path: str
-
-    @classmethod
-    def parse(cls, rest: str) -> Self:
-        """The source of `NAME:PATH`."""
-        if not rest:
-            raise ValueError(f"{cls.name} needs something behind a colon: {cls.name}:PATH.")
-        return cls(rest)
-
-    @property
-    def label(self) -> str:
-        """`NAME:PATH`."""
-        return f"{self.name}:{self.path}"
 
 
 @dataclass(frozen=True)
@@ -146,8 +69,9 @@ class _Classes(Source):
             metric="accuracy",
             score=metrics.accuracy,
             higher_is_better=True,
-            info=found.info,
+            info=found.info if val is found.val else _joined(found.info),
             draw=_draw(found) if found.test.examples.ndim == 4 else None,
+            each=_single.classification_each,
         )
 
     def _training(self, found: data.Dataset) -> tuple[data.Pool, data.Pool | None]:
@@ -167,6 +91,12 @@ def _draw(found: data.Dataset) -> Callable[[Task, Any, Path], None]:
         _pictures.images(task, outputs, path, names=names(task))
 
     return draw
+
+
+def _joined(info: dict[str, Any]) -> dict[str, Any]:
+    """The facts about a set whose validation classes are trained on too."""
+    names = info["classes"]
+    return {**info, "classes": {**names, "train": [*names["train"], *names["val"]], "val": []}}
 
 
 def _episodes(episode: Episode, size: Size, rotations: int) -> Callable[[Key, Any], Task]:
@@ -226,7 +156,7 @@ class _Divided(_Classes):
 
 
 @dataclass(frozen=True)
-class Folder(_Divided, Named):
+class Folder(_Divided, Filed):
     """A folder, or a .zip, with a folder of images for each class."""
 
     name: ClassVar[str] = "folder"
@@ -237,7 +167,7 @@ class Folder(_Divided, Named):
 
 
 @dataclass(frozen=True)
-class Arrays(_Divided, Named):
+class Arrays(_Divided, Filed):
     """An .npz with examples x [E, ...] and labels y [E]."""
 
     name: ClassVar[str] = "arrays"

@@ -3,7 +3,7 @@
 from jmeta.experiments import _gradient, _memory, _metric, _networks, _regression, _sources
 from jmeta.experiments._algorithm import Algorithm
 from jmeta.experiments._networks import Network
-from jmeta.experiments._sources import Source
+from jmeta.experiments._source import Source
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
     kind.name: kind for kind in (*_gradient.TABLE, *_metric.TABLE, *_memory.TABLE)
