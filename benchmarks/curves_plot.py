@@ -8,6 +8,8 @@ from typing import Any
 
 import common
 
+from jmeta.experiments._figures import logarithmic
+
 PLOT = Path(__file__).parent.parent / "docs" / "curves.png"
 INK = ("#22313f", "#1b7f5c", "#c4372f")
 LABELS = {"steps": "inner steps", "tasks": "tasks a batch", "devices": "devices, 4 tasks each"}
@@ -64,6 +66,9 @@ def _plain(axes: Any, at: list[int]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=7)
     axes.set_ylim(bottom=0 if axes.get_yscale() == "linear" else axes.get_ylim()[0] / 1.5)
+    if axes.get_yscale() == "log":
+        logarithmic(axes)
+        axes.tick_params(which="minor", left=False)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,10 @@
     python benchmarks/resume.py [--kills 10] [--steps 600] [--seed 0]
 
 Trains prototypical networks on the built-in glyphs once undisturbed, once killed by SIGKILL at
-random moments and resumed after each, and once with its last checkpoint truncated. Compares the
-best and the last checkpoint, the metrics of every step and the result. Takes about seven minutes on
-two cores; `--kills 2 --steps 200` is a short check.
+random moments and resumed after each, once with its last checkpoint truncated, and once while
+other processes try to go on with it in the same folder. Compares the best and the last checkpoint,
+the metrics of every step and the result. Takes about eight minutes on two cores; `--kills 2
+--steps 200` is a short check.
 """
 
 import argparse
@@ -110,6 +111,36 @@ def truncate_last(out: Path) -> str:
     return victim.relative_to(folder).as_posix()
 
 
+def contend(out: Path, steps: int) -> dict[str, Any]:
+    """Train while others try to go on with the same run: what each said, and what was lost.
+
+    A rival is started at the first line of output and after every end of the one before, as long
+    as the first process lives. All that begin before its end must be refused.
+    """
+    owner = start(out, steps)
+    assert owner.stdout is not None
+    owner.stdout.readline()
+    refused, lost, seen = [], list[int](), 0
+    while owner.poll() is None:
+        rival = start(out, steps)
+        _, complaint = rival.communicate()
+        newest = max(checkpoint.steps(out / "checkpoints"), default=0)
+        if newest < seen:
+            lost.append(seen)
+        seen = max(seen, newest)
+        if owner.poll() is None:
+            one_line = complaint.count("\n") == 1 and "is writing in" in complaint
+            refused.append(rival.returncode == 2 and one_line)
+    owner.communicate()
+    return {
+        "rivals": len(refused),
+        "refused": sum(refused),
+        "checkpoints_lost": lost,
+        "finished": owner.returncode == 0,
+        "held": bool(refused) and all(refused) and not lost and owner.returncode == 0,
+    }
+
+
 def unequal(left: dict[str, Any], right: dict[str, Any]) -> list[str]:
     """Names of the entries that differ."""
     return [name for name in left if left[name] != right[name]]
@@ -127,6 +158,8 @@ def main() -> None:
     common.write("resume", record)
     killed = sum(not kill["had_finished"] for kill in record["kills"])
     print(f"{killed} SIGKILLs, identical: {record['identical']}")
+    contended = record["contended"]
+    print(f"rivals refused: {contended['refused']} of {contended['rivals']}")
     print(f"truncated checkpoint: {record['truncated']['said']}")
     if not record["identical"]:
         sys.exit(1)
@@ -134,7 +167,8 @@ def main() -> None:
 
 def measure(scratch: Path, steps: int, *, kills: int, seed: int) -> dict[str, Any]:
     """The undisturbed, the killed and the damaged run, compared."""
-    plain, killed, damaged = scratch / "plain", scratch / "killed", scratch / "damaged"
+    names = ("plain", "killed", "damaged", "contended")
+    plain, killed, damaged, contended = (scratch / name for name in names)
     seconds, _ = finish(plain, steps)
     print(f"undisturbed: {seconds:.0f} s", flush=True)
     events = []
@@ -146,10 +180,13 @@ def measure(scratch: Path, steps: int, *, kills: int, seed: int) -> dict[str, An
     shutil.copytree(plain, damaged)
     victim = truncate_last(damaged)
     _, said = finish(damaged, steps)
+    contention = contend(contended, steps)
+    print(f"contended: {json.dumps(contention)}", flush=True)
     wanted = fingerprint(plain)
     differing = {
         "killed": unequal(wanted, fingerprint(killed)),
         "truncated": unequal(wanted, fingerprint(damaged)),
+        "contended": unequal(wanted, fingerprint(contended)),
     }
     told = "falling back" in said
     return {
@@ -158,9 +195,10 @@ def measure(scratch: Path, steps: int, *, kills: int, seed: int) -> dict[str, An
         "seconds_undisturbed": seconds,
         "kills": events,
         "truncated": {"file": victim, "said": said.replace(str(scratch), "..."), "told": told},
+        "contended": contention,
         "compared": list(wanted),
         "differing": differing,
-        "identical": told and not any(differing.values()),
+        "identical": told and contention["held"] and not any(differing.values()),
         "accuracy": wanted["metrics"]["accuracy"],
     }
 

@@ -7,6 +7,7 @@ from jax.sharding import PartitionSpec as P
 
 from jmeta.core import Learner, Outputs, Params, Sample, Targets
 from jmeta.core._losses import require_learner
+from jmeta.core._padding import marked
 from jmeta.core._step import episode_keys, only_axis
 from jmeta.metrics import Estimate, Report, classification_report
 
@@ -49,7 +50,7 @@ def predictions(
         def one(key: jax.Array) -> tuple[Outputs, Targets]:
             task = sample(key)
             adapted = learner.adapt(params, task.support)
-            return learner.predict(adapted, task.query.x), task.query.y
+            return learner.predict(adapted, marked(learner, task.query)), task.query.y
 
         return lax.map(one, keys, batch_size=chunk if chunk > 1 else None)
 

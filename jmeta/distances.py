@@ -41,7 +41,10 @@ def _over_leaves(pairwise: Callable, left: PyTree, right: PyTree) -> jax.Array:
 def squared_euclidean(left: PyTree, right: PyTree) -> jax.Array:
     """The squared Euclidean distance of all pairs, computed by a matrix product.
 
-        |a − b|² = |a|² + |b|² − 2⟨a, b⟩
+        |a − b|² = |a'|² + |b'|² − 2⟨a', b'⟩,   a' = a − m,   b' = b − m
+
+    m is the mean of `right`. It changes no distance, but without it the digits of distances are
+    lost when all embeddings are far from zero.
 
     Args:
         left: [N, D], or a pytree of such arrays, whose distances are added up. Axes after the
@@ -59,6 +62,8 @@ def squared_euclidean(left: PyTree, right: PyTree) -> jax.Array:
     """
 
     def pairwise(a: jax.Array, b: jax.Array) -> jax.Array:
+        centre = jax.lax.stop_gradient(jnp.mean(b, 0, keepdims=True))
+        a, b = a - centre, b - centre
         return jnp.sum(a**2, -1)[:, None] + jnp.sum(b**2, -1)[None, :] - 2 * (a @ b.T)
 
     return _over_leaves(pairwise, left, right)

@@ -8,7 +8,9 @@ import pytest
 from pictures import encode, grey, make_zip
 from PIL import Image, PngImagePlugin
 
-from jmeta.data._archives import MAX_PIXELS, check_member, decode_image, open_zip, resize_image
+from jmeta.data import _limits
+from jmeta.data._archives import check_member, open_zip
+from jmeta.data._images import decode_image, resize_image
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF"])
@@ -73,10 +75,14 @@ def test_members_that_leave_the_folder_are_refused(tmp_path, name):
 
 def test_bombs_are_refused(tmp_path, monkeypatch):
     path = make_zip(tmp_path / "bomb.zip", {"a/1.png": bytes(1000)})
-    monkeypatch.setattr("jmeta.data._archives.MAX_MEMBER_BYTES", 999)
+    monkeypatch.setattr(_limits, "_FLAT", 999)
+    with pytest.raises(ValueError, match=r"bomb\.zip unpacks to 1000 bytes .*at most 999 bytes"):
+        monkeypatch.setattr(_limits, "_RATIO", 0)
+        open_zip(path)
+    monkeypatch.setenv("JMETA_DATA_LIMIT", "7992")
     with pytest.raises(ValueError, match=r"unpacks 'a/1\.png' to 1000 bytes"):
         open_zip(path)
-    wide = encode(np.zeros((1, MAX_PIXELS // 1000), np.uint8))
-    monkeypatch.setattr("jmeta.data._archives.MAX_PIXELS", 49_999)
-    with pytest.raises(ValueError, match="wide is 50000x1 pixels"):
+    monkeypatch.setattr(_limits, "_PIXELS", 49_999)
+    wide = encode(np.zeros((1, 50_000), np.uint8))
+    with pytest.raises(ValueError, match=r"wide is 50000x1 pixels.*JMETA_DATA_LIMIT=1G"):
         decode_image(wide, name="wide")

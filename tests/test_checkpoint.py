@@ -13,6 +13,7 @@ import pytest
 
 from jmeta import train_state
 from jmeta.runs import _checkpoint as checkpoint
+from jmeta.runs._json import write_json
 
 PARAMS = {"w": jnp.arange(6.0).reshape(2, 3), "b": jnp.zeros(3)}
 RECORD = {"best": {"step": 1, "value": 0.5}, "seconds": 1.5}
@@ -179,7 +180,7 @@ def test_another_structure_is_refused(written, other):
 
 def test_json_is_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "record.json"
-    checkpoint.write_json(path, {"a": 1, "mean": float("nan")})
+    write_json(path, {"a": 1, "mean": float("nan")})
     with pytest.raises(TypeError):
-        checkpoint.write_json(path, {"a": object()})
+        write_json(path, {"a": object()})
     assert json.loads(path.read_text()) == {"a": 1, "mean": None}

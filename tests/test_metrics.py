@@ -33,7 +33,7 @@ def test_scores_equal_scikit_learn(seed: int) -> None:
         labels, guess, labels=range(4), zero_division=0
     )
     found = metrics.class_scores(logits, labels)
-    for left, right in zip(found, wanted, strict=True):
+    for left, right in zip(found, (*wanted, np.bincount(guess, minlength=4)), strict=True):
         np.testing.assert_allclose(left, right, rtol=1e-6)
     table = reference.confusion_matrix(labels, guess, labels=range(4))
     np.testing.assert_array_equal(metrics.confusion(logits, labels), table)
@@ -47,11 +47,73 @@ def test_scores_equal_scikit_learn(seed: int) -> None:
     )
 
 
-def test_macro_scores_equal_scikit_learn_on_the_labels_that_occur() -> None:
-    logits = jnp.eye(4)[jnp.array([0, 1, 1, 0])]
-    labels = jnp.array([0, 0, 1, 1])
-    wanted = reference.f1_score(labels, logits.argmax(-1), average="macro")
-    np.testing.assert_allclose(metrics.macro(metrics.class_scores(logits, labels)).f1, wanted)
+@given(seed=st.integers(0, 10_000), count=st.integers(1, 6))
+@settings(max_examples=15, deadline=None)
+def test_macro_scores_equal_scikit_learn_on_the_labels_that_occur(seed: int, count: int) -> None:
+    """Few examples of many classes: some are absent, and some of those are predicted."""
+    logits, labels = _random(seed, count=count, ways=5)
+    found = metrics.macro(metrics.class_scores(logits, labels))
+    wanted = reference.precision_recall_fscore_support(
+        labels, np.argmax(logits, -1), average="macro", zero_division=0
+    )
+    np.testing.assert_allclose(found[:3], wanted[:3], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_metrics_do_not_follow_the_precision_of_the_logits(dtype) -> None:
+    logits, labels = _random(7, count=2000)
+    low = (8 * logits).astype(dtype)
+    exact = low.astype(jnp.float32)
+    for metric in (
+        metrics.accuracy,
+        metrics.confusion,
+        metrics.class_scores,
+        metrics.negative_log_likelihood,
+        metrics.calibration_error,
+    ):
+        jax.tree.map(np.testing.assert_array_equal, metric(low, labels), metric(exact, labels))
+    table = metrics.confusion(
+        jnp.tile(jnp.array([1.0, 0.0], dtype), (1001, 1)), jnp.zeros(1001, int)
+    )
+    assert table.sum() == 1001
+    report = metrics.regression_report(jnp.ones((3, 1001, 1), dtype), jnp.zeros((3, 1001, 1)))
+    assert report["mse"].mean == 1
+
+
+def test_logits_that_are_not_numbers_are_never_right() -> None:
+    logits = jnp.eye(3).at[0].set(jnp.nan)
+    labels = jnp.arange(3)
+    assert metrics.accuracy(logits, labels) == pytest.approx(2 / 3)
+    assert metrics.accuracy(jnp.full((3, 3), jnp.nan), labels) == 0
+    scores = metrics.class_scores(logits, labels)
+    assert scores.recall.tolist() == [0, 1, 1] and scores.support.tolist() == [1, 1, 1]
+    assert metrics.confusion(logits, labels).sum() == 2
+    assert np.isnan(metrics.negative_log_likelihood(logits, labels))
+    assert np.isnan(metrics.calibration_error(logits, labels))
+
+
+OVER_LABELS = {
+    "cross_entropy": losses.cross_entropy,
+    "relation_error": losses.relation_error,
+    "accuracy": metrics.accuracy,
+    "confusion": metrics.confusion,
+    "calibration_error": metrics.calibration_error,
+}
+
+
+@pytest.mark.parametrize("name", OVER_LABELS)
+@pytest.mark.parametrize("wrong", [5, -2])
+def test_a_label_out_of_range_is_refused_or_is_nan(name: str, wrong: int) -> None:
+    logits, labels = jnp.zeros((3, 5)), jnp.array([0, wrong, -1])
+    with pytest.raises(ValueError, match=rf"{name}.*label {wrong} for 5 classes.*0 to 4"):
+        OVER_LABELS[name](logits, labels)
+    assert np.isnan(jax.jit(OVER_LABELS[name])(logits, labels)).any()
+
+
+@pytest.mark.parametrize("objective", [losses.cross_entropy, losses.relation_error])
+def test_a_traced_label_out_of_range_makes_the_gradient_nan_too(objective) -> None:
+    found = jax.jit(jax.grad(objective))(jnp.zeros((2, 5)), jnp.array([0, 7]))
+    assert np.isnan(found[1]).any()
 
 
 def test_calibration_error_equals_a_loop() -> None:

@@ -48,7 +48,7 @@ _HOLE[7, 2], _ENDLESS[4, 0] = np.nan, -np.inf
         ({"y": np.array([b"caf\xe9"] * 10)}, "bytes that are not UTF-8"),
         ({"x": _HOLE}, r"has nan at x\[7, 2\], expected finite numbers"),
         ({"x": _ENDLESS}, r"has -inf at x\[4, 0\], expected finite numbers"),
-        ({"x": np.array(["a"] * 10)}, "x of dtype <U1, expected numbers"),
+        ({"x": np.array(["a"] * 10)}, "x of dtype <U1, expected real numbers"),
     ],
 )
 def test_bad_arrays_are_refused(root, arrays, message):
@@ -120,3 +120,48 @@ def test_a_shape_has_the_errors_of_loading(root, arrays, message):
     for read in (load, example_shape):
         with pytest.raises(ValueError, match=r"cannot be read as an \.npz with x and y"):
             read("arrays:b.npz")
+
+
+_DATES = np.array(["2020-01-01", "2020-01-02", "2020-01-03", "2020-01-04", "NaT"] * 2, "M8[D]")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        (
+            {"x": np.zeros((10, 0))},
+            r"x of shape \[10, 0\], expected examples of at least",
+        ),
+        (
+            {"x": np.zeros((10, 0, 3, 1), np.uint8)},
+            r"\[10, 0, 3, 1\], expected examples",
+        ),
+        ({"x": np.zeros((0, 3)), "y": np.zeros(0)}, "give at least one of each"),
+        (
+            {"x": np.full((10, 2), 2**40)},
+            r"has 1099511627776 at x\[0, 0\].* that int32 can",
+        ),
+        ({"x": np.full((10, 2), -1e300)}, r"has -1e\+300 at x\[0, 0\].* numbers that float32 can"),
+        ({"x": np.zeros((10, 2), complex)}, "x of dtype complex128, expected real numbers"),
+        ({"x": _DATES[:, None]}, r"x of dtype datetime64\[D\], expected real numbers"),
+        ({"y": _DATES}, r"has the label NaT at y\[4\], expected a class for every example"),
+        ({"y": np.array([0, 1, 2, 3, np.inf] * 2)}, r"has the label inf at y\[4\]"),
+        ({"y": np.array(["a", "b", " ", "c", "d"] * 2)}, r"has an empty label at y\[2\]"),
+        ({"y": np.array([b"a", b"b", b"", b"c", b"d"] * 2)}, r"has an empty label at y\[2\]"),
+        ({"y": np.zeros(10, complex)}, "labels y of dtype complex128, expected integers or text"),
+        ({"y": np.zeros(10, "i4,i4")}, "labels y of dtype .*, expected integers or text"),
+    ],
+)
+def test_arrays_that_would_be_wrong_without_a_word_are_refused(root, arrays, message):
+    _arrays(root / "a.npz", **arrays)
+    with pytest.raises(ValueError, match=message):
+        load("arrays:a.npz")
+
+
+def test_dates_name_classes_and_numbers_keep_their_value(root):
+    _arrays(root / "a.npz", x=np.full((10, 2), 3.5), y=_DATES.astype("M8[D]")[[0, 1, 2, 3, 0] * 2])
+    found = load("arrays:a.npz")
+    assert found.info["classes"]["test"] == ["2020-01-01"]
+    assert found.train.examples.dtype == np.float32 and float(found.train.examples.min()) == 3.5
+    _arrays(root / "a.npz", x=np.full((10, 2), 2**31 - 1))
+    assert int(load("arrays:a.npz").train.examples.max()) == 2**31 - 1

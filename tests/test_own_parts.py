@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from jmeta import cli, core, distances, learners, train
-from jmeta.experiments._sources import _Numbers
+from jmeta.experiments._regression import Numbers
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -326,7 +326,7 @@ class Median(train.ProtoNet):
 
 
 @dataclass(frozen=True)
-class Flat(_Numbers):
+class Flat(Numbers):
     """Constants."""
 
     name: ClassVar[str] = "flat"

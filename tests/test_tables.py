@@ -257,3 +257,18 @@ def test_a_table_has_a_name_among_the_sets(tmp_path, monkeypatch):
         load("table:table.csv", size=28)
     draw = jax.jit(partial(sample_table_task, shots=2, queries=1))
     assert draw(jax.random.key(0), found.train).support.x.dtype == jnp.float32
+
+
+def test_numbers_that_lose_digits_are_refused_and_constants_are_nothing(tmp_path):
+    """Identifiers of 22 digits became 2^19 deviations from their own rounded mean."""
+    number = 1234567890123456789012
+    lines = [f"s{task},{row},F,{number + row}" for task in range(8) for row in range(4)]
+    with pytest.raises(
+        ValueError, match=r"line 2, column 'score': .* has more digits than a number"
+    ):
+        load_table(written(tmp_path, *lines))
+    lines = [f"s{task},{number}e0,F,{row}" for task in range(8) for row in range(4)]
+    found = load_table(written(tmp_path, *lines))
+    assert not found.train.examples[:, 0].any() and not found.test.examples[:, 0].any()
+    lines = [f"s{task},{10**20},F,{row}" for task in range(8) for row in range(4)]
+    assert not load_table(written(tmp_path, *lines)).train.examples[:, 0].any()

@@ -3,6 +3,7 @@
 import io
 import sys
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from realdata import require
 
 import jmeta.data._tfds as module
+from jmeta.data._images import resize_image
 from jmeta.data._omniglot import load_omniglot, omniglot_images
 from jmeta.data._pool import split_hash
 from jmeta.data._tfds import load_tfds, prepare_tfds
@@ -144,7 +146,8 @@ def test_examples_of_all_splits_are_read_from_a_prepared_set(tmp_path, monkeypat
     prepare_tfds("omniglot", source=tmp_path, data_dir=tmp_path / "tfds")
     builder = tfds.builder("omniglot", data_dir=str(tmp_path / "tfds"), file_format="array_record")
     source = module._source(builder, "all")
-    classes = module._pool_by_class(source, "image", "label", builder.info, 28)
+    scale = partial(resize_image, size=28)
+    classes = module._pool_by_class(source, "image", "label", builder.info, scale)
     assert {name: len(images) for name, images in classes.items()} == {
         "Greek_0": 20,
         "Greek_1": 20,
@@ -154,7 +157,7 @@ def test_examples_of_all_splits_are_read_from_a_prepared_set(tmp_path, monkeypat
 
 
 def test_a_missing_or_damaged_zip_is_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(ValueError, match=r"there is no zip file at .*images_background"):
+    with pytest.raises(ValueError, match=r"there is no file .*images_background"):
         prepare_tfds("omniglot", source=tmp_path, data_dir=tmp_path / "tfds")
     (tmp_path / "images_background.zip").write_bytes(b"no zip")
     with pytest.raises(ValueError, match="download it again"):

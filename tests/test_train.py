@@ -56,7 +56,15 @@ def same(out: Path, finished: tuple[Path, dict]) -> None:
 
 def test_a_run_writes_what_it_promises(finished):
     out, result = finished
-    names = {"config.json", "metrics.jsonl", "checkpoints", "result.json"}
+    names = {
+        ".lock",
+        "episodes.csv",
+        "config.json",
+        "data.json",
+        "metrics.jsonl",
+        "checkpoints",
+        "result.json",
+    }
     assert {path.name for path in out.iterdir()} == {*names, "curves.png", "episode.png"}
     assert result == json.loads((out / "result.json").read_text())
     assert result["schema"] == 1 and result["seconds"] > 0

@@ -5,8 +5,9 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ import jax
 
 from jmeta import __version__, data, runs
 from jmeta.cli import _parser as parser
+from jmeta.cli._words import one_line
 from jmeta.experiments import SOURCES
 from jmeta.experiments._names import find
 from jmeta.runs import _adaptation as adaptation
-from jmeta.runs import _checkpoint as checkpoint
 from jmeta.runs import _processes as processes
 from jmeta.runs import _progress as progress
+from jmeta.runs._interruption import Terminated, end_at_once, ending
+from jmeta.runs._json import write_out
 from jmeta.runs._records import read_config
 
 Words = Sequence[str]
@@ -32,8 +35,7 @@ def train(words: Words) -> int:
         raise ValueError("--resume needs the folder of the run to go on with: add --out DIR")
     _start()
     _join(asked)
-    out = asked.out or _fresh(Path("runs"), asked.preset or experiment.source.label)
-    with ExitStack() as stack:
+    with _folder(asked.out, asked.preset or experiment.source.label) as out, ExitStack() as stack:
         first = processes.first()
         show = stack.enter_context(progress.bar()) if first else progress.quiet
         if asked.tensorboard and first:
@@ -44,10 +46,9 @@ def train(words: Words) -> int:
         return 0
     _print_result(result)
     print(f"tasks per second  {result['throughput']['tasks_per_second']:.1f}")
-    written = ["result.json", "curves.png", "metrics.jsonl", "checkpoints/"]
-    if (out / "episode.png").exists():
-        written.insert(2, "episode.png")
-    print(f"written to {out}/: {', '.join(written)}")
+    files = ["result.json", "episodes.csv", "confusion.csv", "curves.png", "episode.png"]
+    written = [name for name in (*files, "metrics.jsonl", "checkpoints/") if (out / name).exists()]
+    print(one_line(f"written to {out}/: {', '.join(written)}"))
     return 0
 
 
@@ -61,13 +62,35 @@ def _join(asked: argparse.Namespace) -> None:
         processes.start(*by_hand)
 
 
+@contextmanager
+def _folder(asked: Path | None, name: str) -> Iterator[Path]:
+    """The folder of a run: the one asked for, or a new one that is removed if it stays empty."""
+    if asked is not None:
+        yield asked
+        return
+    made = processes.once(lambda: _fresh(Path("runs"), name))
+    out = Path(processes.tell(str(made)))
+    try:
+        yield out
+    finally:
+        if made is not None:
+            with suppress(OSError):  # something was written
+                made.rmdir()
+
+
 def _fresh(parent: Path, name: str) -> Path:
-    """The first of NAME, NAME-2, NAME-3, ... that does not exist."""
+    """Make the first of NAME, NAME-2, NAME-3, ... that does not exist.
+
+    The folder is made at once, so that no other process chooses it too.
+    """
     plain = "".join(c if c.isalnum() or c in "-_" else "-" for c in name)
-    number = 1
-    while (path := parent / (plain if number == 1 else f"{plain}-{number}")).exists():
-        number += 1
-    return path
+    parent.mkdir(parents=True, exist_ok=True)
+    for number in count(1):
+        path = parent / (plain if number == 1 else f"{plain}-{number}")
+        with suppress(FileExistsError):
+            path.mkdir()
+            return path
+    raise AssertionError("there is a number that is not taken")
 
 
 def evaluate(words: Words) -> int:
@@ -82,15 +105,16 @@ def evaluate(words: Words) -> int:
     if type(source) not in SOURCES.values():  # a class of the user's own
         trained_on = read_config(asked.run, known).source
         source = None if type(source) is type(trained_on) else source  # so that the run opens
-    result = runs.evaluate_run(asked.run, source=source, known=known, **options)
-    _print_result(result)
-    if asked.curve is not None:
+    if asked.curve is not None:  # first, since it may be refused
         adaptation.write_curve(
             asked.run, steps=asked.curve, episodes=options["episodes"], known=known
         )
-        print(f"written to {asked.run}/: adaptation.json, adaptation.png")
+    result = runs.evaluate_run(asked.run, source=source, known=known, **options)
+    _print_result(result)
+    if asked.curve is not None:
+        print(one_line(f"written to {asked.run}/: adaptation.json, adaptation.png"))
     if asked.json is not None:
-        checkpoint.write_json(asked.json, result)
+        write_out(asked.json, result)
     return 0
 
 
@@ -102,7 +126,8 @@ def _print_result(result: dict[str, Any]) -> None:
         else (f"{protocol['shots']} points")
     )
     kind = "transductive" if protocol["transductive"] else "inductive"
-    print(f"\n{protocol['dataset']}, test, {episode}, {protocol['episodes']} episodes ({kind})")
+    about = f"{protocol['dataset']}, test, {episode}, {protocol['episodes']} episodes ({kind})"
+    print(f"\n{one_line(about)}")
     for name, value in result["metrics"].items():
         line = f"  {name:<10} {value['mean']:.4f} ± {value['ci95']:.4f}"
         if "inductive" in result:
@@ -120,7 +145,7 @@ def bench(words: Words) -> int:
     record = measure(experiment, seconds=asked.seconds, rounds=asked.rounds)
     show(record)
     if asked.json is not None:
-        checkpoint.write_json(asked.json, record)
+        write_out(asked.json, record)
     return 0
 
 
@@ -158,7 +183,7 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def info(words: Words) -> int:
     """`jmeta data info`."""
     asked = parser.data_parser("info").read(words)
-    facts = data.describe(asked.name, split=asked.split, size=asked.size)
+    facts = data.describe(asked.name, **_shaping(asked))
     print(json.dumps(facts, indent=2))
     return 0
 
@@ -166,9 +191,15 @@ def info(words: Words) -> int:
 def prepare(words: Words) -> int:
     """`jmeta data prepare`."""
     asked = parser.data_parser("prepare").read(words)
-    found = data.prepare(asked.name, source=asked.source, split=asked.split, size=asked.size)
+    found = data.prepare(asked.name, source=asked.source, **_shaping(asked))
     print(json.dumps(found, indent=2))
     return 0
+
+
+def _shaping(asked: argparse.Namespace) -> dict[str, Any]:
+    """The options that say what a set becomes when it is loaded."""
+    names = {"split": "split", "size": "size", "fit": "fit", "least": "drop_small"}
+    return {name: getattr(asked, given) for name, given in names.items()}
 
 
 TRAIN = "Meta-train a learner, test it on held-out classes, write it all to a folder."
@@ -196,9 +227,12 @@ def main(args: Sequence[str] | None = None) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("default", UserWarning)
         warnings.showwarning = _warn  # type: ignore[assignment]
-        code, said = _outcome(words)
+        with ending():
+            code, said = _outcome(words)
+    if code > 128 and args is None:
+        end_at_once()
     if said:
-        print(f"jmeta: {' '.join(said.split())}", file=sys.stderr)
+        print(f"jmeta: {one_line(said)}", file=sys.stderr)
     sys.exit(code)
 
 
@@ -216,14 +250,15 @@ def _outcome(words: list[str]) -> tuple[int, str]:
     except runs.Diverged as error:
         return 1, f"error: {error}"
     except runs.Interrupted as error:
-        return 130, str(error)
-    except KeyboardInterrupt:
-        return 130, "interrupted; a run goes on from its last checkpoint with --resume"
+        return error.code, str(error)
+    except KeyboardInterrupt as error:
+        code = error.code if isinstance(error, Terminated) else 130
+        return code, "interrupted; a run goes on from its last checkpoint with --resume"
 
 
 def _warn(message: Warning | str, *_: Any) -> None:
     """A warning as one line."""
-    print(f"jmeta: warning: {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"jmeta: warning: {one_line(message)}", file=sys.stderr)
 
 
 def _dispatch(words: list[str]) -> int:

@@ -99,7 +99,8 @@ def _add_run(parser: Parser) -> None:
         "--out",
         type=Path,
         metavar="DIR",
-        help="folder for everything that is written; a new one in runs/ by default",
+        help="folder for everything that is written, which one process at a time writes in; a new "
+        "one in runs/ by default",
     )
     group.add_argument(
         "--preset",
@@ -254,6 +255,19 @@ def data_parser(name: str) -> Parser:
             type=value_of(int),
             metavar="INT",
             help="side of the images in pixels; the set's own by default",
+        )
+        parser.add_argument(
+            "--fit",
+            choices=("stretch", "crop", "pad"),
+            default="stretch",
+            help="how images that are not square are fitted to the size (default: stretch)",
+        )
+        parser.add_argument(
+            "--drop-small",
+            type=value_of(int),
+            default=1,
+            metavar="INT",
+            help="leave out classes of fewer examples; all are kept by default",
         )
     if name == "prepare":
         parser.add_argument(

@@ -9,6 +9,7 @@ import optax
 from jax import lax
 
 from jmeta.core._hoist import close_over
+from jmeta.core._numbers import require_positive
 from jmeta.core._solvers import check_steps, descent, require_transformation
 from jmeta.core._tree import squared_distance
 from jmeta.core._types import InnerLoss, Params, PyTree, Scalar, Solution, Solver
@@ -48,8 +49,8 @@ def implicit(
         `solve(loss, start) -> Solution(final, None, steps)`.
 
     Raises:
-        ValueError: `tx` is not an Optax transformation, `steps` is negative, or a leaf of `start`
-            is not a floating-point array.
+        ValueError: `tx` is not an Optax transformation, `steps` is negative, `strength` is not
+            positive, or a leaf of `start` is not a floating-point array.
 
     Meta-Learning with Implicit Gradients (Rajeswaran, Finn, Kakade, Levine, 2019,
     arXiv:1909.04630).
@@ -60,6 +61,7 @@ def implicit(
     """
     require_transformation(tx, of="implicit")
     check_steps("implicit", steps)
+    require_positive(strength, name="strength", of="implicit")
     invert = conjugate_gradient(10) if linear_solve is None else linear_solve
 
     def solve(loss: InnerLoss, start: PyTree) -> Solution:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jmeta.core._padding import marked
 from jmeta.core._tree import squared_distance
 from jmeta.core._types import (
     Adapted,
@@ -74,7 +75,7 @@ def episodic(learner: Learner, objective: Objective) -> Loss:
 
     def loss(params: Params, task: Task) -> tuple[Scalar, Outputs]:
         adapted = learner.adapt(params, task.support)
-        outputs = learner.predict(adapted, task.query.x)
+        outputs = learner.predict(adapted, marked(learner, task.query))
         return objective(outputs, task.query.y), outputs
 
     return loss
@@ -109,7 +110,7 @@ def reptile(learner: Learner, objective: Objective) -> Loss:
                 "reptile needs a learner that adapts parameters of the structure of its own "
                 "meta-parameters, such as jmeta.maml(net, objective, solver)."
             )
-        outputs = learner.predict(adapted, task.query.x)
+        outputs = learner.predict(adapted, marked(learner, task.query))
         return squared_distance(params, final) / 2, outputs
 
     return loss
@@ -171,7 +172,7 @@ def multi_step(learner: Learner, objective: Objective, weights: jax.Array) -> Lo
 
     def loss(params: Params, task: Task) -> tuple[Scalar, Outputs]:
         adapted = learner.adapt(params, task.support)
-        path = predict_path(learner, adapted, task.query.x)
+        path = predict_path(learner, adapted, marked(learner, task.query))
         after = jax.tree.map(lambda leaf: leaf[1:], path)
         losses = jax.vmap(objective, in_axes=(0, None))(after, task.query.y)
         if losses.shape != jnp.shape(weights):

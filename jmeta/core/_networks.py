@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jmeta.core._padding import is_masked, unmarked
 from jmeta.core._types import Key, Net, Outputs, Params, PyTree, StepIndex
 
 Apply = Callable[[Params, PyTree], Outputs]  # a network with its key bound
@@ -99,6 +100,8 @@ def key_of(net: Net, key: Key | None, *, of: str) -> Key | None:
 def bound(net: Net, key: Key | None, step: StepIndex = 0) -> Apply:
     """A network as `(params, x) -> outputs`, with its random key bound.
 
+    If the inputs are `Padded(x, real)`, a masked network is told which examples are real.
+
     Args:
         net: a network.
         key: from `key_of`; None for a network that is not stochastic.
@@ -109,7 +112,12 @@ def bound(net: Net, key: Key | None, step: StepIndex = 0) -> Apply:
     >>> bound(net, None)(2.0, 3.0)
     6.0
     """
-    if key is None:
-        return net.apply
-    folded = jax.random.fold_in(key, jnp.asarray(step, jnp.int32))  # which may be negative
-    return lambda params, x: net.apply(params, x, folded)
+    # The number of the step may be negative.
+    keys = () if key is None else (jax.random.fold_in(key, jnp.asarray(step, jnp.int32)),)
+
+    def apply(params: Params, x: PyTree) -> Outputs:
+        x, real = unmarked(x)
+        options = {"real": real} if real is not None and is_masked(net) else {}
+        return net.apply(params, x, *keys, **options)
+
+    return apply

@@ -38,6 +38,17 @@ class Task(NamedTuple):
     query: Batch  # [Q, ...]
 
 
+class Padded(NamedTuple):
+    """Inputs some of which are padding, for networks and learners that must know which.
+
+    A loss that sees the labels makes it of a query set, so that padded queries do not enter the
+    batch statistics of a network. See `marked`.
+    """
+
+    x: PyTree  # [N, ...]
+    real: jax.Array  # [N] bool: false for padding
+
+
 class Solution(NamedTuple):
     """The result of a solver."""
 
@@ -50,7 +61,9 @@ class Net(Protocol):
     """A network as two pure functions. Every Flax Linen module is one as it stands.
 
     `jmeta.nn.from_functions`, `from_nnx` and `from_equinox` convert anything else. A network whose
-    attribute `stochastic` is true takes a PRNG key as its last input.
+    attribute `stochastic` is true takes a PRNG key as its last input. One whose attribute `masked`
+    is true takes the keyword `real`, [N] bool, which is false for padded examples: a network needs
+    it if its output for one example depends on the others of the batch, as with batch statistics.
     """
 
     def init(self, key: Key, /, *inputs: PyTree) -> Params:
@@ -108,8 +121,12 @@ class Learner(NamedTuple):
     A learner owns its parameters: `init` makes everything that is meta-learned, and callers need
     not know what it contains. `adapt` returns a pytree and never a closure, so an adapted learner
     can be stored and sent to another process. A stochastic learner reads `support.key`.
+
+    If `masked` is true, `predict` also takes `Padded(x, real)`. The losses and `evaluate` then tell
+    it which queries are padding, whose labels are -1.
     """
 
     init: Callable[[Key, Task], Params]  # from the shapes of one task
     adapt: Callable[[Params, Batch], Adapted]  # meta-parameters, support -> adapted
     predict: Callable[[Adapted, PyTree], Outputs]  # adapted, query inputs -> outputs
+    masked: bool = False

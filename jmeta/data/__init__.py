@@ -10,6 +10,7 @@ from jmeta.data._families import (
     sample_sinusoid_or_line,
     sample_step,
 )
+from jmeta.data._fitting import default_split, fitting_sizes
 from jmeta.data._folder import load_folder
 from jmeta.data._functions import sample_sinusoid
 from jmeta.data._gaussian import (
@@ -21,6 +22,7 @@ from jmeta.data._gaussian import (
     squared_exponential,
 )
 from jmeta.data._glyphs import load_glyphs
+from jmeta.data._listing import Entry, available, describe, prepare
 from jmeta.data._omniglot import load_omniglot, omniglot_dataset, omniglot_images
 from jmeta.data._paths import cache_dir, data_root
 from jmeta.data._pool import (
@@ -31,7 +33,7 @@ from jmeta.data._pool import (
     pool_from_classes,
     split_hash,
 )
-from jmeta.data._registry import Entry, available, describe, example_shape, load, prepare
+from jmeta.data._registry import example_shape, load
 from jmeta.data._tables import load_table, sample_table_task
 from jmeta.data._tfds import load_tfds, prepare_tfds
 
@@ -45,8 +47,10 @@ __all__ = [
     "available",
     "cache_dir",
     "data_root",
+    "default_split",
     "describe",
     "example_shape",
+    "fitting_sizes",
     "gaussian_process_posterior",
     "join_pools",
     "load",

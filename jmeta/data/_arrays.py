@@ -3,12 +3,32 @@
 import os
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
+import jax
 import numpy as np
 
+from jmeta.data._dataset import dataset_from_classes
 from jmeta.data._digests import file_digest
-from jmeta.data._division import Split, choose_parts, dataset_from_classes
+from jmeta.data._division import Split, choose_large
+from jmeta.data._files import check_regular, printable
+from jmeta.data._labels import labels_of
+from jmeta.data._limits import check_packed, check_set
 from jmeta.data._pool import Dataset
+
+_FILE = "an .npz with x and y"
+
+
+class _Header(NamedTuple):
+    """What the first bytes of an array in an .npz say about it."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @property
+    def bytes(self) -> int:
+        """How much memory the array takes."""
+        return int(np.prod([int(n) for n in self.shape], dtype=object)) * self.dtype.itemsize
 
 
 def load_npz(
@@ -16,18 +36,24 @@ def load_npz(
     *,
     split: Split = None,
     seed: int = 0,
+    least: int = 1,
 ) -> Dataset:
     """Make a data set of an .npz with x [E, ...], numbers, and y [E], integers or strings.
 
     Args:
         path: the file. uint8 images [E, H, W] get a channel axis; other arrays stay as they are.
-        split: fractions of the classes for train, val, test, by default (0.64, 0.16, 0.20); or a
-            folder with the class names in train.txt, val.txt and test.txt.
+        split: fractions of the classes for train, val, test, by default (0.64, 0.16, 0.20); or
+            numbers of classes; or a folder with the class names in train.txt, val.txt and
+            test.txt.
         seed: of the shuffle that precedes a division by fractions.
+        least: classes of fewer examples are left out before the set is divided; a warning names
+            them.
 
     Raises:
-        ValueError: the file is missing, damaged or holds pickled objects; x and y differ in length;
-            x has a NaN or an infinity; or a label is NaN or -1, which marks padding in episodes.
+        ValueError: the file is missing, damaged, too large when unpacked, or holds pickled
+            objects; x and y differ in length; x has no features, a NaN, an infinity, or a number
+            that JAX cannot hold; or a label is missing, infinite or -1, which marks padding in
+            episodes.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -37,14 +63,40 @@ def load_npz(
     {'train': ['0'], 'val': ['2'], 'test': ['1']}
     """
     path = Path(path)
-    x, y = _read(path)
+    _check_headers(path)
+    x, y = _read(path, "x"), labels_of(path, _read(path, "y"))
     _check_examples(path, x)
-    y = _labels(path, y)
     x = x.reshape(len(x), *_example_shape(x.shape, x.dtype))
-    classes = {str(label): x[y == label] for label in np.unique(y)}
-    parts, called = choose_parts(list(classes), split=split, seed=seed)
-    facts = {"split": called, "source": str(path), "digest": file_digest(path)}
+    names, which, counts = np.unique(y, return_inverse=True, return_counts=True)
+    x = x[np.argsort(which, kind="stable")]  # one copy; the classes are views of it
+    pieces = np.split(x, np.cumsum(counts)[:-1])
+    classes = {str(name): piece for name, piece in zip(names, pieces, strict=True)}
+    sizes = {name: len(piece) for name, piece in classes.items()}
+    parts, facts = choose_large(sizes, split=split, seed=seed, least=least, source=path)
+    facts |= {"source": str(path), "digest": file_digest(path)}
     return dataset_from_classes(classes, name=f"arrays:{path.stem}", parts=parts, info=facts)
+
+
+def npz_counts(path: str | os.PathLike[str]) -> dict[str, int]:
+    """Count the examples of every class of an .npz, reading only the labels.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ValueError: the file or its labels are refused by `load_npz`.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "points.npz")
+    ...     np.savez(path, x=np.zeros((6, 2)), y=np.arange(6) % 3)
+    ...     npz_counts(path)
+    {'0': 2, '1': 2, '2': 2}
+    """
+    path = Path(path)
+    _check_headers(path)
+    names, counts = np.unique(labels_of(path, _read(path, "y")), return_counts=True)
+    return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
 
 
 def npz_example_shape(path: str | os.PathLike[str]) -> tuple[int, ...]:
@@ -64,30 +116,34 @@ def npz_example_shape(path: str | os.PathLike[str]) -> tuple[int, ...]:
     ...     npz_example_shape(path)
     (8, 9, 1)
     """
-    path = Path(path)
-    _check_present(path)
+    x, _ = _check_headers(Path(path))
+    return _example_shape(x.shape, x.dtype)
+
+
+def _check_headers(path: Path) -> tuple[_Header, _Header]:
+    """The headers of x and y, where the arrays fit together and into memory."""
+    check_regular(path, expected=_FILE)
     try:
         with zipfile.ZipFile(path) as archive:
-            (x, dtype), (y, _) = (_header(archive, name) for name in ("x", "y"))
-    except Exception as error:
+            x, y = (_header(archive, name) for name in ("x", "y"))
+    except Exception as error:  # a damaged file fails in many ways
         raise _damaged(path, error) from error
-    _check_shapes(path, x, y)
-    return _example_shape(x, dtype)
-
-
-def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    _check_present(path)
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            x, y = arrays["x"], arrays["y"]
-    except Exception as error:
-        raise _damaged(path, error) from error
+    what = f"{printable(path)} unpacks x {list(x.shape)} and y {list(y.shape)} to"
+    check_packed(x.bytes + y.bytes, path.stat().st_size, what=what)
+    check_set(x.bytes + y.bytes, what=what)
     _check_shapes(path, x.shape, y.shape)
     return x, y
 
 
-def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype]:
-    """The shape and dtype of an array in an .npz."""
+def _read(path: Path, name: str) -> np.ndarray:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return arrays[name]
+    except Exception as error:
+        raise _damaged(path, error) from error
+
+
+def _header(archive: zipfile.ZipFile, name: str) -> _Header:
     layout = np.lib.format
     with archive.open(f"{name}.npy") as stream:
         first = layout.read_magic(stream) == (1, 0)
@@ -95,7 +151,7 @@ def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dt
         shape, _, dtype = read(stream)
     if dtype.hasobject:
         raise ValueError(f"{name} has dtype object")
-    return shape, dtype
+    return _Header(shape, dtype)
 
 
 def _example_shape(shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, ...]:
@@ -103,59 +159,47 @@ def _example_shape(shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, ...]:
     return (*shape[1:], 1) if dtype == np.uint8 and len(shape) == 3 else shape[1:]
 
 
-def _labels(path: Path, y: np.ndarray) -> np.ndarray:
-    """Labels as classes: bytes become text, and what cannot name a class is rejected."""
-    if y.dtype.kind == "S":
-        try:
-            return np.char.decode(y, "utf-8")
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f"{path} has labels y of bytes that are not UTF-8 ({error}); store them as text "
-                "or integers."
-            ) from error
-    if y.dtype.kind == "f" and np.isnan(y).any():
-        raise ValueError(
-            f"{path} has the label NaN at y[{int(np.argmax(np.isnan(y)))}], expected a class for "
-            "every example; remove the examples without one."
-        )
-    if y.dtype.kind in "if" and (y == -1).any():
-        raise ValueError(
-            f"{path} has the label -1 at y[{int(np.argmax(y == -1))}], which marks padding and is "
-            "no class; remove these examples, or give the class another number."
-        )
-    return y
-
-
 def _check_examples(path: Path, x: np.ndarray) -> None:
-    if x.dtype.kind not in "biufc":
+    """Reject what is no real number, and what is none any more when JAX holds it."""
+    if x.dtype.kind not in "biuf":
         raise ValueError(
-            f"{path} has x of dtype {x.dtype}, expected numbers; convert it, text for example to "
-            "the integers of its tokens."
+            f"{printable(path)} has x of dtype {x.dtype}, expected real numbers; convert it, text "
+            "for example to the integers of its tokens."
         )
-    if x.dtype.kind in "fc" and not (finite := np.isfinite(x)).all():
-        place = [int(index) for index in np.argwhere(~finite)[0]]
-        raise ValueError(
-            f"{path} has {x[tuple(place)]} at x{place}, expected finite numbers; correct the "
-            "value or leave its example out."
-        )
+    held = jax.dtypes.canonicalize_dtype(x.dtype)
+    if x.dtype.kind == "f":
+        _refuse_places(path, x, ~np.isfinite(x), "finite numbers")
+    if held.itemsize < x.dtype.itemsize:
+        ends = np.finfo(held) if x.dtype.kind == "f" else np.iinfo(held)
+        outside = (x < ends.min) | (x > ends.max)
+        _refuse_places(path, x, outside, f"numbers that {held} can hold, as JAX has them")
 
 
-def _check_present(path: Path) -> None:
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}; give the path of an .npz with x and y.")
+def _refuse_places(path: Path, x: np.ndarray, bad: np.ndarray, expected: str) -> None:
+    if bad.any():
+        place = [int(index) for index in np.unravel_index(int(bad.argmax()), bad.shape)]
+        raise ValueError(
+            f"{printable(path)} has {x[tuple(place)]} at x{place}, expected {expected}; correct "
+            "the value, rescale x, or leave its example out."
+        )
 
 
 def _damaged(path: Path, error: Exception) -> ValueError:
     """What to raise for a file that cannot be read; it may fail in many ways."""
     return ValueError(
-        f"{path} cannot be read as an .npz with x and y and no pickled objects ({error}); "
-        "write it with numpy.savez(path, x=x, y=y)."
+        f"{printable(path)} cannot be read as {_FILE} and no pickled objects "
+        f"({printable(error)}); write it with numpy.savez(path, x=x, y=y)."
     )
 
 
 def _check_shapes(path: Path, x: tuple[int, ...], y: tuple[int, ...]) -> None:
     if len(y) != 1 or len(x) < 1 or x[0] != y[0] or y[0] == 0:
         raise ValueError(
-            f"{path} has x of shape {list(x)} and y of shape {list(y)}; expected x [E, ...] and "
-            "y [E] with one label per example."
+            f"{printable(path)} has x of shape {list(x)} and y of shape {list(y)}; expected x "
+            "[E, ...] and y [E] with one label per example; give at least one of each."
+        )
+    if 0 in x:
+        raise ValueError(
+            f"{printable(path)} has x of shape {list(x)}, expected examples of at least one "
+            "number; give each some features."
         )

@@ -2,17 +2,17 @@
 
 import hashlib
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from jmeta.data._pool import Dataset, pool_from_classes, split_hash
+from jmeta.data._files import printable, read_bytes
 
 Fractions = tuple[float, float, float]
-# Fractions of the classes for train, val and test; or a folder with their names in train.txt,
-# val.txt and test.txt; or None for the source's own division, or else the default fractions.
+# Fractions of the classes for train, val and test, or numbers of classes; or a folder with their
+# names in train.txt, val.txt and test.txt; or None for the source's own division, or else the
+# default fractions.
 Split = Sequence[float] | str | os.PathLike[str] | None
 
 PARTS = ("train", "val", "test")
@@ -30,7 +30,8 @@ def divide_classes(
 
     Args:
         names: the class names, in any order.
-        split: fractions of the classes for train, val, test; they sum to 1 and val may be 0.
+        split: fractions of the classes for train, val, test, which sum to 1, or whole numbers of
+            classes, which sum to the number of names; val may be 0.
         seed: of the shuffle.
 
     Raises:
@@ -40,24 +41,70 @@ def divide_classes(
     >>> {part: len(classes) for part, classes in parts.items()}
     {'train': 6, 'val': 2, 'test': 2}
     """
-    train, val, test = _check_fractions(split)
-    needed = sum(fraction > 0 for fraction in (train, val, test))
-    if len(names) < needed:
-        raise ValueError(
-            f"got {len(names)} classes for {needed} parts (train, val, test = {tuple(split)}); "
-            "bring more classes or set the fraction of val to 0."
-        )
+    numbers = part_sizes(len(names), split)
     order = sorted(names, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
-    tests = max(1, round(test * len(order)))
-    vals = max(1, round(val * len(order))) if val > 0 else 0
-    cuts = len(order) - tests - vals, len(order) - tests
-    if cuts[0] < 1:
-        raise ValueError(
-            f"{len(names)} classes divided as {tuple(split)} leave none to train on; "
-            "bring more classes or raise the first fraction."
-        )
+    cuts = numbers[0], numbers[0] + numbers[1]
     pieces = order[: cuts[0]], order[cuts[0] : cuts[1]], order[cuts[1] :]
     return {part: sorted(piece) for part, piece in zip(PARTS, pieces, strict=True)}
+
+
+def part_sizes(total: int, split: Sequence[float] = DEFAULT_FRACTIONS) -> tuple[int, int, int]:
+    """Return how many classes each part of a division gets.
+
+    Args:
+        total: all classes.
+        split: as for `divide_classes`.
+
+    Raises:
+        ValueError: as `divide_classes`.
+
+    >>> part_sizes(12), part_sizes(12, (7, 0, 5))
+    ((8, 2, 2), (7, 0, 5))
+    """
+    train, val, test = _check_split(split, total)
+    if train + val + test > 1.5:
+        return int(train), int(val), int(test)
+    needed = sum(fraction > 0 for fraction in (train, val, test))
+    if total < needed:
+        raise ValueError(
+            f"got {total} classes for {needed} parts (train, val, test = {tuple(split)}); "
+            "bring more classes or set the fraction of val to 0."
+        )
+    tests = max(1, round(test * total))
+    vals = max(1, round(val * total)) if val > 0 else 0
+    if total - tests - vals < 1:
+        raise ValueError(
+            f"{total} classes divided as {tuple(split)} leave none to train on; "
+            "bring more classes or raise the first fraction."
+        )
+    return total - tests - vals, vals, tests
+
+
+def drop_small(counts: Mapping[str, int], least: int, *, source: Any) -> list[str]:
+    """Return the classes that have enough examples, and warn of those that are left out.
+
+    Args:
+        counts: class name -> its examples.
+        least: the fewest examples of a class that is kept.
+        source: where the classes come from, for the message.
+
+    Raises:
+        ValueError: `least` is below 1, or no class has so many examples.
+
+    >>> drop_small({"cat": 20, "owl": 30}, 20, source="pets")
+    ['cat', 'owl']
+    """
+    if least < 1:
+        raise ValueError(f"got least={least}, expected at least 1 example a class; raise it.")
+    kept = [name for name, count in counts.items() if count >= least]
+    small = [f"{name!r} ({count})" for name, count in counts.items() if count < least]
+    if small:
+        shown = ", ".join(small[:20] + ["..."] * (len(small) > 20))
+        said = f"{printable(source)}: {len(small)} of {len(counts)} classes have fewer than {least}"
+        if not kept:
+            raise ValueError(f"{said} examples, so none is left: {shown}; ask for fewer.")
+        warnings.warn(f"{said} examples and are left out: {shown}.", stacklevel=4)
+    return kept
 
 
 def read_split_lists(folder: str | os.PathLike[str]) -> dict[str, list[str]]:
@@ -79,8 +126,8 @@ def read_split_lists(folder: str | os.PathLike[str]) -> dict[str, list[str]]:
     """
     if not Path(folder).is_dir():
         raise ValueError(
-            f"got the split {str(folder)!r}; expected three fractions such as 0.64,0.16,0.20, or "
-            "an existing folder with train.txt, val.txt and test.txt."
+            f"got the split {str(folder)!r}; expected three fractions such as 0.64,0.16,0.20, "
+            "three numbers of classes, or an existing folder with train.txt, val.txt and test.txt."
         )
     parts = {}
     for part in PARTS:
@@ -88,7 +135,8 @@ def read_split_lists(folder: str | os.PathLike[str]) -> dict[str, list[str]]:
         parts[part] = _read_list(path)
         if not parts[part] and part != "val":
             raise ValueError(
-                f"{path} is missing or empty; write the {part} classes there, one name a line."
+                f"{printable(path)} is missing or empty; write the {part} classes "
+                "there, one name a line."
             )
     check_parts(parts, source=str(folder))
     return parts
@@ -118,6 +166,30 @@ def choose_parts(
     return parts, f"random {'/'.join(f'{fraction:g}' for fraction in split)} seed {seed}"
 
 
+def choose_large(
+    counts: Mapping[str, int], *, split: Split, seed: int, least: int, source: Any
+) -> tuple[dict[str, list[str]], dict[str, Any]]:
+    """Divide the classes that have enough examples, and return also the facts about that.
+
+    Args:
+        counts: class name -> its examples.
+        split, seed: as for `choose_parts`.
+        least: the fewest examples of a class that is kept; a list may still name the others.
+        source: where the classes come from, for messages.
+
+    Raises:
+        ValueError: as `choose_parts` and `drop_small`.
+
+    >>> choose_large({"a": 9, "b": 9, "c": 9}, split=None, seed=0, least=5, source="x")[1]
+    {'split': 'random 0.64/0.16/0.2 seed 0'}
+    """
+    kept = drop_small(counts, least, source=source)
+    parts, called = choose_parts(kept, split=split, seed=seed)
+    small = {name: count for name, count in counts.items() if name not in set(kept)}
+    parts = {part: [name for name in names if name not in small] for part, names in parts.items()}
+    return parts, {"split": called, **({"left_out": small} if small else {})}
+
+
 def check_parts(parts: Mapping[str, Sequence[str]], *, source: str) -> None:
     """Reject a split in which a class occurs twice.
 
@@ -138,92 +210,36 @@ def check_parts(parts: Mapping[str, Sequence[str]], *, source: str) -> None:
                     f"twice in {part}" if seen[name] == part else f"in both {seen[name]} and {part}"
                 )
                 raise ValueError(
-                    f"{source} has the class {name!r} {where}; the parts of a split share no "
-                    "class, so keep it in one of them, or give fractions as the split to divide "
-                    "all classes anew."
+                    f"{printable(source)} has the class {name!r} {where}; the parts of a split "
+                    "share no class, so keep it in one of them, or give fractions as the split to "
+                    "divide all classes anew."
                 )
             seen[name] = part
 
 
-def dataset_from_classes(
-    classes: Mapping[str, np.ndarray],
-    *,
-    name: str,
-    parts: Mapping[str, Sequence[str]],
-    info: Mapping[str, Any],
-) -> Dataset:
-    """Make a data set: a training pool, a validation pool (None when empty) and a test pool.
-
-    Args:
-        classes: class name -> its examples [n, ...].
-        name: the data set's name.
-        parts: "train", "val", "test" -> class names, in the pools' order.
-        info: facts that JSON can hold ("split", "source", "licence"). The others that
-            `Dataset.info` has are added.
-
-    Raises:
-        ValueError: a part lists a class that is not there, or train or test is empty.
-
-    >>> data = {"cat": np.zeros((3, 2, 2, 1), np.uint8), "owl": np.ones((2, 2, 2, 1), np.uint8)}
-    >>> parts = {"train": ["cat"], "val": [], "test": ["owl"]}
-    >>> made = dataset_from_classes(data, name="pets", parts=parts, info={"split": "mine"})
-    >>> made.train.largest, made.val, made.info["shape"]
-    (3, None, [2, 2, 1])
-    """
-    _check_listed(classes, name, parts)
-    pools = {
-        part: pool_from_classes([classes[label] for label in parts[part]])
-        for part in PARTS
-        if parts[part]
-    }
-    kept = {part: list(parts[part]) for part in PARTS}
-    facts = {
-        "split": "own",
-        "hash": split_hash(kept),
-        "classes": kept,
-        "source": "",
-        "licence": "see the source",
-        "shape": [int(n) for n in pools["train"].examples.shape[1:]],
-        **info,
-    }
-    return Dataset(name, pools["train"], pools.get("val"), pools["test"], facts)
-
-
-def _check_listed(
-    classes: Mapping[str, np.ndarray], name: str, parts: Mapping[str, Sequence[str]]
-) -> None:
-    """Reject a split with no training or test class, or with classes that are not there."""
-    if not parts["train"] or not parts["test"]:
-        raise ValueError(
-            f"the split of {name} has {len(parts['train'])} classes to train and "
-            f"{len(parts['test'])} to test, expected at least one of each; add classes, or give "
-            "fractions as the split to divide all classes anew."
-        )
-    listed = [label for part in PARTS for label in parts[part]]
-    if missing := [label for label in listed if label not in classes]:
-        raise ValueError(
-            f"the split of {name} lists {len(missing)} classes that it does not have, the first "
-            f"is {missing[0]!r}; correct the lists or bring those classes."
-        )
-
-
 def _read_list(path: Path) -> list[str]:
     """The lines of a list that are not blank; none where there is no file."""
+    if not path.exists():
+        return []
     try:
-        text = path.read_text(encoding="utf-8-sig") if path.is_file() else ""
-    except (UnicodeDecodeError, OSError) as error:
+        text = read_bytes(path, expected="a list of classes").decode("utf-8-sig")
+    except UnicodeDecodeError as error:
         raise ValueError(
-            f"{path} cannot be read as UTF-8 text ({error}); save it again, one class name a line."
+            f"{printable(path)} cannot be read as UTF-8 text ({error}); save it again, one class "
+            "name a line."
         ) from error
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def _check_fractions(split: Sequence[float]) -> Fractions:
+def _check_split(split: Sequence[float], total: int) -> Fractions:
+    """Three fractions that sum to 1, or three whole numbers that sum to the number of classes."""
     values = tuple(float(fraction) for fraction in split)
     good = len(values) == 3 and values[0] > 0 and values[1] >= 0 and values[2] > 0
-    if not good or abs(sum(values) - 1) > 1e-6:
+    whole = good and all(value.is_integer() for value in values)
+    if not good or (abs(sum(values) - 1) > 1e-6 and not (whole and sum(values) == total)):
         raise ValueError(
-            f"got the split {tuple(split)}; expected three fractions for train, val and test that "
-            "sum to 1, such as (0.64, 0.16, 0.20)."
+            f"got the split {tuple(split)} of {total} classes; expected three fractions for train, "
+            "val and test that sum to 1, such as (0.64, 0.16, 0.20), or three numbers of classes "
+            "that sum to all of them."
         )
     return values[0], values[1], values[2]

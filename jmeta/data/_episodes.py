@@ -88,8 +88,10 @@ def sample_episode(
     """
     _positive({"ways": ways, "shots": shots, "queries": queries})
     _check_rotations(pool, rotations)
-    _check_ways(pool, ways, rotations, within_group)
-    _check_examples(pool, shots + queries, shots + queries)
+    _check_room(
+        _wrong_ways(pool, ways, rotations, within_group),
+        _wrong_examples(pool, shots + queries, shots + queries),
+    )
     class_key, example_key = jax.random.split(key)
     chosen, _ = _draw_classes(class_key, pool, ways, ways, rotations, within_group)
     x = _draw_examples(example_key, pool, chosen, shots + queries, rotations)
@@ -144,8 +146,10 @@ def sample_varied_episode(
     _check_bounds(min_ways, max_ways, "ways")
     _check_bounds(min_shots, max_shots, "shots")
     _check_rotations(pool, rotations)
-    _check_ways(pool, max_ways, rotations, within_group)
-    _check_examples(pool, min_shots + queries, max_shots + queries)
+    _check_room(
+        _wrong_ways(pool, max_ways, rotations, within_group),
+        _wrong_examples(pool, min_shots + queries, max_shots + queries),
+    )
     class_key, example_key, way_key, shot_key = jax.random.split(key, 4)
     chosen, number = _draw_classes(class_key, pool, max_ways, min_ways, rotations, within_group)
     ways = jax.random.randint(way_key, (), min_ways, jnp.minimum(max_ways, number) + 1)
@@ -227,25 +231,35 @@ def _check_rotations(pool: Pool, rotations: int) -> None:
         )
 
 
-def _check_ways(pool: Pool, ways: int, rotations: int, within_group: bool) -> None:
+def _check_room(*complaints: str | None) -> None:
+    """Raise all that is wrong at once."""
+    if found := [complaint for complaint in complaints if complaint]:
+        raise ValueError(f"{'; also, '.join(found)}.")
+
+
+def _wrong_ways(pool: Pool, ways: int, rotations: int, within_group: bool) -> str | None:
     where = "the largest group" if within_group else "the pool"
     most = rotations * (max(pool.group_sizes) if within_group else pool.starts.shape[0])
     turned = f" (counting {rotations} rotations of each)" if rotations > 1 else ""
-    if ways > most:
-        raise ValueError(
-            f"asked for {ways} ways but {where} has {most} classes{turned}; lower the ways, "
-            + ("or pass within_group=False." if within_group else "or bring more classes.")
-        )
+    if ways <= most:
+        return None
+    other = "pass within_group=False" if within_group else "bring more classes"
+    return (
+        f"asked for {ways} ways but {where} has {most} classes{turned}; lower the ways to at most "
+        f"{most}, or {other}"
+    )
 
 
-def _check_examples(pool: Pool, least: int, most: int) -> None:
+def _wrong_examples(pool: Pool, least: int, most: int) -> str | None:
     if least > pool.smallest:
-        raise ValueError(
+        return (
             f"asked for {least} examples per class (shots + queries) but the smallest class has "
-            f"{pool.smallest}; lower shots or queries, or leave small classes out of the pool."
+            f"{pool.smallest}; lower shots and queries to at most {pool.smallest} together, or "
+            "leave small classes out of the pool"
         )
     if most > pool.largest:
-        raise ValueError(
+        return (
             f"asked for up to {most} examples per class (max_shots + queries) but the largest "
-            f"class has {pool.largest}; lower max_shots or queries."
+            f"class has {pool.largest}; lower max_shots or queries"
         )
+    return None

@@ -1,30 +1,26 @@
 """Your own images: a folder or a zip of `<class>/<image>`, with or without train, val and test."""
 
 import os
+import warnings
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from jmeta.data._archives import Mode, decode_image, open_zip, read_member
+from jmeta.data._archives import open_zip, read_member
+from jmeta.data._dataset import dataset_from_classes
 from jmeta.data._digests import file_digest, listing_digest
-from jmeta.data._division import PARTS, Split, check_parts, choose_parts, dataset_from_classes
+from jmeta.data._division import Split, check_parts, choose_large, drop_small
+from jmeta.data._files import printable, read_bytes
+from jmeta.data._images import Fit, Mode, check_fit, decode_image
+from jmeta.data._layout import Layout, counted, entries_of, find_classes
+from jmeta.data._limits import check_set
 from jmeta.data._pool import Dataset
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-_PART_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-_LAYOUT = "expected <class>/<image> or train|val|test/<class>/<image>"
-
-
-class Layout(NamedTuple):
-    """Which image files make up which class, as found in a folder or zip."""
-
-    files: dict[str, list[str]]  # class name -> paths of its images, sorted
-    parts: dict[str, list[str]] | None  # the source's own train, val and test; None without them
 
 
 def load_folder(
@@ -34,27 +30,34 @@ def load_folder(
     split: Split = None,
     seed: int = 0,
     channels: int | None = None,
+    fit: Fit = "stretch",
+    least: int = 1,
 ) -> Dataset:
     """Make a data set of a folder, or a zip, of images in class folders.
 
-    Hidden files and dead links are passed over.
+    Hidden files and dead links are passed over. Other files in class folders are left out, and a
+    warning says how many of which suffix. Transparent places show white.
 
     Args:
-        path: the folder or `.zip`. It is searched for png, jpg, jpeg, jfif, bmp, gif, webp, tif
-            and tiff files.
+        path: the folder or `.zip`. It is searched for files that end as in
+            `jmeta.data.IMAGE_SUFFIXES`: png, jpeg, bmp, gif, webp, tiff and ppm.
         size: height and width in pixels that every image is scaled to (Lanczos); None keeps the
             images' own.
-        split: fractions of the classes for train, val, test; or a folder with the class names in
-            train.txt, val.txt and test.txt. None takes the division into subfolders train, val and
-            test where there are such, and else (0.64, 0.16, 0.20). If a split is given, such
-            subfolders are merged: classes of the same name become one.
+        split: fractions of the classes for train, val, test; or numbers of classes; or a folder
+            with the class names in train.txt, val.txt and test.txt. None takes the division into
+            subfolders train, val and test where there are such, and else (0.64, 0.16, 0.20). If a
+            split is given, such subfolders are merged: classes of the same name become one.
         seed: of the shuffle that precedes a division by fractions.
         channels: 1 (grey) or 3 (RGB). None takes 3 when any image has colour.
+        fit: how an image that is not square is fitted to `size`: "stretch" changes its aspect
+            ratio, "crop" takes its middle, "pad" repeats the pixels at its edges.
+        least: classes of fewer images are left out before the set is divided; a warning names
+            them.
 
     Raises:
         ValueError: the folder is missing, a class folder has no image, an image cannot be decoded,
-            sizes differ and `size` is None, or a class is in two of the subfolders train, val and
-            test and `split` is None.
+            sizes differ and `size` is None, all images are too large for memory, or a class is in
+            two of the subfolders train, val and test and `split` is None.
 
     >>> import tempfile
     >>> from PIL import Image
@@ -69,57 +72,47 @@ def load_folder(
         raise ValueError(
             f"got channels={channels}, expected 1 (grey), 3 (RGB) or None; pass one of them."
         )
+    check_fit(fit, size)
     path = Path(path)
     with ExitStack() as stack:
         archive = stack.enter_context(open_zip(path)) if _is_zip(path) else None
         layout = find_classes(path, archive)
-        parts, label = _divide(layout, path, split, seed)
+        _warn_of_others(layout, path)
+        parts, facts = _divide(layout, path, split, seed, least)
         wanted = sorted(name for names in parts.values() for name in names)
         known = {name: layout.files[name] for name in wanted if name in layout.files}
-        classes = _decode_classes(known, path, archive, size, channels)
-    facts = {"split": label, "source": str(path)}
+        decode = partial(_decode, path, archive, channels, size, fit)
+        classes = _decode_classes(known, path, decode)
+    facts["source"] = str(path)
     return dataset_from_classes(classes, name=f"folder:{path.stem}", parts=parts, info=facts)
 
 
-def find_classes(path: Path, archive: zipfile.ZipFile | None = None) -> Layout:
-    """Find the class folders of a folder or an open zip.
+def folder_counts(path: str | os.PathLike[str]) -> dict[str, int] | None:
+    """Count the images of every class, without decoding them.
 
     Args:
         path: the folder or zip.
-        archive: the zip, opened by `open_zip`; None for a folder.
 
     Returns:
-        The images of every class. Those of equally named folders in train, val and test are
-        together.
+        Class name -> images; None for a source with a division of its own into train, val and
+        test.
 
     Raises:
-        ValueError: the folder is missing, no class folder holds an image, or one of several holds
-            none.
+        ValueError: as `load_folder`.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     Path(folder, "cat").mkdir()
     ...     Path(folder, "cat", "1.png").touch()
-    ...     find_classes(Path(folder)).files
-    {'cat': ['cat/1.png']}
+    ...     folder_counts(folder)
+    {'cat': 1}
     """
-    names = _walk(path) if archive is None else archive.namelist()
-    entries = [name for name in names if _visible(name)]
-    images = sorted(n for n in entries if not n.endswith("/") and n.lower().endswith(SUFFIXES))
-    if not images:
-        raise ValueError(f"{path} holds no image ({', '.join(SUFFIXES)}); {_LAYOUT}.")
-    top = _depth_of_classes(images)
-    own = all(_PART_NAMES.get(p[top]) and len(p) > top + 2 for p in _split_names(images))
-    files: dict[str, list[str]] = {}
-    parts: dict[str, list[str]] = {part: [] for part in PARTS}
-    for name, pieces in zip(images, _split_names(images), strict=True):
-        if len(pieces) != top + own + 2:
-            raise ValueError(f"{path} has the image {name!r} in an unexpected place; {_LAYOUT}.")
-        files.setdefault(pieces[-2], []).append(name)
-        parts[_PART_NAMES[pieces[top]] if own else "train"].append(pieces[-2])
-    _refuse_empty(entries, set(files), top + own, path)
-    parts = {part: sorted(set(labels)) for part, labels in parts.items()}
-    return Layout(files, parts if own else None)
+    path = Path(path)
+    with ExitStack() as stack:
+        archive = stack.enter_context(open_zip(path)) if _is_zip(path) else None
+        layout = find_classes(path, archive)
+    own = layout.parts is not None
+    return None if own else {name: len(images) for name, images in layout.files.items()}
 
 
 def folder_digest(path: str | os.PathLike[str]) -> str:
@@ -137,109 +130,77 @@ def folder_digest(path: str | os.PathLike[str]) -> str:
     """
     path = Path(path)
     if not _is_zip(path):
-        return listing_digest(path, _walk(path))
+        return listing_digest(path, entries_of(path))
     open_zip(path).close()  # raises if there is no such zip
     return file_digest(path)
 
 
 def _divide(
-    layout: Layout, path: Path, split: Split, seed: int
-) -> tuple[dict[str, list[str]], str]:
-    """The class names of each part, and what to call that split."""
+    layout: Layout, path: Path, split: Split, seed: int, least: int
+) -> tuple[dict[str, list[str]], dict[str, Any]]:
+    """The class names of each part, and the facts about that split."""
+    counts = {name: len(images) for name, images in layout.files.items()}
     if split is not None or layout.parts is None:
-        return choose_parts(list(layout.files), split=split, seed=seed)
+        return choose_large(counts, split=split, seed=seed, least=least, source=path)
     check_parts(layout.parts, source=str(path))
-    return layout.parts, "own folders"
+    kept = set(drop_small(counts, least, source=path))
+    own = {part: [n for n in names if n in kept] for part, names in layout.parts.items()}
+    small = {name: count for name, count in counts.items() if name not in kept}
+    return own, {"split": "own folders", **({"left_out": small} if small else {})}
+
+
+def _warn_of_others(layout: Layout, path: Path) -> None:
+    """Say which files in class folders are not read."""
+    if layout.left_out:
+        warnings.warn(
+            f"{printable(path)}: left out {counted(layout.left_out)}, which are no images that "
+            "jmeta reads.",
+            stacklevel=3,
+        )
 
 
 def _is_zip(path: Path) -> bool:
     return path.suffix.lower() == ".zip"
 
 
-def _walk(path: Path) -> list[str]:
-    """Relative paths of all files and folders (these end in "/"), at most five levels down.
-
-    Hidden ones and dead links are left out.
-    """
-    if not path.is_dir():
-        raise ValueError(f"there is no folder {path}; give an existing folder or .zip of images.")
-    found = []
-    for folder, below, files in os.walk(path, followlinks=True):
-        place = Path(folder).relative_to(path)
-        below[:] = filter(_visible, below)
-        alive = (name for name in filter(_visible, files) if Path(folder, name).exists())
-        found += [(place / name).as_posix() for name in alive]
-        found += [(place / name).as_posix() + "/" for name in below]
-        if len(place.parts) >= 4:
-            below.clear()
-    return found
-
-
-def _visible(name: str) -> bool:
-    return not any(p.startswith(".") or p == "__MACOSX" for p in PurePosixPath(name).parts)
-
-
-def _split_names(names: Iterable[str]) -> list[tuple[str, ...]]:
-    return [PurePosixPath(name).parts for name in names]
-
-
-def _depth_of_classes(images: Sequence[str]) -> int:
-    """How many nested folders enclose everything, as the top folder of many archives does."""
-    pieces = _split_names(images)
-    shallowest = min(len(p) for p in pieces)
-    depth = 0
-    while shallowest - depth > 2 and len({p[depth] for p in pieces}) == 1:
-        depth += 1
-    return depth
-
-
-def _refuse_empty(entries: Sequence[str], classes: set[str], depth: int, path: Path) -> None:
-    for entry in entries:
-        pieces = PurePosixPath(entry).parts
-        inside = len(pieces) > depth + 1 or (len(pieces) == depth + 1 and entry.endswith("/"))
-        if inside and pieces[depth] not in classes:
-            raise ValueError(
-                f"the class folder {pieces[depth]!r} in {path} has no image "
-                f"({', '.join(SUFFIXES)}); add some or remove the folder."
-            )
-
-
-def _read(path: Path, archive: zipfile.ZipFile | None, name: str) -> bytes:
-    """The bytes of a file in the folder or zip."""
-    if archive is not None:
-        return read_member(archive, name)
-    try:
-        return (path / name).read_bytes()
-    except OSError as error:
-        raise ValueError(
-            f"{path / name} cannot be read ({error.strerror}); permit it or remove the file."
-        ) from error
+def _decode(
+    path: Path,
+    archive: zipfile.ZipFile | None,
+    channels: int | None,
+    size: int | None,
+    fit: Fit,
+    name: str,
+) -> np.ndarray:
+    """Decode one image: uint8 [H, W] or [H, W, 3]."""
+    mode: Mode | None = {1: "L", 3: "RGB"}.get(channels or 0)  # type: ignore[assignment]
+    if archive is None:
+        data = read_bytes(path / name, expected="an image")
+    else:
+        data = read_member(archive, name)
+    return decode_image(data, name=f"{path / name}", mode=mode, size=size, fit=fit)
 
 
 def _decode_classes(
-    files: dict[str, list[str]],
-    path: Path,
-    archive: zipfile.ZipFile | None,
-    size: int | None,
-    channels: int | None,
+    files: dict[str, list[str]], path: Path, decode: Callable[[str], np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Decode every image, in threads: class name -> uint8 [n, H, W, C]."""
-    mode: Mode | None = {1: "L", 3: "RGB"}.get(channels or 0)  # type: ignore[assignment]
     names = [name for group in files.values() for name in group]
-
-    def decode(name: str) -> np.ndarray:
-        data = _read(path, archive, name)
-        return decode_image(data, name=f"{path / name}", mode=mode, size=size)
-
     images: list[np.ndarray] = []
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as threads:
+    total = 0
+    threads = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
+    try:
         for name, image in zip(names, threads.map(decode, names), strict=True):
             if images and image.shape[:2] != images[0].shape[:2]:
                 raise ValueError(
-                    f"in {path}, {names[0]} is {images[0].shape[:2]} pixels high and wide but "
-                    f"{name} is {image.shape[:2]}; give `size` to scale all images to one."
+                    f"in {printable(path)}, {printable(names[0])} is {images[0].shape[:2]} pixels "
+                    f"high and wide but {printable(name)} is {image.shape[:2]}; give `size` to "
+                    "scale all images to one."
                 )
+            total = max(total, image.nbytes * len(names))
+            check_set(total, what=f"the {len(names)} images of {printable(path)} decode to")
             images.append(image)
+    finally:
+        threads.shutdown(cancel_futures=True)
     return _grouped(images, files)
 
 

@@ -20,6 +20,7 @@ class Posterior(NamedTuple):
 
     mean: Array  # [M, 1]
     variance: Array  # [M, 1], of the function itself; add noise^2 for a new target's
+    noise: Array  # [], the noise that was assumed: the given one, or the least that rounding allows
 
 
 def squared_exponential(
@@ -145,10 +146,12 @@ def gaussian_process_posterior(
         kernel: covariances of two sets of inputs, e.g. `partial(squared_exponential, length=0.4)`.
         support: X [S, D] and Y [S, 1].
         x: [M, D] the inputs to predict at.
-        noise: standard deviation of the noise in Y.
+        noise: standard deviation of the noise in Y. A noise that the factorisation cannot resolve
+            is raised: its square to 4 S ε times the largest k(x, x), with ε of the dtype.
 
     Returns:
-        Posterior(mean [M, 1], variance [M, 1] of the function, without noise).
+        Posterior(mean [M, 1], variance [M, 1] of the function, without noise, and the noise [] that
+        was used).
 
     Raises:
         ValueError: the inputs or the targets have other shapes.
@@ -167,13 +170,15 @@ def gaussian_process_posterior(
             f"got support x {list(shapes[0])}, support y {list(shapes[1])} and x {list(shapes[2])}"
             ", expected [S, D], [S, 1] and [M, D]; give every array two axes."
         )
-    factor = jnp.linalg.cholesky(_with_noise(kernel(support.x, support.x), noise))
+    covariance = kernel(support.x, support.x)
+    factor = jnp.linalg.cholesky(_with_noise(covariance, noise))
     across = kernel(support.x, x)  # [S, M]
     solve = partial(jax.scipy.linalg.solve_triangular, factor, lower=True)
     half = solve(across)
     prior = jax.vmap(lambda point: kernel(point[None], point[None])[0, 0])(x)
     variance = jnp.maximum(prior - jnp.sum(half**2, axis=0), 0)
-    return Posterior(_product(half.T, solve(support.y)), variance[:, None])
+    used = jnp.sqrt(_resolved(covariance, noise))
+    return Posterior(_product(half.T, solve(support.y)), variance[:, None], used)
 
 
 def _squares(left: Array, right: Array) -> Array:
@@ -187,11 +192,14 @@ def _product(left: Array, right: Array) -> Array:
 
 
 def _with_noise(covariance: Array, noise: float | Array) -> Array:
-    """K + noise^2 I, where noise^2 is raised to what the Cholesky factorisation needs.
+    """K + noise^2 I, where noise^2 is raised to what the Cholesky factorisation needs."""
+    eye = jnp.eye(len(covariance), dtype=covariance.dtype)
+    return covariance + _resolved(covariance, noise) * eye
 
-    That is 4 rounding errors per point or, where K is 0, the smallest normal number.
-    """
+
+def _resolved(covariance: Array, noise: float | Array) -> Array:
+    """noise^2, or if that is less: 4 rounding errors per point, and where K is 0 the least normal
+    number."""
     limits = jnp.finfo(covariance.dtype)
     rounding = 4 * len(covariance) * limits.eps * jnp.max(jnp.diagonal(covariance))
-    added = jnp.maximum(noise**2, jnp.maximum(rounding, limits.tiny))
-    return covariance + added * jnp.eye(len(covariance), dtype=covariance.dtype)
+    return jnp.maximum(noise**2, jnp.maximum(rounding, limits.tiny))

@@ -8,13 +8,16 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jmeta.data._archives import decode_image, open_zip, read_member
+from jmeta.data._archives import open_zip, read_member
+from jmeta.data._files import read_bytes
+from jmeta.data._images import decode_image
 from jmeta.data._omniglot_files import drawings_in, omniglot_folder, part_paths, source_digest
 from jmeta.data._paths import data_root, load_arrays, prepared_name, save_arrays
 from jmeta.data._pool import Dataset, Pool, pool_from_classes, split_hash
@@ -197,7 +200,7 @@ def _members(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
     """(name, reader) of every file in a zip or folder, sorted; call a reader before the next."""
     if path.is_dir():
         for name in drawings_in(path):
-            yield name, (path / name).read_bytes
+            yield name, partial(read_bytes, path / name, expected="a drawing")
         return
     with open_zip(path) as archive:
         for name in sorted(archive.namelist()):

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from jmeta.data._digests import file_digest, listing_digest
+from jmeta.data._files import printable
 from jmeta.data._paths import cache_dir, data_root
 
 OMNIGLOT_PARTS = ("images_background", "images_evaluation")
@@ -61,9 +62,9 @@ def part_paths(source: Path) -> list[Path]:
     if len(found) < len(OMNIGLOT_PARTS):
         what = f"only {found[0].name}" if found else "no Omniglot"
         raise ValueError(
-            f"found {what} in {source}: put images_background.zip and images_evaluation.zip there "
-            "(github.com/brendenlake/omniglot, folder python) and set JMETA_DATA to the folder "
-            "above, or run `jmeta data prepare omniglot --source PATH`."
+            f"found {what} in {printable(source)}: put images_background.zip and "
+            "images_evaluation.zip there (github.com/brendenlake/omniglot, folder python) and set "
+            "JMETA_DATA to the folder above, or run `jmeta data prepare omniglot --source PATH`."
         )
     return found
 
@@ -123,5 +124,5 @@ def _found(folder: Path) -> list[Path]:
     found = []
     for part in OMNIGLOT_PARTS:
         choices = (folder / f"{part}.zip", folder / part)
-        found += [path for path in choices if path.exists()][:1]
+        found += [path for path in choices if path.is_file() or path.is_dir()][:1]
     return found

@@ -2,7 +2,7 @@
 
 `$JMETA_DATA` (default `~/.cache/jmeta`) holds what a person downloaded and may be read-only.
 `$JMETA_CACHE` (default `~/.cache/jmeta`) holds what jmeta prepared from it and is always safe to
-delete.
+delete. A user without a home folder has `jmeta-USER` among the temporary files instead.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from jmeta.data._files import check_regular, printable
 from jmeta.data._pool import Dataset, Pool, make_pool
 
 _HOME = "~/.cache/jmeta"
@@ -29,7 +30,8 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path:
     >>> data_root("/data").name
     'data'
     """
-    return Path(root or os.environ.get("JMETA_DATA") or _HOME).expanduser()
+    given = root or os.environ.get("JMETA_DATA")
+    return expanded(given) if given else _default()
 
 
 def cache_dir() -> Path:
@@ -38,7 +40,45 @@ def cache_dir() -> Path:
     >>> cache_dir().is_absolute() or "JMETA_CACHE" in os.environ
     True
     """
-    return Path(os.environ.get("JMETA_CACHE") or _HOME).expanduser()
+    given = os.environ.get("JMETA_CACHE")
+    return expanded(given) if given else _default()
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Return a path in which a leading `~` or `~user` has become that home folder.
+
+    Raises:
+        ValueError: there is no such home folder.
+
+    >>> expanded("/data").name
+    'data'
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError(
+            f"there is no home folder for {printable(path)}; write the whole path, which begins "
+            "with /."
+        ) from error
+
+
+def _default() -> Path:
+    """`~/.cache/jmeta`, or a folder of this user among the temporary ones where there is no home.
+
+    Raises:
+        ValueError: that folder belongs to somebody else, who could change what is kept in it.
+    """
+    try:
+        return Path(_HOME).expanduser()
+    except RuntimeError:  # a user without an entry in the list of users
+        user = os.getuid() if hasattr(os, "getuid") else 0
+    place = Path(tempfile.gettempdir(), f"jmeta-{user}")
+    if place.exists() and place.stat().st_uid != user:
+        raise ValueError(
+            f"there is no home folder, and {printable(place)} belongs to another user; set "
+            "JMETA_CACHE and JMETA_DATA to folders of your own."
+        )
+    return place
 
 
 def writable_root(root: str | os.PathLike[str] | None = None) -> Path:
@@ -105,7 +145,9 @@ def save_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> Path | None:
 def load_arrays(name: str) -> dict[str, np.ndarray] | None:
     """Load what `save_arrays` kept under this name. The result is None if it is not intact."""
     try:
-        with open(_prepared_file(name), "rb") as file, np.load(file, allow_pickle=False) as arrays:
+        path = _prepared_file(name)
+        check_regular(path, expected="a prepared set")
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {key: arrays[key] for key in arrays.files}
     except Exception:  # a damaged file fails in many ways; after each of them it is made again
         return None

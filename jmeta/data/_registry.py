@@ -1,51 +1,55 @@
-"""Data sets by name: listing, loading, describing and preparing them."""
+"""Data sets by name: finding and loading them."""
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jmeta.data._arrays import load_npz, npz_example_shape
+from jmeta.data._arrays import load_npz, npz_counts, npz_example_shape
 from jmeta.data._division import Split, read_split_lists
-from jmeta.data._families import FAMILIES, FORMULAS
-from jmeta.data._folder import folder_digest, load_folder
+from jmeta.data._families import FAMILIES
+from jmeta.data._files import printable
+from jmeta.data._folder import folder_counts, folder_digest, load_folder
 from jmeta.data._glyphs import load_glyphs
+from jmeta.data._images import Fit, check_fit
 from jmeta.data._omniglot import load_omniglot
-from jmeta.data._omniglot_files import copy_parts, has_omniglot, omniglot_folder, omniglot_root
-from jmeta.data._paths import (
-    cache_dir,
-    data_root,
-    load_prepared,
-    prepared_name,
-    save_prepared,
-    writable_root,
-)
+from jmeta.data._omniglot_files import omniglot_root
+from jmeta.data._paths import data_root, expanded, load_prepared, prepared_name, save_prepared
 from jmeta.data._pool import Dataset
 from jmeta.data._tables import load_table, parse_table_name
-from jmeta.data._tfds import FORMAT, load_tfds, prepare_tfds, tfds_dirs
+from jmeta.data._tfds import load_tfds
 
 NAMES = (
     *("glyphs", "omniglot", "tfds:<name>", "folder:<path>", "arrays:<path.npz>"),
     *("table:<path.csv>", *FAMILIES),
 )
-_TABLE = "rows of many regression tasks; ,task=COLUMN,target=COLUMN may follow"
+_DECODER = 2  # part of the name of prepared folders; raise it when images decode differently
 
 Root = str | os.PathLike[str] | None
 
 
-class Entry(NamedTuple):
-    """One line of the list of data sets."""
+class Wanted(NamedTuple):
+    """What is asked of a set: the options of `load`."""
 
-    name: str  # what `load` takes; "tfds:<name>" and the like stand for many
-    kind: str  # "built-in", "images", "arrays", "table" or "functions"
-    present: bool  # whether it can be loaded now, without a download
-    where: str  # the folder it is in or looked for in, or "no download"
-    description: str
+    root: Root = None
+    split: Split = None
+    size: int | None = None
+    seed: int = 0
+    fit: Fit = "stretch"
+    least: int = 1
 
 
 def load(
-    name: str, *, root: Root = None, split: Split = None, size: int | None = None, seed: int = 0
+    name: str,
+    *,
+    root: Root = None,
+    split: Split = None,
+    size: int | None = None,
+    seed: int = 0,
+    fit: Fit = "stretch",
+    least: int = 1,
+    scaling: Mapping[str, Any] | None = None,
 ) -> Dataset:
     """Load a data set by name.
 
@@ -57,11 +61,16 @@ def load(
         root: the folder under which sets are looked for; `$JMETA_DATA` by default.
         split: for omniglot "vinyals" (default), "lake" or "random"; none for glyphs, which have
             one split. For the others fractions of the classes, as numbers or "0.64,0.16,0.20", or
-            a folder with train.txt, val.txt and test.txt. By default a folder's own train, val and
-            test are used where there are such, and else (0.64, 0.16, 0.20).
+            numbers of classes such as "7,0,5", or a folder with train.txt, val.txt and test.txt.
+            None, or "default": a folder's own train, val and test where there are such, and else
+            (0.64, 0.16, 0.20).
         size: height and width of the images in pixels. None takes 28 for glyphs and omniglot, and
             the images' own for the others. Arrays and tables have no size.
         seed: of the random splits. The others do not depend on it.
+        fit: of images that are scaled to `size`, as for `load_folder`.
+        least: classes of fewer examples are left out, as by `load_folder`; not of glyphs, omniglot
+            and tables.
+        scaling: for tables only, see `load_table`.
 
     Raises:
         ValueError: the name is unknown, the set is absent or damaged, or it has no such option.
@@ -71,24 +80,21 @@ def load(
     ...
     ValueError: there is no data set 'omniglott'; did you mean 'omniglot'? Known: glyphs, ...
     """
+    wanted = Wanted(root, None if split == "default" else split, size, seed, fit, least)
     kind, _, rest = name.partition(":")
-    if name == "glyphs":
-        return _load_glyphs(split, size)
-    if name == "omniglot":
-        named: Any = "vinyals" if split is None else split
-        size = 28 if size is None else size
-        return load_omniglot(omniglot_root(root), split=named, seed=seed, size=size)
-    if kind == "tfds" and rest:
-        divided = split if rest == "omniglot" else _read_split(split, root)
-        return load_tfds(rest, size=size, split=divided, seed=seed, data_dir=_tfds_dir(root))
-    if kind == "folder" and rest:
-        key = _folder_key(rest, root, split, size, seed)
-        return load_prepared(key) or _load_folder(rest, root, split, size, seed)
-    if kind == "arrays" and rest:
-        return _load_arrays(rest, root, split, size, seed)
+    if scaling is not None and kind != "table":
+        raise ValueError(
+            f"got a scaling for {printable(name)}; only tables are scaled, so leave it out."
+        )
     if kind == "table" and rest:
-        return _load_table(rest, root, split, size, seed)
-    raise _unknown(name)
+        return _table(rest, wanted, scaling)
+    loaders = {"folder": _folder, "arrays": _arrays, "tfds": _tfds}
+    if name in ("glyphs", "omniglot"):
+        _check_whole(name, wanted)
+        return _glyphs(wanted) if name == "glyphs" else _omniglot(wanted)
+    if kind not in loaders or not rest:
+        raise _unknown(name)
+    return loaders[kind](rest, wanted)
 
 
 def example_shape(name: str, root: Root = None) -> tuple[int, ...] | None:
@@ -110,106 +116,64 @@ def example_shape(name: str, root: Root = None) -> tuple[int, ...] | None:
     """
     kind, _, rest = name.partition(":")
     if kind == "arrays" and rest:
-        return npz_example_shape(_find(rest, root))
+        return npz_example_shape(find(rest, root))
     if name in ("glyphs", "omniglot") or (kind in ("tfds", "folder", "table") and rest):
         return None
     raise _unknown(name)
 
 
-def available(*, root: Root = None) -> list[Entry]:
-    """List the data sets there are, and which of them are on disk.
-
-    Args:
-        root: the folder under which sets are looked for; `$JMETA_DATA` by default.
-
-    >>> [entry.name for entry in available(root="/nowhere") if entry.kind == "functions"]
-    ['sinusoid', 'harmonic', 'sinusoid-or-line', 'step', 'damped', 'gp']
-    """
-    place, omniglot = data_root(root), omniglot_root(root)
-    found = has_omniglot(omniglot)
-    return [
-        Entry("glyphs", "built-in", True, "no download", "characters rendered from fonts"),
-        Entry("omniglot", "images", found, str(omniglot), "1623 handwritten characters"),
-        *(Entry(name, "functions", True, "no download", FORMULAS[name]) for name in FAMILIES),
-        *_prepared_tfds(root),
-        Entry("tfds:<name>", "images", False, f"{place / 'tfds'}", "any TFDS image classification"),
-        Entry("folder:<path>", "images", False, str(place), "class folders of images, or a zip"),
-        Entry("arrays:<path.npz>", "arrays", False, str(place), "x and y in one .npz"),
-        Entry("table:<path.csv>", "table", False, str(place), _TABLE),
-    ]
-
-
-def describe(
-    name: str, *, root: Root = None, split: Split = None, size: int | None = None, seed: int = 0
-) -> dict[str, Any]:
-    """Describe a data set: its counts, shape, split and its hash, licence, and place on disk.
-
-    JSON can hold the result: name, parts, dtype and where, and the entries of `Dataset.info`
-    except the names of classes and groups.
-
-    Args:
-        name, root, split, size, seed: as for `load`.
-
-    Raises:
-        ValueError: as `load`, also for a family of functions, which has no examples.
-    """
-    dataset = load(name, root=root, split=split, size=size, seed=seed)
-    parts = {}
-    for part, pool in (("train", dataset.train), ("val", dataset.val), ("test", dataset.test)):
-        if pool is not None:
-            parts[part] = {
-                "classes": int(pool.counts.shape[0]),
-                "groups": len(pool.group_sizes),
-                "examples": int(pool.examples.shape[0]),
-                "smallest_class": pool.smallest,
-                "largest_class": pool.largest,
-            }
-    facts = {key: value for key, value in dataset.info.items() if key not in ("classes", "groups")}
-    facts |= {"dtype": str(dataset.train.examples.dtype), "where": _where(name, root)}
-    return {"name": name, "parts": parts, **facts}
-
-
-def prepare(
-    name: str,
-    *,
-    source: Root = None,
-    root: Root = None,
-    split: Split = None,
-    size: int | None = None,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """Prepare a data set so that it loads quickly, and describe it.
-
-    omniglot: the two parts in `source` are checked, copied under the root (or the cache, if the
-    root is read-only) and decoded into the cache. tfds: the set is downloaded and written as
-    array_record; tfds:omniglot is read from `source` if that is given. folder: it is decoded into
-    the cache.
+def class_counts(name: str, root: Root = None) -> dict[str, int] | None:
+    """Count the examples of every class of a data set, without loading the examples.
 
     Args:
         name: as for `load`.
-        source: for Omniglot only, the folder with images_background.zip and images_evaluation.zip.
-        root, split, size, seed: as for `load`.
+        root: the folder under which sets are looked for; `$JMETA_DATA` by default.
+
+    Returns:
+        Class name -> examples, for arrays, and for folders that are not divided into train, val
+        and test; None for other sets.
 
     Raises:
-        ValueError: as `load`; or the set takes no source, or a download fails.
+        ValueError: the set is absent or damaged.
+
+    >>> class_counts("glyphs") is None
+    True
     """
     kind, _, rest = name.partition(":")
-    if source is not None and name not in ("omniglot", "tfds:omniglot"):
-        raise ValueError(
-            f"got source={str(source)!r} for {name!r}; only omniglot and tfds:omniglot take one, "
-            "so leave it out (for your own images the name is folder:<path>)."
-        )
-    if name == "omniglot" and source is not None:
-        load_omniglot(source, size=28 if size is None else size)  # raises if it is damaged
-        root = writable_root(root)
-        copy_parts(Path(source), root / "omniglot")
-    elif kind == "tfds" and rest:
-        prepare_tfds(rest, source=source, data_dir=_tfds_dir(root))
-    elif kind == "folder" and rest:
-        key = _folder_key(rest, root, split, size, seed)
-        if load_prepared(key) is None:
-            save_prepared(key, _load_folder(rest, root, split, size, seed))
-    return describe(name, root=root, split=split, size=size, seed=seed)
+    count = {"folder": folder_counts, "arrays": npz_counts}.get(kind)
+    return count(find(rest, root)) if count is not None and rest else None
+
+
+def prepare_folder(path: str, wanted: Wanted) -> None:
+    """Decode a folder or zip into the cache, where it is not there yet."""
+    key = _folder_key(path, wanted)
+    if load_prepared(key) is None:
+        save_prepared(key, _load_folder(path, wanted))
+
+
+def find(path: str | os.PathLike[str], root: Root) -> Path:
+    """Return a path as given or, if nothing is there, under the root.
+
+    Raises:
+        ValueError: it begins with the home folder of a user that does not exist.
+
+    >>> find("a.npz", "/nowhere").name
+    'a.npz'
+    """
+    given = expanded(path)
+    if given.exists():
+        return given
+    below = data_root(root) / given
+    return below if below.exists() else given
+
+
+def tfds_dir(root: Root) -> Path | None:
+    """Return the folder of TFDS under a root; None, the default ones, without a root.
+
+    >>> tfds_dir(None) is None
+    True
+    """
+    return None if root is None else data_root(root) / "tfds"
 
 
 def _unknown(name: str) -> ValueError:
@@ -223,77 +187,89 @@ def _unknown(name: str) -> ValueError:
     return ValueError(f"there is no data set {name!r}; {hint}Known: {', '.join(NAMES)}.")
 
 
-def _load_glyphs(split: Split, size: int | None) -> Dataset:
-    if split is not None and str(split) != "scripts":
-        raise ValueError(f"got split={split!r} for glyphs; it has one split, so leave it out.")
-    return load_glyphs(size=28 if size is None else size)
+def _check_whole(name: str, wanted: Wanted) -> None:
+    """Reject options that square images in large classes have no use for."""
+    if wanted.fit != "stretch" or wanted.least != 1:
+        raise ValueError(
+            f"got fit={wanted.fit!r} and least={wanted.least} for {name}, whose images are square "
+            "and whose classes are of one size; leave both out."
+        )
 
 
-def _read_split(split: Split, root: Root) -> Sequence[float] | Path | None:
+def _glyphs(wanted: Wanted) -> Dataset:
+    if wanted.split is not None and str(wanted.split) != "scripts":
+        raise ValueError(
+            f"got split={wanted.split!r} for glyphs; it has one split, so leave it out."
+        )
+    return load_glyphs(size=28 if wanted.size is None else wanted.size)
+
+
+def _omniglot(wanted: Wanted) -> Dataset:
+    split: Any = "vinyals" if wanted.split is None else wanted.split
+    size = 28 if wanted.size is None else wanted.size
+    return load_omniglot(omniglot_root(wanted.root), split=split, seed=wanted.seed, size=size)
+
+
+def _tfds(name: str, wanted: Wanted) -> Dataset:
+    options: dict[str, Any] = wanted._asdict()
+    options["data_dir"] = tfds_dir(options.pop("root"))
+    if name == "omniglot":
+        _check_whole("tfds:omniglot", wanted)
+    else:
+        options["split"] = _read_split(wanted)
+    return load_tfds(name, **options)
+
+
+def _folder(path: str, wanted: Wanted) -> Dataset:
+    check_fit(wanted.fit, wanted.size)
+    return load_prepared(_folder_key(path, wanted)) or _load_folder(path, wanted)
+
+
+def _load_folder(path: str, wanted: Wanted) -> Dataset:
+    options: dict[str, Any] = wanted._replace(split=_read_split(wanted))._asdict()
+    return load_folder(find(path, options.pop("root")), **options)
+
+
+def _folder_key(path: str, wanted: Wanted) -> str:
+    """The name of the prepared copy, from the files and every option that shapes the result."""
+    place, divided = find(path, wanted.root), _read_split(wanted)
+    lists = read_split_lists(divided) if isinstance(divided, Path) else divided
+    facts = {"digest": folder_digest(place), "path": str(place), "split": lists}
+    shape = {"size": wanted.size, "fit": wanted.fit, "least": wanted.least, "decoder": _DECODER}
+    return prepared_name("folder", {**facts, **shape, "seed": wanted.seed})
+
+
+def _arrays(path: str, wanted: Wanted) -> Dataset:
+    _check_unscaled(path, wanted, "arrays are taken as they are")
+    split, least = _read_split(wanted), wanted.least
+    return load_npz(find(path, wanted.root), split=split, seed=wanted.seed, least=least)
+
+
+def _table(name: str, wanted: Wanted, scaling: Mapping[str, Any] | None) -> Dataset:
+    _check_unscaled(name, wanted, "a table has no images")
+    if wanted.least != 1:
+        raise ValueError(
+            f"got least={wanted.least} for {printable(name)}; tasks with few rows are never drawn, "
+            "so leave it out."
+        )
+    path, task, target, drop = parse_table_name(name)
+    named: dict[str, Any] = {"task": task, "target": target, "drop": drop}
+    options = {**named, "split": _read_split(wanted), "seed": wanted.seed, "scaling": scaling}
+    return load_table(find(path, wanted.root), **options)
+
+
+def _check_unscaled(name: str, wanted: Wanted, why: str) -> None:
+    for option, value, default in (("size", wanted.size, None), ("fit", wanted.fit, "stretch")):
+        if value != default:
+            raise ValueError(f"got {option}={value} for {printable(name)}; {why}, so drop it.")
+
+
+def _read_split(wanted: Wanted) -> Sequence[float] | Path | None:
     """The fractions as numbers, the folder of the lists, or None as it is."""
+    split = wanted.split
     if not isinstance(split, str | os.PathLike):
         return None if split is None else [float(fraction) for fraction in split]
     try:
         return [float(piece) for piece in str(split).split(",")]
     except ValueError:
-        return _find(split, root)
-
-
-def _find(path: str | os.PathLike[str], root: Root) -> Path:
-    """A path as given or, if nothing is there, under the root."""
-    given = Path(path).expanduser()
-    below = data_root(root) / given
-    return below if not given.exists() and below.exists() else given
-
-
-def _load_folder(path: str, root: Root, split: Split, size: int | None, seed: int) -> Dataset:
-    return load_folder(_find(path, root), size=size, split=_read_split(split, root), seed=seed)
-
-
-def _folder_key(path: str, root: Root, split: Split, size: int | None, seed: int) -> str:
-    """The name of the prepared copy, from the files and every option that shapes the result."""
-    place, divided = _find(path, root), _read_split(split, root)
-    lists = read_split_lists(divided) if isinstance(divided, Path) else divided
-    facts = {"digest": folder_digest(place), "path": str(place), "split": lists}
-    return prepared_name("folder", {**facts, "size": size, "seed": seed})
-
-
-def _load_arrays(path: str, root: Root, split: Split, size: int | None, seed: int) -> Dataset:
-    if size is not None:
-        raise ValueError(f"got size={size} for {path}; arrays are taken as they are, so drop it.")
-    return load_npz(_find(path, root), split=_read_split(split, root), seed=seed)
-
-
-def _load_table(name: str, root: Root, split: Split, size: int | None, seed: int) -> Dataset:
-    if size is not None:
-        raise ValueError(f"got size={size} for {name}; a table has no images, so drop it.")
-    path, task, target, drop = parse_table_name(name)
-    divided = _read_split(split, root)
-    named: dict[str, Any] = {"task": task, "target": target, "drop": drop}
-    return load_table(_find(path, root), **named, split=divided, seed=seed)
-
-
-def _tfds_dir(root: Root) -> Path | None:
-    return None if root is None else data_root(root) / "tfds"
-
-
-def _prepared_tfds(root: Root) -> list[Entry]:
-    """The TFDS sets on disk, each once."""
-    found: dict[str, Entry] = {}
-    for folder in tfds_dirs(_tfds_dir(root)):
-        for path in sorted(folder.glob(f"*/**/*.{FORMAT}*-00000-of-*")):
-            name = f"tfds:{path.relative_to(folder).parts[0]}"
-            found.setdefault(name, Entry(name, "images", True, str(folder), "prepared by TFDS"))
-    return list(found.values())
-
-
-def _where(name: str, root: Root) -> str:
-    kind, _, rest = name.partition(":")
-    if kind == "tfds":
-        folders = tfds_dirs(_tfds_dir(root))
-        return str(next((f / rest for f in folders if (f / rest).exists()), folders[0] / rest))
-    if kind in ("folder", "arrays", "table"):
-        return str(_find(parse_table_name(rest).path if kind == "table" else rest, root))
-    if name == "omniglot":
-        return str(omniglot_folder(omniglot_root(root)))
-    return str(cache_dir() / "prepared")
+        return find(split, wanted.root)

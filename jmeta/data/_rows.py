@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from jmeta.data._files import check_regular, printable
+from jmeta.data._limits import check_file
+
 LARGEST = 1e30  # numbers from here on are rejected; a float32 ends at 3.4e38
 
 
@@ -16,6 +19,11 @@ class Rows(NamedTuple):
     columns: list[str]
     lines: list[int]  # [R] where each row ends in the file, from 1
     cells: list[list[str]]  # [R][columns]
+
+    @property
+    def called(self) -> str:
+        """The path for messages."""
+        return printable(self.path)
 
 
 def read_rows(path: Path) -> Rows:
@@ -32,8 +40,8 @@ def read_rows(path: Path) -> Rows:
     ...     read_rows(path).cells
     [['a', '1']]
     """
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}; give the path of a CSV.")
+    check_regular(path, expected="a CSV")
+    check_file(path.stat().st_size, what=f"{printable(path)} has")
     lines, cells = [], []
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -43,14 +51,15 @@ def read_rows(path: Path) -> Rows:
                     lines.append(reader.line_num)
                     cells.append([cell.strip() for cell in row])
     except (csv.Error, UnicodeDecodeError) as error:
+        near = lines[-1] + 1 if lines else 1
         raise ValueError(
-            f"{path} cannot be read as CSV in UTF-8 near line {lines[-1] + 1 if lines else 1} "
-            f"({error}); save it again as comma-separated UTF-8."
+            f"{printable(path)} cannot be read as CSV in UTF-8 near line {near} ({error}); save "
+            "it again as comma-separated UTF-8."
         ) from error
     if len(cells) < 2:
         raise ValueError(
-            f"{path} has {len(cells)} rows; expected a first line with the names of the columns "
-            "and one row per example."
+            f"{printable(path)} has {len(cells)} rows; expected a first line with the names of the "
+            "columns and one row per example."
         )
     _check_shape(path, cells, lines)
     return Rows(path, cells[0], lines[1:], cells[1:])
@@ -85,7 +94,8 @@ def number_of(rows: Rows, row: int, column: int) -> float:
     """Return the number in a cell.
 
     Raises:
-        ValueError: the cell is empty, or no finite number below `LARGEST`.
+        ValueError: the cell is empty, no finite number below `LARGEST`, or a whole number of more
+            digits than float64 keeps, such as an identifier.
 
     >>> number_of(Rows(Path("a.csv"), ["y"], [2], [["1e3"]]), 0, 0)
     1000.0
@@ -96,6 +106,10 @@ def number_of(rows: Rows, row: int, column: int) -> float:
     if not abs(float(text)) < LARGEST:
         raise refusal(
             rows, row, column, f"is {LARGEST:g} or more; correct it or rescale the column."
+        )
+    if text.lstrip("+-").isdecimal() and int(text) != float(text):
+        raise refusal(
+            rows, row, column, "has more digits than a number keeps; drop= the column or round it."
         )
     return float(text)
 
@@ -118,7 +132,7 @@ def refusal(rows: Rows, row: int, column: int, what: str) -> ValueError:
     >>> refusal(Rows(Path("a.csv"), ["y"], [2], [["one"]]), 0, 0, "is no number.")
     ValueError("a.csv, line 2, column 'y': 'one' is no number.")
     """
-    place = f"{rows.path}, line {rows.lines[row]}, column {rows.columns[column]!r}"
+    place = f"{rows.called}, line {rows.lines[row]}, column {rows.columns[column]!r}"
     return ValueError(f"{place}: {shown([rows.cells[row][column]])} {what}")
 
 
@@ -126,12 +140,12 @@ def _check_shape(path: Path, cells: list[list[str]], lines: list[int]) -> None:
     columns = cells[0]
     if len(set(columns)) < len(columns) or "" in columns:
         raise ValueError(
-            f"{path}, line {lines[0]}: the columns are {shown(columns)}; "
+            f"{printable(path)}, line {lines[0]}: the columns are {shown(columns)}; "
             "give each a name of its own."
         )
     for row, line in zip(cells, lines, strict=True):
         if len(row) != len(columns):
             raise ValueError(
-                f"{path}, line {line}: {len(row)} cells, expected {len(columns)}, one per "
-                "column; correct that line (text with a comma belongs in quotes)."
+                f"{printable(path)}, line {line}: {len(row)} cells, expected {len(columns)}, one "
+                "per column; correct that line (text with a comma belongs in quotes)."
             )

@@ -1,7 +1,7 @@
 """Tables of many regression tasks: a CSV with a column that names the task of each row."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,12 +11,14 @@ import numpy as np
 from jax import Array
 
 from jmeta.core import Batch, Task
+from jmeta.data._dataset import dataset_from_classes
 from jmeta.data._digests import file_digest
-from jmeta.data._division import PARTS, Split, choose_parts, dataset_from_classes
+from jmeta.data._division import PARTS, Split, choose_parts
 from jmeta.data._episodes import draw_distinct
 from jmeta.data._keys import with_keys
 from jmeta.data._pool import Dataset, Pool
 from jmeta.data._rows import LARGEST, Rows, is_number, number_of, read_rows, refusal, shown, text_of
+from jmeta.data._scaling import check_scaling, in_order
 
 MOST_KINDS = 20  # values that a column of text may have
 
@@ -62,6 +64,7 @@ def load_table(
     drop: Sequence[str] = (),
     split: Split = None,
     seed: int = 0,
+    scaling: Mapping[str, Any] | None = None,
 ) -> Dataset:
     """Make a data set of a CSV in which each row is one example of one task.
 
@@ -78,11 +81,14 @@ def load_table(
         split: fractions of the tasks for train, val, test, by default (0.64, 0.16, 0.20); or a
             folder with the names of the tasks in train.txt, val.txt and test.txt.
         seed: of the shuffle that precedes a division by fractions.
+        scaling: `info["scaling"]` of another table, whose means, deviations and values are used
+            in the place of this one's. The columns must be the same, in any order.
 
     Returns:
         A data set whose pools have tasks instead of classes. The examples are float32
         [rows, D + 1]: the D features and then the target. `info` has the names of the columns, and
-        the mean and deviation of the target, which turn errors back into its units.
+        the mean and deviation of the target, which turn errors back into its units; and the
+        scaling of all columns.
 
     Raises:
         ValueError: the file is missing, damaged or empty; a column is missing; a cell is empty, or
@@ -100,10 +106,15 @@ def load_table(
     ([3, 3, 3], ['hours'], 'score')
     """
     rows = read_rows(Path(path))
+    if scaling is not None:
+        check_scaling(scaling)
+        target = target or scaling["target"]["column"]
     named, aimed, used = _roles(rows, task, target, drop)
+    if scaling is not None:
+        used = in_order(rows, aimed, used, scaling)
     number, owners, parts, called = _divide(rows, named, split, seed)
     training = np.isin(owners, [number[name] for name in parts["train"]])
-    values, columns = _values(rows, used, aimed, training)
+    values, columns = _values(rows, used, aimed, training, scaling)
     ends = np.cumsum(np.bincount(owners))[:-1]
     tasks = dict(
         zip(number, np.split(values[np.argsort(owners, kind="stable")], ends), strict=True)
@@ -159,7 +170,7 @@ def _divide(
     """The number of each task; the task of each row [R]; each part's tasks; the split's name."""
     owners = [text_of(rows, row, named) for row in range(len(rows.cells))]
     number = {name: index for index, name in enumerate(sorted(set(owners)))}
-    where = f"{rows.path}, where each task in {rows.columns[named]!r} is a class"
+    where = f"{rows.called}, where each task in {rows.columns[named]!r} is a class"
     try:
         parts, called = choose_parts(list(number), split=split, seed=seed)
     except ValueError as error:
@@ -179,8 +190,8 @@ def _roles(
     for column in [task, target, *drop]:
         if column is not None and column not in columns:
             raise ValueError(
-                f"{rows.path} has no column {column!r}; its columns are {shown(columns)}, so name "
-                "one of them."
+                f"{rows.called} has no column {column!r}; its columns are {shown(columns)}, so "
+                "name one of them."
             )
     named = task or ("task" if "task" in columns and target != "task" else columns[0])
     rest = [column for column in columns if column != named and column not in drop]
@@ -188,7 +199,7 @@ def _roles(
     used = [columns.index(column) for column in rest if column != aimed]
     if named == aimed or named in drop or aimed in drop or not used:
         raise ValueError(
-            f"{rows.path} has the columns {shown(columns)}; task {named!r}, target {aimed!r} and "
+            f"{rows.called} has the columns {shown(columns)}; task {named!r}, target {aimed!r} and "
             f"dropped {list(drop)} leave {len(used)} features; expected a task, another column as "
             "target, and at least one more, so name them with task=, target= and drop=."
         )
@@ -196,48 +207,77 @@ def _roles(
 
 
 def _values(
-    rows: Rows, used: list[int], aimed: int, training: np.ndarray
+    rows: Rows,
+    used: list[int],
+    aimed: int,
+    training: np.ndarray,
+    scaling: Mapping[str, Any] | None,
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Standardised features and target [R, D + 1], and the facts about these columns."""
-    columns, names = [], []
+    columns, names, features = [], [], dict[str, Any]()
     for column in used:
-        if any(is_number(row[column]) for row in rows.cells):
-            columns.append(_standard(rows, column, training)[0])
-            names.append(rows.columns[column])
+        called = rows.columns[column]
+        stored = None if scaling is None else scaling["features"][called]
+        if _of_numbers(rows, column) if stored is None else "mean" in stored:
+            values, features[called] = _standard(rows, column, training, stored)
+            columns.append(values)
+            names.append(called)
         else:
-            found = _indicators(rows, column, training)
+            found = _indicators(rows, column, training, stored)
+            features[called] = {"values": list(found)}
             columns += found.values()
-            names += [f"{rows.columns[column]}={kind}" for kind in found]
-    y, mean, deviation = _standard(rows, aimed, training)
-    if np.ptp(y[training]) == 0:
+            names += [f"{called}={kind}" for kind in found]
+    y, aim = _standard(rows, aimed, training, None if scaling is None else scaling["target"])
+    if scaling is None and np.ptp(y[training]) == 0:
         raise ValueError(
-            f"{rows.path}: the target {rows.columns[aimed]!r} is {mean:g} in every row of the "
-            "training tasks; choose another target."
+            f"{rows.called}: the target {rows.columns[aimed]!r} is {aim['mean']:g} in every row of "
+            "the training tasks; choose another target."
         )
-    aim = {"column": rows.columns[aimed], "mean": mean, "deviation": deviation}
-    return np.stack([*columns, y], axis=1).astype(np.float32), {"features": names, "target": aim}
+    goal = {"column": rows.columns[aimed], **aim}
+    facts = {"features": names, "target": goal, "scaling": {"features": features, "target": goal}}
+    return np.stack([*columns, y], axis=1).astype(np.float32), facts
 
 
-def _standard(rows: Rows, column: int, training: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """A standardised column [R], and the training rows' mean and deviation (1 if all are equal)."""
+def _of_numbers(rows: Rows, column: int) -> bool:
+    return any(is_number(row[column]) for row in rows.cells)
+
+
+def _standard(
+    rows: Rows, column: int, training: np.ndarray, stored: Mapping[str, Any] | None
+) -> tuple[np.ndarray, dict[str, float]]:
+    """A standardised column [R], and its mean and deviation (1 if all values are equal).
+
+    They are those of the training rows, or the stored ones.
+    """
     values = np.array([number_of(rows, row, column) for row in range(len(rows.cells))])
-    mean = float(values[training].mean())
-    deviation = float(values[training].std()) if np.ptp(values[training]) > 0 else 1.0
+    if stored is None:
+        constant = np.ptp(values[training]) == 0
+        mean = float(values[training][0] if constant else values[training].mean())
+        deviation = 1.0 if constant else float(values[training].std())
+    else:
+        mean, deviation = float(stored["mean"]), float(stored["deviation"])
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         scaled = (values - mean) / deviation
     if len(bad := np.flatnonzero(~(np.abs(scaled) < LARGEST))):
         what = f"is {LARGEST:g} deviations from the mean or more; correct it or leave the row out."
         raise refusal(rows, int(bad[0]), column, what)
-    return scaled, mean, deviation
+    return scaled, {"mean": mean, "deviation": deviation}
 
 
-def _indicators(rows: Rows, column: int, training: np.ndarray) -> dict[str, np.ndarray]:
-    """Text -> a column [R], 1 where that text is and 0 elsewhere, for all in the training rows."""
+def _indicators(
+    rows: Rows, column: int, training: np.ndarray, stored: Mapping[str, Any] | None
+) -> dict[str, np.ndarray]:
+    """Text -> a column [R], 1 where that text is and 0 elsewhere.
+
+    The texts are all in the training rows, or the stored ones.
+    """
     texts = [text_of(rows, row, column) for row in range(len(rows.cells))]
     kinds = sorted({text for text, used in zip(texts, training, strict=True) if used})
+    if stored is not None:
+        kinds = list(stored["values"])
     if len(kinds) > MOST_KINDS:
         raise ValueError(
-            f"{rows.path}: the column {rows.columns[column]!r} is text with {len(kinds)} values "
+            f"{rows.called}: the column {rows.columns[column]!r} is text with {len(kinds)} values "
             f"in the training tasks, expected numbers or at most {MOST_KINDS} values; "
             "leave it out with drop= or write numbers."
         )

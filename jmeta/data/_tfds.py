@@ -2,13 +2,17 @@
 
 import os
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jmeta.data._archives import resize_image
-from jmeta.data._division import Split, choose_parts, dataset_from_classes
+from jmeta.data._dataset import dataset_from_classes
+from jmeta.data._division import Split, choose_large
+from jmeta.data._images import Fit, check_fit, resize_image
+from jmeta.data._limits import check_set
 from jmeta.data._omniglot import check_split, omniglot_dataset
 from jmeta.data._paths import cache_dir, data_root, writable_root
 from jmeta.data._pool import Dataset
@@ -24,6 +28,8 @@ def load_tfds(
     split: Split = None,
     seed: int = 0,
     data_dir: str | os.PathLike[str] | None = None,
+    fit: Fit = "stretch",
+    least: int = 1,
 ) -> Dataset:
     """Make a data set of any prepared TFDS set that has an image and a class label.
 
@@ -39,6 +45,7 @@ def load_tfds(
             "vinyals" (the default), "lake" or "random", and the size is 28 by default.
         seed: of the shuffle that precedes a division by fractions, or of "random".
         data_dir: where TFDS keeps sets; by default `tfds` under `data_root()`, then `cache_dir()`.
+        fit, least: as for `load_folder`; "omniglot" has square images and large classes.
 
     Raises:
         ValueError: the name is unknown, the set is not prepared, it has no image and class label,
@@ -51,14 +58,17 @@ def load_tfds(
     ...
     ValueError: TFDS has no set 'no_such_set'; see https://www.tensorflow.org/datasets for names.
     """
+    check_fit(fit, 28 if name == "omniglot" else size)
     builder = _builder(name, data_dir)
     if builder.name == "omniglot":
         named = "vinyals" if split is None else split
         return _load_omniglot(builder, named, seed, 28 if size is None else size)
     image, label = _find_features(builder.info)
-    classes = _pool_by_class(_source(builder, "all"), image, label, builder.info, size)
-    parts, called = choose_parts(list(classes), split=split, seed=seed)
-    facts = {"split": called, "source": _describe_source(builder)}
+    scale = None if size is None else partial(resize_image, size=size, fit=fit)
+    classes = _pool_by_class(_source(builder, "all"), image, label, builder.info, scale)
+    counts = {label: len(examples) for label, examples in classes.items()}
+    parts, facts = choose_large(counts, split=split, seed=seed, least=least, source=name)
+    facts["source"] = _describe_source(builder)
     return dataset_from_classes(classes, name=f"tfds:{name}", parts=parts, info=facts)
 
 
@@ -174,7 +184,11 @@ def _find_features(info: Any) -> tuple[str, str]:
 
 
 def _pool_by_class(
-    source: Any, image: str, label: str, info: Any, size: int | None
+    source: Any,
+    image: str,
+    label: str,
+    info: Any,
+    scale: Callable[[np.ndarray], np.ndarray] | None,
 ) -> dict[str, np.ndarray]:
     """Class name -> its examples [n, H, W, C]. Unlabelled examples (-1) are left out."""
     names = info.features[label].names
@@ -183,7 +197,10 @@ def _pool_by_class(
     for index in range(len(source)):
         example = source[index]
         pixels = np.asarray(example[image])
-        pixels = pixels if size is None else resize_image(pixels, size)
+        pixels = pixels if scale is None else scale(pixels)
+        if shape is None:
+            total = len(source) * pixels.nbytes
+            check_set(total, what=f"the TFDS set {info.name!r} decodes to")
         shape = shape or pixels.shape
         if pixels.shape != shape:
             raise ValueError(

@@ -10,7 +10,8 @@ from zipfile import ZipFile
 
 import numpy as np
 
-from jmeta.data._archives import decode_image, open_zip, read_member
+from jmeta.data._archives import open_zip, read_member
+from jmeta.data._images import decode_image
 from jmeta.data._omniglot_files import OMNIGLOT_PARTS
 
 SPLITS = ("train", "test")  # what TFDS calls the two parts

@@ -31,16 +31,9 @@ from jmeta.experiments._networks import MLP, Conv4, Conv4Strided, Network, NoNet
 from jmeta.experiments._options import Part, option
 from jmeta.experiments._parts import Budget, Device, Episode, Outer, Points
 from jmeta.experiments._presets import PRESETS, preset
-from jmeta.experiments._sources import (
-    Arrays,
-    Folder,
-    Functions,
-    Glyphs,
-    Omniglot,
-    Source,
-    Table,
-    Tfds,
-)
+from jmeta.experiments._regression import Functions, Table
+from jmeta.experiments._source import Source
+from jmeta.experiments._sources import Arrays, Folder, Glyphs, Omniglot, Tfds
 from jmeta.experiments._stored import from_json, to_json
 from jmeta.experiments._tables import ALGORITHMS, NETWORKS, SOURCES
 

@@ -8,9 +8,11 @@ import jax
 import numpy as np
 
 from jmeta.core import Key, Objective, Outputs, Targets, Task
+from jmeta.data import Pool
 from jmeta.metrics import Report
 
 Sampler = Callable[[Key, Any], Task]  # (key, pool) -> task
+Each = Callable[[Outputs, Targets], dict[str, jax.Array]]  # name -> a number an episode [E]
 Draw = Callable[[Task, Any, Path], None]  # (task, query outputs, file) -> a picture in the file
 
 
@@ -31,6 +33,7 @@ class Domain(NamedTuple):
     higher_is_better: bool
     info: dict[str, Any]  # JSON-able facts: split, hash, classes, shape, source, licence
     draw: Draw | None = None  # None where an episode has no picture
+    each: Each | None = None  # metrics of single episodes; None for `metric` alone
 
 
 def example_task(domain: Domain, *, train: bool = True) -> Task:
@@ -55,9 +58,10 @@ def check_pools(domain: Domain, parts: Iterable[str] = ("train", "val", "test"))
         parts: the parts that episodes are drawn from.
 
     Raises:
-        ValueError: the classes or tasks of a part cannot fill its episodes.
+        ValueError: the classes or tasks of some parts cannot fill their episodes; it names all.
     """
     what = "classes" if domain.kind == "classes" else "tasks"
+    wrong = []
     for part in parts:
         pool = getattr(domain, part)
         sample = domain.sample_train if part == "train" else domain.sample_eval
@@ -66,4 +70,16 @@ def check_pools(domain: Domain, parts: Iterable[str] = ("train", "val", "test"))
         try:
             jax.eval_shape(sample, jax.random.key(0), pool)
         except ValueError as error:
-            raise ValueError(f"{part} {what}: {error}") from error
+            wrong.append(f"{part} {what}: {error}{_smallest(domain, part)}")
+    if wrong:
+        raise ValueError(" ".join(wrong))
+
+
+def _smallest(domain: Domain, part: str) -> str:
+    """The name of the smallest class of a part, where its classes differ in size."""
+    pool, names = getattr(domain, part), domain.info.get("classes", {}).get(part, [])
+    if not isinstance(pool, Pool) or len(names) != len(pool.counts):
+        return ""
+    if pool.smallest == pool.largest:
+        return ""
+    return f" (Its smallest class is {names[int(np.argmin(np.asarray(pool.counts)))]!r}.)"

@@ -2,15 +2,18 @@
 
 import os
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from jmeta.experiments._algorithm import Algorithm, Method
 from jmeta.experiments._domain import Domain, check_pools
+from jmeta.experiments._fitting import advice
 from jmeta.experiments._metric import ProtoNet
 from jmeta.experiments._networks import Network, NoNetwork
 from jmeta.experiments._options import options_of
 from jmeta.experiments._parts import Budget, Device, Episode, Outer, Points
-from jmeta.experiments._sources import Glyphs, Source
+from jmeta.experiments._source import Scaling, Source
+from jmeta.experiments._sources import Glyphs
 from jmeta.experiments._tables import ALGORITHMS
 
 Root = str | os.PathLike[str] | None
@@ -99,36 +102,83 @@ def check_parts(experiment: Experiment) -> None:
 
 
 def completed(experiment: Experiment, root: Root = None) -> Experiment:
-    """The experiment with its open choices made: the network, rates, normalisation.
+    """The experiment with its open choices made: network, rates, normalisation, division.
 
     Args:
         experiment: some of whose options may be None.
         root: where data sets are looked for; None for `$JMETA_DATA`.
+
+    A warning tells where few classes are divided otherwise than by default.
 
     Raises:
         ValueError: the source must be looked at, and cannot be.
     """
     source, steps = experiment.source, experiment.budget.steps
     network = experiment.network or source.network(root)
+    episode = experiment.episode or episode_kind(source)()
     return replace(
         experiment,
         algorithm=experiment.algorithm.completed(source.kind, steps),
+        source=source.divided(episode, root),
         network=network.completed(source.kind, steps),
-        episode=experiment.episode or episode_kind(source)(),
+        episode=episode,
     )
 
 
-def open_experiment(experiment: Experiment, root: Root = None) -> tuple[Domain, Method]:
+class Origin(NamedTuple):
+    """What a stored run says of its data."""
+
+    folders: tuple[Path, ...] = ()  # where its relative paths were, or may be
+    scaling: Scaling | None = None  # by which its data were scaled
+
+
+def opened(
+    source: Source,
+    episode: Episode | Points,
+    *,
+    seed: int,
+    root: Root = None,
+    origin: Origin | None = None,
+) -> Domain:
+    """Load the data of a source; those of a stored run as that run did.
+
+    Args:
+        source, episode, seed, root: see `Source.open`.
+        origin: what the run has stored; None for a new one.
+
+    Raises:
+        ValueError: a set that is missing or damaged, or options that it cannot satisfy.
+    """
+    if origin is None:
+        return source.open(episode, seed=seed, root=root)
+    found = source.beside(origin.folders)
+    if origin.scaling is None:
+        return found.open(episode, seed=seed, root=root)
+    return found.open_scaled(origin.scaling, episode, seed=seed, root=root)
+
+
+def open_experiment(
+    experiment: Experiment, root: Root = None, *, origin: Origin | None = None
+) -> tuple[Domain, Method]:
     """Load the data of a completed experiment, and build its learner and its loss.
+
+    Args:
+        experiment: its open choices have been made.
+        root: where data sets are looked for; None for `$JMETA_DATA`.
+        origin: what a stored run says of its data; None for a new run.
 
     Raises:
         ValueError: a missing set, or options that it or the algorithm cannot satisfy.
     """
     algorithm, network, episode = experiment.algorithm, experiment.network, experiment.episode
     assert network is not None and episode is not None, "the experiment has been completed"
-    opened = experiment.source.open(episode, seed=experiment.budget.seed, root=root)
-    domain = algorithm.domain(opened)
-    check_pools(domain)
+    seed = experiment.budget.seed
+    found = opened(experiment.source, episode, seed=seed, root=root, origin=origin)
+    domain = algorithm.domain(found)
+    try:
+        check_pools(domain)
+    except ValueError as error:
+        raise ValueError(f"{error}{advice(domain, experiment.source, episode)}") from error
     return domain, algorithm.build(network, domain, episode)
 
 

@@ -7,6 +7,7 @@ import jax
 
 from jmeta import core, learners, losses, metrics, nn
 from jmeta.core import Key, Params, Task
+from jmeta.experiments import _single
 from jmeta.experiments._algorithm import (
     SCALE_HELP,
     Algorithm,
@@ -135,6 +136,7 @@ class Cnp(Algorithm):
             report=metrics.gaussian_report,
             metric="nll",
             score=losses.gaussian_nll,
+            each=_single.gaussian_each,
         )
 
     def build(self, network: Network, domain: Domain, episode: Episode | Points) -> Method:

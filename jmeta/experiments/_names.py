@@ -12,7 +12,7 @@ from jmeta.experiments._experiment import SECTIONS, Experiment, Root, episode_ki
 from jmeta.experiments._networks import Network
 from jmeta.experiments._options import Part, one_of, options_of
 from jmeta.experiments._parts import Budget, Device, Episode, Outer, Points
-from jmeta.experiments._sources import Source
+from jmeta.experiments._source import Source
 from jmeta.experiments._tables import ALGORITHMS, NETWORKS, SOURCES
 
 CHOOSERS = ("algorithm", "dataset", "network")  # the names that choose a part

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self, get_type_hints
 
+LARGEST = 2**31  # whole numbers that JAX counts with are smaller
+
 
 class Option(NamedTuple):
     """What an option says about itself, beside its type and its default."""
@@ -115,6 +117,8 @@ def check(field: dataclasses.Field, hint: Any, value: Any) -> None:
             raise ValueError(f"{name} must be finite, but got {value}.")
         if about.least is not None and number < about.least:
             raise ValueError(f"{name} must be at least {about.least:g}, but got {value}.")
+        if about.below is None and type(number) is int and abs(number) >= LARGEST:
+            raise ValueError(f"{name} must be below {LARGEST}, but got {value}.")
         if about.below is not None and number >= about.below:
             raise ValueError(f"{name} must be below {about.below:.10g}, but got {value}.")
 

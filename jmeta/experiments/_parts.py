@@ -83,6 +83,13 @@ class Episode(Part):
         """The numbers of a validation or test episode."""
         return Size(self.ways, self.shots, self.queries)
 
+    def classes(self) -> tuple[int, int]:
+        """How many classes of the set an episode takes at least, in training and in testing."""
+        return (
+            -(-self.training().ways // self.rotations),
+            -(-self.testing().ways // self.eval_rotations),
+        )
+
 
 @dataclass(frozen=True)
 class Outer(Part):

@@ -1,136 +1,151 @@
-"""Pictures of one test episode: what was given, what is true, and what the learner says."""
+"""Pictures of one test episode of images: what was given, and what the learner says."""
 
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jmeta.core import Task
-from jmeta.losses import Gaussian
-
-GOOD, BAD, INK = "#1b7f5c", "#c4372f", "#22313f"
-
-
-def save(figure: Any, path: Path) -> None:
-    """Write a figure whole or not at all."""
-    scratch = path.with_name(path.stem + ".tmp.png")
-    figure.savefig(scratch, dpi=150, facecolor="white")
-    scratch.replace(path)
+from jmeta.data import Pool
+from jmeta.experiments._figures import BAD, GOOD, INK, save, shortened
 
 
-def quiet_axes(axes: Any) -> None:
-    """A faint grid, and no frame above and to the right."""
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+def images(
+    task: Task,
+    outputs: Any,
+    path: Path,
+    *,
+    names: Mapping[int, str] | None = None,
+    most: int = 10,
+) -> None:
+    """A row a class: its support examples, then its queries framed green or red.
 
-
-def images(task: Task, outputs: Any, path: Path, *, most: int = 10) -> None:
-    """A row a class: its support examples, then its queries framed green or red."""
-    from matplotlib.figure import Figure
-
-    logits = np.asarray(outputs)
-    ways = logits.shape[-1]
-    shown = min(ways, 10)
-    support_y, query_y = np.asarray(task.support.y), np.asarray(task.query.y)
-    shots = min(int((support_y == 0).sum()), 5)
-    queries = min(int((query_y == 0).sum()), most)
+    Args:
+        task: with images x [E, H, W, C]; of other than 1 or 3 channels the first ones are shown.
+        outputs: logits of the queries.
+        path: where to write the picture.
+        names: label -> class; numbers from 1 without it.
+        most: so many queries of a class are shown, and at most 5 support examples of 10 classes.
+    """
+    logits, labels = np.asarray(outputs), np.asarray(task.query.y)
+    called = {way: shortened((names or {}).get(way, f"class {way + 1}")) for way in range(99)}
     odds = np.exp(logits - logits.max(-1, keepdims=True))
     odds /= odds.sum(-1, keepdims=True)
-    right = (logits.argmax(-1) == query_y)[query_y >= 0].mean()
-    figure = Figure(figsize=(0.95 * (shots + queries) + 0.8, 1.15 * shown + 0.7))
-    grid = figure.subplots(
-        *(shown, shots + queries + 1),
-        squeeze=False,
-        gridspec_kw={"width_ratios": [1] * shots + [0.25] + [1] * queries},
+    right = (logits.argmax(-1) == labels)[labels >= 0].mean()
+    shown, channels = _visible(task)
+    support = _columns(task.support.y, logits.shape[-1], 5)
+    query = _columns(task.query.y, logits.shape[-1], most)
+    title = (
+        "A test episode: support (left), queries with the predicted class (right); "
+        f"{right:.0%} of its queries right{channels}"
     )
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for way in range(shown):
-        for column, index in enumerate(np.flatnonzero(support_y == way)[:shots]):
-            _picture(grid[way, column], task.support.x[index], INK, f"class {way + 1}")
-        for column, index in enumerate(np.flatnonzero(query_y == way)[:queries]):
-            said = int(logits[index].argmax())
-            label = f"{said + 1} · {odds[index, said]:.0%}"
-            colour = GOOD if said == way else BAD
-            _picture(grid[way, shots + 1 + column], task.query.x[index], colour, label)
-    figure.suptitle(
-        f"A test episode: support (left), queries with the predicted class (right); "
-        f"{right:.0%} of its queries right",
-        fontsize=10,
-        color=INK,
-    )
-    figure.subplots_adjust(0.02, 0.02, 0.98, 0.9 if shown > 2 else 0.78, 0.12, 0.35)
+    figure, grid = _grid(support.shape, query.shape[1], title)
+    for way, place, index in _places(support):
+        _picture(grid[way, place], shown.support.x[index], INK, called[way])
+    for way, place, index in _places(query):
+        said = int(logits[index].argmax())
+        label, colour = f"{called[said]} {odds[index, said]:.0%}", GOOD if said == way else BAD
+        _picture(grid[way, support.shape[1] + 1 + place], shown.query.x[index], colour, label)
     save(figure, path)
 
 
-def _picture(axes: Any, image: Any, colour: str, label: str) -> None:
-    pixels = np.asarray(image)
+def names_of_classes(pool: Pool, names: Sequence[str]) -> Callable[[Task], dict[int, str]]:
+    """How to find the names of an episode's classes: its examples are looked up among the pool's.
+
+    Args:
+        pool: the pool that episodes are drawn from.
+        names: the name of each of its classes.
+
+    Returns:
+        task -> {label: name}, without the labels whose class is not found or not certain.
+    """
+
+    def found(task: Task) -> dict[int, str]:
+        owners = dict[int, set[int]]()
+        ends = np.cumsum(np.asarray(pool.counts))
+        examples = np.asarray(pool.examples)
+        for place, example in enumerate(examples):
+            owner = int(np.searchsorted(ends, place, side="right"))
+            owners.setdefault(hash(example.tobytes()), set()).add(owner)
+        x = np.asarray(task.support.x)
+        x = np.rint(x * 255).astype(np.uint8) if examples.dtype == np.uint8 else x
+        labelled = dict[int, str]()
+        for way in sorted({int(label) for label in np.asarray(task.support.y) if label >= 0}):
+            classes = _common(owners, x[np.asarray(task.support.y) == way])
+            if len(classes) == 1:
+                labelled[way] = names[classes.pop()]
+        return labelled
+
+    return found
+
+
+def _common(owners: Mapping[int, set[int]], examples: np.ndarray) -> set[int]:
+    """The classes that have all of some images, in one of their quarter turns."""
+    for turns in range(4):
+        turned = np.rot90(examples, -turns, axes=(1, 2))
+        sets = [owners.get(hash(np.ascontiguousarray(x).tobytes()), set()) for x in turned]
+        if classes := set.intersection(*sets):
+            return classes
+    return set()
+
+
+def _visible(task: Task) -> tuple[Task, str]:
+    """The images in channels that can be shown, in 0..1, and what to say of the channels."""
+    count = task.query.x.shape[-1]
+    kept = 3 if count >= 3 else 1
+    parts = [np.asarray(batch.x, np.float32)[..., :kept] for batch in task]
+    low = min(float(part.min(initial=0)) for part in parts)
+    high = max(float(part.max(initial=1)) for part in parts)
+    scaled = [part if (low, high) == (0, 1) else (part - low) / (high - low) for part in parts]
+    said = "" if count == kept else f" (channel{'s 1 to 3' * (kept == 3) or ' 1'} of {count})"
+    both = (batch._replace(x=x) for batch, x in zip(task, scaled, strict=True))
+    return Task(*both), said
+
+
+def _columns(labels: Any, ways: int, most: int) -> np.ndarray:
+    """The places [ways, columns] of each class's examples, filled with -1; at most 10 classes."""
+    places = [np.flatnonzero(np.asarray(labels) == way)[:most] for way in range(min(ways, 10))]
+    wide = max(1, *(len(one) for one in places), 0)
+    return np.array([[*one, *[-1] * (wide - len(one))] for one in places])
+
+
+def _places(columns: np.ndarray) -> Iterator[tuple[int, int, int]]:
+    """Class, column and place of every example that is there."""
+    for (way, column), index in np.ndenumerate(columns):
+        if index >= 0:
+            yield way, column, int(index)
+
+
+def _grid(support: tuple[int, ...], queries: int, title: str) -> tuple[Any, Any]:
+    """A figure with a row a class and a title that is as wide as it may be."""
+    from matplotlib.figure import Figure
+
+    rows, shots = support
+    wide = max(0.95 * (shots + queries) + 0.8, 3.2)
+    text = textwrap.fill(title, int(13 * wide))
+    above = 0.35 + 0.17 * (text.count("\n") + 1)
+    figure = Figure(figsize=(wide, 1.15 * rows + above))
+    ratios = [1.0] * shots + [0.25] + [1.0] * queries
+    grid = figure.subplots(
+        *(rows, len(ratios)), squeeze=False, gridspec_kw={"width_ratios": ratios}
+    )
+    for axes in grid.flat:
+        axes.set_axis_off()
+    figure.suptitle(text, fontsize=10, color=INK, y=1 - 0.08 / (1.15 * rows + above), va="top")
+    top = 1 - above / (1.15 * rows + above)
+    figure.subplots_adjust(0.02, 0.02, 0.98, top, 0.12, 0.35)
+    return figure, grid
+
+
+def _picture(axes: Any, pixels: np.ndarray, colour: str, label: str) -> None:
     grey = pixels.shape[-1] == 1
     axes.set_axis_on()
     axes.imshow(1 - pixels[..., 0] if grey else pixels, cmap="gray" if grey else None)
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.set_title(label, fontsize=7.5, color=colour, pad=2)
+    axes.set_title(label, fontsize=7, color=colour, pad=2, parse_math=False)
     for spine in axes.spines.values():
         spine.set_edgecolor(colour)
         spine.set_linewidth(1.6)
-
-
-def regression(task: Task, outputs: Any, path: Path) -> None:
-    """A regression task: a function of one input, or predictions against the truth."""
-    x = getattr(task.support.x, "x", task.support.x)  # a neural process has a mask beside them
-    task = task._replace(support=task.support._replace(x=x))
-    deviation = None
-    if isinstance(outputs, Gaussian):
-        outputs, deviation = _moments(outputs)
-    if task.query.x.shape[-1] == 1:
-        _function(task, np.asarray(outputs), path, deviation=deviation)
-    else:
-        _agreement(task, np.asarray(outputs), path)
-
-
-def _moments(outputs: Gaussian) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation [Q, D] of a prediction, or of equal parts of L of them."""
-    mean, scale = np.asarray(outputs.mean), np.asarray(outputs.scale)
-    if mean.ndim == 2:
-        return mean, scale
-    return mean.mean(1), np.sqrt(mean.var(1) + (scale**2).mean(1))
-
-
-def _function(
-    task: Task, outputs: np.ndarray, path: Path, deviation: np.ndarray | None = None
-) -> None:
-    """A regression task: the support points, the truth and the prediction, twice its deviation."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
-    axes = figure.subplots()
-    x = np.asarray(task.query.x)[:, 0]
-    order = np.argsort(x)
-    axes.plot(x[order], np.asarray(task.query.y)[order, 0], color=INK, lw=1.5, label="truth")
-    axes.plot(x[order], outputs[order, 0], color=GOOD, lw=1.8, label="after adaptation")
-    if deviation is not None:
-        low, high = (outputs + sign * 2 * deviation for sign in (-1, 1))
-        axes.fill_between(x[order], low[order, 0], high[order, 0], color=GOOD, alpha=0.2, lw=0)
-    points = np.asarray(task.support.x)[:, 0], np.asarray(task.support.y)[:, 0]
-    axes.plot(*points, "o", color=BAD, ms=6, label="support")
-    axes.set(xlabel="x", ylabel="y", title="A test task")
-    axes.legend(frameon=False)
-    quiet_axes(axes)
-    save(figure, path)
-
-
-def _agreement(task: Task, outputs: np.ndarray, path: Path) -> None:
-    """A regression task of several features: what is predicted against what is true."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4, 3.8), layout="constrained")
-    axes = figure.subplots()
-    truth = np.asarray(task.query.y)[:, 0]
-    ends = [min(truth.min(), outputs.min()), max(truth.max(), outputs.max())]
-    axes.plot(ends, ends, color=INK, lw=1, label="right")
-    axes.plot(truth, outputs[:, 0], "o", color=GOOD, ms=5, label="queries")
-    axes.set(xlabel="truth", ylabel="after adaptation", title="A test task")
-    axes.legend(frameon=False)
-    quiet_axes(axes)
-    save(figure, path)

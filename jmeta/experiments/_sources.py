@@ -1,88 +1,28 @@
-"""Sources of tasks: options, and what they open to."""
+"""The sources of classes: built-in sets, and those of one's own."""
 
-import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Self
-
-import jax
 
 from jmeta import data, losses, metrics
 from jmeta.core import Key, Task
-from jmeta.experiments import _networks, _pictures
+from jmeta.experiments import _networks, _pictures, _single
 from jmeta.experiments._domain import Domain
-from jmeta.experiments._options import Part, option
+from jmeta.experiments._options import option
 from jmeta.experiments._parts import Episode, Points, Size
+from jmeta.experiments._source import SPLIT_HELP, Filed, Named, Root, Source
 
-Root = str | os.PathLike[str] | None
 _SIZE_HELP = "Side of the square images in pixels. None: the set's own."
-
-
-@dataclass(frozen=True)
-class Source(Part):
-    """Where tasks come from. A subclass of your own defines `open`, and its options as fields."""
-
-    name: ClassVar[str]
-    kind: ClassVar[str] = "classes"  # of targets; "numbers" for regression
-
-    @classmethod
-    def parse(cls, rest: str) -> Self:
-        """The source of a name on the command line, `NAME` or `NAME:REST`.
-
-        Raises:
-            ValueError: something stands behind the colon that this source has no use for.
-        """
-        if rest:
-            raise ValueError(f"{cls.name} takes nothing behind a colon, but got {rest!r}.")
-        return cls()
-
-    @property
-    def label(self) -> str:
-        """The source as one writes it on the command line."""
-        return self.name
-
-    def network(self, root: Root = None) -> _networks.Network:
-        """The network that fits the examples, where the experiment names none."""
-        del root
-        return _networks.Conv4() if self.kind == "classes" else _networks.MLP()
-
-    def open(self, episode: Episode | Points, *, seed: int, root: Root = None) -> Domain:
-        """Load the data, and say how episodes are drawn and judged.
-
-        Args:
-            episode: the numbers of an episode; an `Episode` for classes, else `Points`.
-            seed: of random splits.
-            root: where sets are looked for; None for `$JMETA_DATA`.
-
-        Raises:
-            ValueError: a set that is missing or damaged, or options that it cannot satisfy.
-        """
-        raise NotImplementedError
-
-    @property
-    def trained_on(self) -> str:
-        """The parts that the parameters are trained on, for the protocol of a result."""
-        return "train"
-
-
-@dataclass(frozen=True)
-class _Named(Source):
-    """A set that is named by what stands behind a colon."""
-
-    path: str
-
-    @classmethod
-    def parse(cls, rest: str) -> Self:
-        """The source of `NAME:PATH`."""
-        if not rest:
-            raise ValueError(f"{cls.name} needs something behind a colon: {cls.name}:PATH.")
-        return cls(rest)
-
-    @property
-    def label(self) -> str:
-        """`NAME:PATH`."""
-        return f"{self.name}:{self.path}"
+_FIT_HELP = (
+    "How an image that is not square is fitted to the size: stretch, crop (its middle) or pad (its "
+    "edges are repeated)."
+)
+_DROP_HELP = (
+    "Leave out classes of fewer examples than this, before the set is divided, and name them. "
+    "None: keep all."
+)
 
 
 @dataclass(frozen=True)
@@ -97,8 +37,10 @@ class _Classes(Source):
 
     def load(self, *, seed: int, root: Root) -> data.Dataset:
         """The set itself."""
-        given = {name: getattr(self, name) for name in ("split", "size") if hasattr(self, name)}
-        return data.load(self.label, root=root, seed=seed, **given)
+        names = {"split": "split", "size": "size", "fit": "fit", "drop_small": "least"}
+        given = {name: getattr(self, mine, None) for mine, name in names.items()}
+        options: dict[str, Any] = {name: v for name, v in given.items() if v is not None}
+        return data.load(self.label, root=root, seed=seed, **options)
 
     @property
     def trained_on(self) -> str:
@@ -127,8 +69,9 @@ class _Classes(Source):
             metric="accuracy",
             score=metrics.accuracy,
             higher_is_better=True,
-            info=found.info,
-            draw=_pictures.images if found.test.examples.ndim == 4 else None,
+            info=found.info if val is found.val else _joined(found.info),
+            draw=_draw(found) if found.test.examples.ndim == 4 else None,
+            each=_single.classification_each,
         )
 
     def _training(self, found: data.Dataset) -> tuple[data.Pool, data.Pool | None]:
@@ -138,6 +81,22 @@ class _Classes(Source):
         if found.val is None:
             raise ValueError(f"train_on_val: {self.label} has no validation classes to train on.")
         return data.join_pools(found.train, found.val), None
+
+
+def _draw(found: data.Dataset) -> Callable[[Task, Any, Path], None]:
+    """How a test episode of images is drawn, with the names of its classes."""
+    names = _pictures.names_of_classes(found.test, found.info["classes"]["test"])
+
+    def draw(task: Task, outputs: Any, path: Path) -> None:
+        _pictures.images(task, outputs, path, names=names(task))
+
+    return draw
+
+
+def _joined(info: dict[str, Any]) -> dict[str, Any]:
+    """The facts about a set whose validation classes are trained on too."""
+    names = info["classes"]
+    return {**info, "classes": {**names, "train": [*names["train"], *names["val"]], "val": []}}
 
 
 def _episodes(episode: Episode, size: Size, rotations: int) -> Callable[[Key, Any], Task]:
@@ -171,36 +130,49 @@ class Omniglot(_Classes):
     size: int | None = option(None, _SIZE_HELP, least=1)
 
 
-_SPLIT_HELP = (
-    "How the classes are divided: three fractions such as 0.64,0.16,0.20, or a folder with "
-    "train.txt, val.txt and test.txt. None: the set's own division, or the default fractions."
-)
-
-
 @dataclass(frozen=True)
-class Tfds(_Classes, _Named):
+class Tfds(_Classes, Named):
     """An image classification set of TensorFlow Datasets; the path is its name."""
 
     name: ClassVar[str] = "tfds"
-    split: str | None = option(None, _SPLIT_HELP)
+    split: str | None = option(None, SPLIT_HELP)
     size: int | None = option(None, _SIZE_HELP, least=1)
+    fit: str = option("stretch", _FIT_HELP, choices=("stretch", "crop", "pad"))
+    drop_small: int | None = option(None, _DROP_HELP, least=1)
 
 
 @dataclass(frozen=True)
-class Folder(_Classes, _Named):
+class _Divided(_Classes):
+    """A set whose classes can be counted without loading it."""
+
+    def divided(self, episode: Episode | Points, root: Root = None) -> Self:
+        """The default division, or another one where that has too few classes for an episode."""
+        found: Any = self
+        if found.split is not None or not isinstance(episode, Episode):
+            return self
+        least, ways = found.drop_small or 1, episode.classes()
+        split = data.default_split(self.label, ways=ways, root=root, least=least)
+        return replace(found, split=split)
+
+
+@dataclass(frozen=True)
+class Folder(_Divided, Filed):
     """A folder, or a .zip, with a folder of images for each class."""
 
     name: ClassVar[str] = "folder"
-    split: str | None = option(None, _SPLIT_HELP)
+    split: str | None = option(None, SPLIT_HELP)
     size: int | None = option(None, _SIZE_HELP, least=1)
+    fit: str = option("stretch", _FIT_HELP, choices=("stretch", "crop", "pad"))
+    drop_small: int | None = option(None, _DROP_HELP, least=1)
 
 
 @dataclass(frozen=True)
-class Arrays(_Classes, _Named):
+class Arrays(_Divided, Filed):
     """An .npz with examples x [E, ...] and labels y [E]."""
 
     name: ClassVar[str] = "arrays"
-    split: str | None = option(None, _SPLIT_HELP)
+    split: str | None = option(None, SPLIT_HELP)
+    drop_small: int | None = option(None, _DROP_HELP, least=1)
 
     def network(self, root: Root = None) -> _networks.Network:
         """A convolutional network for images, else a fully connected one."""
@@ -208,79 +180,4 @@ class Arrays(_Classes, _Named):
         return _networks.Conv4() if shape is not None and len(shape) == 3 else _networks.MLP()
 
 
-@dataclass(frozen=True)
-class _Numbers(Source):
-    """Tasks of regression."""
-
-    kind: ClassVar[str] = "numbers"
-
-    def domain(
-        self,
-        pools: tuple[Any, Any, Any],
-        sample: Callable[..., Task],
-        episode: Episode | Points,
-        info: dict[str, Any],
-    ) -> Domain:
-        """The domain of a sampler with the options `shots` and `queries`; judged by its error."""
-        sizes = [episode.training(), episode.testing()]
-        train, test = (partial(sample, shots=n.shots, queries=n.queries) for n in sizes)
-        smallest = partial(sample, shots=1, queries=1)
-        targets = jax.eval_shape(smallest, jax.random.key(0), pools[2]).query.y
-        return Domain(
-            "numbers",
-            *pools,
-            sample_train=train,
-            sample_eval=test,
-            outputs=targets.shape[-1],
-            objective=losses.mean_squared_error,
-            report=metrics.regression_report,
-            metric="mse",
-            score=losses.mean_squared_error,
-            higher_is_better=False,
-            info=info,
-            draw=_pictures.regression,
-        )
-
-
-@dataclass(frozen=True)
-class Table(_Numbers, _Named):
-    """A CSV of many regression tasks: a row an example, a column that names its task.
-
-    The path is FILE.csv, and perhaps FILE.csv,task=COLUMN,target=COLUMN,drop=COLUMN.
-    """
-
-    name: ClassVar[str] = "table"
-    split: str | None = option(None, _SPLIT_HELP)
-
-    def open(self, episode: Episode | Points, *, seed: int, root: Root = None) -> Domain:
-        """Load the table; errors are in squared deviations of the training tasks' targets."""
-        found = data.load(self.label, root=root, split=self.split, seed=seed)
-        pools = found.train, found.val, found.test
-        return self.domain(pools, data.sample_table_task, episode, found.info)
-
-
-@dataclass(frozen=True)
-class Functions(_Numbers):
-    """A family of functions, whose tasks are made of a key alone."""
-
-    name: ClassVar[str] = "sinusoid"
-
-    def open(self, episode: Episode | Points, *, seed: int, root: Root = None) -> Domain:
-        """As many tasks for each part as are asked for."""
-        draw = data.FAMILIES[self.name]
-
-        def sample(key: Key, pool: Any, *, shots: int, queries: int) -> Task:
-            return draw(key, shots=shots, queries=queries)
-
-        return self.domain(((), (), ()), sample, episode, {"source": data.FORMULAS[self.name]})
-
-
-def _family(name: str) -> type[Functions]:
-    """The source of one family; its name is its whole state."""
-    title = "".join(word.title() for word in name.split("-"))
-    made = type(title, (Functions,), {"name": name, "__doc__": f"{data.FORMULAS[name]}."})
-    return dataclass(frozen=True)(made)
-
-
-FAMILIES: tuple[type[Functions], ...] = tuple(_family(name) for name in data.FAMILIES)
-TABLE: tuple[type[Source], ...] = (Glyphs, Omniglot, Tfds, Folder, Arrays, Table, *FAMILIES)
+TABLE: tuple[type[Source], ...] = (Glyphs, Omniglot, Tfds, Folder, Arrays)

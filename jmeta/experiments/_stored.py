@@ -70,9 +70,9 @@ def from_json(record: Any, known: Iterable[type[Part]] = ()) -> Experiment:
     if not isinstance(record, dict):
         raise ValueError(f"expected a JSON object, but got {type(record).__name__}.")
     schema = record.get("schema", 1)
-    if schema == 1:
-        return from_flat(record)
-    if schema != SCHEMA:
+    if type(schema) is int and schema == 1:  # True is 1 too
+        return from_flat({key: value for key, value in record.items() if key != "schema"})
+    if type(schema) is not int or schema != SCHEMA:
         raise ValueError(
             f"it has schema {schema!r}, and this version of jmeta reads 1 to {SCHEMA}; install a "
             "newer one."

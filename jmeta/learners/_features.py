@@ -5,6 +5,7 @@ import jax
 from jmeta.core import Adapted, Batch, Key, Learner, Net, Outputs, Params, PyTree, Task
 from jmeta.core._losses import require_learner
 from jmeta.core._networks import bound, first_example, init_net, key_of, require_net
+from jmeta.core._padding import again_marked, is_masked, marked, unmarked
 from jmeta.core._tree import require_keys
 
 
@@ -13,8 +14,7 @@ def on_features(embed: Net, learner: Learner) -> Learner:
 
         adapt(θ, S) = learner.adapt(θ_learner, (f(θ_embed, x_S), y_S)),   and x_Q likewise
 
-    Each input is embedded once, however often the learner reads it. Padded examples are embedded
-    as well.
+    Each input is embedded once, however often the learner reads it.
 
     Args:
         embed: f, the embedding network, inputs [N, ...] -> features [N, ...].
@@ -54,11 +54,13 @@ def on_features(embed: Net, learner: Learner) -> Learner:
     def adapt(params: Params, support: Batch) -> Adapted:
         require_keys(params, ("embed", "learner"), of="on_features")
         key = key_of(embed, support.key, of="on_features")
-        features = support._replace(x=bound(embed, key, -1)(params["embed"], support.x))
-        return params["embed"], learner.adapt(params["learner"], features), key
+        features = bound(embed, key, -1)(params["embed"], marked(embed, support))
+        adapted = learner.adapt(params["learner"], support._replace(x=features))
+        return params["embed"], adapted, key
 
     def predict(adapted: Adapted, x: PyTree) -> Outputs:
         params, inner, key = adapted
-        return learner.predict(inner, bound(embed, key, -2)(params, x))
+        features = bound(embed, key, -2)(params, x)
+        return learner.predict(inner, again_marked(learner, features, unmarked(x)[1]))
 
-    return Learner(init, adapt, predict)
+    return Learner(init, adapt, predict, is_masked(embed) or is_masked(learner))

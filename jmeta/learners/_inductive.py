@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jmeta.core import Adapted, Batch, Learner, Outputs, Params, PyTree
 from jmeta.core._losses import require_learner
 from jmeta.core._networks import is_key
+from jmeta.core._padding import again_marked, is_masked, marked, unmarked
 
 
 def inductive(learner: Learner) -> Learner:
@@ -30,10 +31,13 @@ def inductive(learner: Learner) -> Learner:
     require_learner(learner, of="inductive")
 
     def adapt(params: Params, support: Batch) -> Adapted:
-        return learner.adapt(params, support), support.x
+        return learner.adapt(params, support), marked(learner, support)
 
     def predict(adapted: Adapted, x: PyTree) -> Outputs:
         inner, support_x = adapted
+        if is_masked(learner):
+            x = _all_marked(learner, x)
+            support_x = _all_marked(learner, support_x)
         leaves, structure = jax.tree.flatten(x)
         examples = [leaf for leaf in leaves if not is_key(leaf)]
 
@@ -45,7 +49,14 @@ def inductive(learner: Learner) -> Learner:
 
         return jax.lax.map(one, examples)
 
-    return Learner(learner.init, adapt, predict)
+    return Learner(learner.init, adapt, predict, is_masked(learner))
+
+
+def _all_marked(learner: Learner, x: PyTree) -> PyTree:
+    """Inputs with a mask: their own, or one that is true everywhere."""
+    x, real = unmarked(x)
+    every = next(leaf.shape[0] for leaf in jax.tree.leaves(x) if not is_key(leaf))
+    return again_marked(learner, x, jnp.ones(every, bool) if real is None else real)
 
 
 def _joined(support: jax.Array, query: jax.Array) -> jax.Array:

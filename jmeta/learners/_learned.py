@@ -18,6 +18,7 @@ from jmeta.core import (
     Task,
     everything,
 )
+from jmeta.core._padding import again_marked, unmarked
 
 
 class Meta(NamedTuple):
@@ -91,9 +92,10 @@ def learned(
 
     def predict(adapted: Adapted, x: PyTree) -> Outputs:
         inner, hyper = adapted
-        return make(hyper).predict(inner, x)
+        learner, (x, real) = make(hyper), unmarked(x)
+        return learner.predict(inner, again_marked(learner, x, real))
 
-    return Learner(init, adapt, predict)
+    return Learner(init, adapt, predict, masked=True)  # passed on to the learner that `make` makes
 
 
 def _floats(tree: PyTree) -> PyTree:

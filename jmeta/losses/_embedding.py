@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jmeta.core._numbers import require_positive
 from jmeta.core._tree import leading_axis
 from jmeta.core._types import PyTree, Scalar
 from jmeta.distances import Distance, cosine, euclidean, normalized
@@ -167,7 +168,7 @@ def ntxent(
         The loss [].
 
     Raises:
-        ValueError: the labels are not integers [N].
+        ValueError: the labels are not integers [N], or the temperature is not positive.
 
     A Simple Framework for Contrastive Learning of Visual Representations (Chen, Kornblith,
     Norouzi, Hinton, 2020, arXiv:2002.05709).
@@ -176,6 +177,7 @@ def ntxent(
     >>> round(float(ntxent(z, jnp.array([0, 0, 1]), temperature=1.0)), 4)
     0.3133
     """
+    require_positive(temperature, name="temperature", of="ntxent")
     distances = _distances(embeddings, labels, distance)
     pairs = miner(distances, labels)
     logits = -distances / temperature
@@ -196,6 +198,8 @@ def sup_con(
 
         reduce_a −(1/|P_a|) Σ_p log( e^{−d(a,p)/τ} / Σ_{k ≠ a} e^{−d(a,k)/τ} )
 
+    A batch without any negative pair has nothing to contrast with, and its loss is 0.
+
     Args:
         embeddings, labels, distance, miner, reducer: see `contrastive`.
         temperature: τ > 0, which may be a traced array.
@@ -204,7 +208,7 @@ def sup_con(
         The loss [].
 
     Raises:
-        ValueError: the labels are not integers [N].
+        ValueError: the labels are not integers [N], or the temperature is not positive.
 
     Supervised Contrastive Learning (Khosla et al., 2020, arXiv:2004.11362), equation 2.
 
@@ -212,13 +216,14 @@ def sup_con(
     >>> round(float(sup_con(z, jnp.array([0, 0, 1]), temperature=1.0)), 4)
     0.3133
     """
+    require_positive(temperature, name="temperature", of="sup_con")
     distances = _distances(embeddings, labels, distance)
     pairs = miner(distances, labels)
     logits = -distances / temperature
     total = _log_sum(logits, pairs.positive | pairs.negative)[:, None]
     losses = jnp.sum(jnp.where(pairs.positive, total - logits, 0), 1)
     count = pairs.positive.sum(1)
-    return reducer(losses / jnp.maximum(count, 1), count > 0)
+    return reducer(losses / jnp.maximum(count, 1), (count > 0) & pairs.negative.any())
 
 
 def _distances(embeddings: PyTree, labels: jax.Array, distance: Distance) -> jax.Array:

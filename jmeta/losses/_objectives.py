@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jmeta.core._labels import in_range, one_hot, require_range
 from jmeta.core._types import Scalar
 
 
@@ -22,12 +23,17 @@ def masked_mean(values: jax.Array, mask: jax.Array) -> Scalar:
 def log_likelihood(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """log p(label) of each example under a softmax: [Q, N], [Q] -> [Q]; 0 for padding.
 
+    A label that is out of range makes the value and its gradient NaN.
+
     >>> [round(x, 4) for x in log_likelihood(jnp.zeros((2, 2)), jnp.array([1, -1])).tolist()]
     [-0.6931, 0.0]
     """
     rows = jax.nn.log_softmax(logits, axis=-1)
-    picked = jnp.take_along_axis(rows, jnp.maximum(labels, 0)[..., None], axis=-1)[..., 0]
-    return jnp.where(labels >= 0, picked, 0)
+    ways = logits.shape[-1]
+    index = jnp.clip(labels, 0, ways - 1)[..., None]
+    picked = jnp.take_along_axis(rows, index, axis=-1)[..., 0]
+    poison = jnp.where(in_range(labels, ways), 1, jnp.nan).astype(picked.dtype)
+    return jnp.where(labels == -1, 0, picked * poison)
 
 
 def require_arrays(outputs: Any, targets: Any, *, of: str) -> None:
@@ -75,7 +81,8 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> Scalar:
         The loss [].
 
     Raises:
-        ValueError: the shapes or dtypes are others.
+        ValueError: the shapes or dtypes are others, or a label is out of range. Where the values
+            are traced, a label out of range makes the loss and its gradient NaN.
 
     >>> round(float(cross_entropy(jnp.zeros((3, 4)), jnp.array([0, 1, -1]))), 4)
     1.3863
@@ -87,7 +94,8 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> Scalar:
             f"{labels.shape}; use jax.vmap for a batch of tasks."
         )
     require_labels(labels, of="cross_entropy")
-    return -masked_mean(log_likelihood(logits, labels), labels >= 0)
+    require_range(labels, logits.shape[-1], of="cross_entropy")
+    return -masked_mean(log_likelihood(logits, labels), labels != -1)
 
 
 def mean_squared_error(outputs: jax.Array, targets: jax.Array) -> Scalar:
@@ -130,7 +138,8 @@ def relation_error(logits: jax.Array, labels: jax.Array) -> Scalar:
         The loss [].
 
     Raises:
-        ValueError: the arguments are not arrays, or the labels are not integers.
+        ValueError: the arguments are not arrays, the labels are not integers, or one is out of
+            range.
 
     Learning to Compare: Relation Network for Few-Shot Learning (Sung, Yang, Zhang, Xiang, Torr,
     Hospedales, 2018, arXiv:1711.06025), equation 2.
@@ -140,5 +149,6 @@ def relation_error(logits: jax.Array, labels: jax.Array) -> Scalar:
     """
     require_arrays(logits, labels, of="relation_error")
     require_labels(labels, of="relation_error")
-    truth = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
-    return masked_mean(jnp.sum((jax.nn.sigmoid(logits) - truth) ** 2, -1), labels >= 0)
+    require_range(labels, logits.shape[-1], of="relation_error")
+    truth = one_hot(labels, logits.shape[-1], logits.dtype)
+    return masked_mean(jnp.sum((jax.nn.sigmoid(logits) - truth) ** 2, -1), labels != -1)

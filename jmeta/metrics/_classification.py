@@ -5,30 +5,66 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jmeta.core._labels import in_range, one_hot, require_range
 from jmeta.core._types import Scalar
 from jmeta.losses._objectives import cross_entropy, masked_mean
+
+
+def at_least_float32(values: jax.Array) -> jax.Array:
+    """The same values in float32, or in a wider type if they have one.
+
+    Metrics are counted and averaged in it: bfloat16 cannot count above 256.
+
+    >>> at_least_float32(jnp.ones(2, jnp.bfloat16)).dtype
+    dtype('float32')
+    """
+    return values.astype(jnp.promote_types(values.dtype, jnp.float32))
+
+
+def _checked(logits: jax.Array, labels: jax.Array, *, of: str) -> jax.Array:
+    """The logits in float32 or wider, after a check of the labels."""
+    require_range(labels, logits.shape[-1], of=of)
+    return at_least_float32(logits)
+
+
+def _guess(logits: jax.Array) -> jax.Array:
+    """The class with the largest logit, [Q]; -1 for a row that contains a NaN."""
+    return jnp.where(jnp.isnan(logits).any(-1), -1, jnp.argmax(logits, -1))
 
 
 def accuracy(logits: jax.Array, labels: jax.Array) -> Scalar:
     """The fraction of examples whose largest logit is that of their label, in 0..1.
 
+    An example with a NaN among its logits is never right.
+
+    Raises:
+        ValueError: a label is out of range. Where the values are traced, the result is NaN.
+
     >>> round(float(accuracy(jnp.eye(3), jnp.array([0, 1, 0]))), 4)
     0.6667
     """
-    return masked_mean((jnp.argmax(logits, -1) == labels).astype(logits.dtype), labels >= 0)
+    logits = _checked(logits, labels, of="accuracy")
+    right = (_guess(logits) == labels).astype(logits.dtype)
+    known = in_range(labels, logits.shape[-1])
+    return masked_mean(jnp.where(known, right, jnp.nan), labels != -1)
 
 
 def confusion(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """The confusion matrix [N, N] of counts: rows are labels, columns are predictions.
 
-    Padded examples are left out.
+    Padded examples are left out, and so are those with a NaN among their logits, which predict no
+    class.
+
+    Raises:
+        ValueError: a label is out of range. Where the values are traced, the counts are NaN.
 
     >>> confusion(jnp.eye(2), jnp.array([0, 0])).tolist()
     [[1.0, 1.0], [0.0, 0.0]]
     """
+    logits = _checked(logits, labels, of="confusion")
     ways = logits.shape[-1]
-    truth = jax.nn.one_hot(labels, ways, dtype=logits.dtype)  # all zeros where the label is -1
-    guess = jax.nn.one_hot(jnp.argmax(logits, -1), ways, dtype=logits.dtype)
+    truth = one_hot(labels, ways, logits.dtype)  # all zeros where the label is -1
+    guess = one_hot(_guess(logits), ways, logits.dtype)
     return truth.T @ guess
 
 
@@ -39,6 +75,7 @@ class Scores(NamedTuple):
     recall: jax.Array  # [N] in 0..1
     f1: jax.Array  # [N] in 0..1
     support: jax.Array  # [N] the number of examples with this label
+    predicted: jax.Array  # [N] the number of examples that were predicted to be of this class
 
 
 def class_scores(logits: jax.Array, labels: jax.Array) -> Scores:
@@ -52,27 +89,32 @@ def class_scores(logits: jax.Array, labels: jax.Array) -> Scores:
     [0.5, 0.0]
     """
     table = confusion(logits, labels)
-    hits, guessed, present = jnp.diagonal(table), table.sum(0), table.sum(1)
+    hits, guessed = jnp.diagonal(table), table.sum(0)
+    present = one_hot(labels, logits.shape[-1], table.dtype).sum(0)  # with those that are NaN
     return Scores(
         precision=hits / jnp.maximum(guessed, 1),
         recall=hits / jnp.maximum(present, 1),
         f1=2 * hits / jnp.maximum(guessed + present, 1),
         support=present,
+        predicted=guessed,
     )
 
 
 def macro(scores: Scores) -> Scores:
-    """The mean of each score over the present or predicted classes, and the summed `support`.
+    """The mean of each score over the classes that are present or predicted, and summed counts.
+
+    The means are those of scikit-learn's `average="macro"`.
 
     >>> float(macro(class_scores(jnp.eye(2), jnp.array([0, 1]))).f1)
     1.0
     """
-    seen = (scores.support > 0) | (scores.precision > 0)
+    seen = (scores.support > 0) | (scores.predicted > 0)
     return Scores(
         precision=masked_mean(scores.precision, seen),
         recall=masked_mean(scores.recall, seen),
         f1=masked_mean(scores.f1, seen),
         support=scores.support.sum(),
+        predicted=scores.predicted.sum(),
     )
 
 
@@ -82,7 +124,7 @@ def negative_log_likelihood(logits: jax.Array, labels: jax.Array) -> Scalar:
     >>> round(float(negative_log_likelihood(jnp.zeros((1, 2)), jnp.array([0]))), 4)
     0.6931
     """
-    return cross_entropy(logits, labels)
+    return cross_entropy(at_least_float32(logits), labels)
 
 
 def calibration_error(logits: jax.Array, labels: jax.Array, *, bins: int = 15) -> Scalar:
@@ -101,9 +143,11 @@ def calibration_error(logits: jax.Array, labels: jax.Array, *, bins: int = 15) -
     >>> float(calibration_error(jnp.zeros((4, 2)), jnp.array([0, 0, 0, 0])))
     0.5
     """
-    valid = labels >= 0
+    logits = _checked(logits, labels, of="calibration_error")
+    valid = labels != -1
     confidence = jnp.max(jax.nn.softmax(logits, -1), -1)
-    gap = (jnp.argmax(logits, -1) == labels).astype(logits.dtype) - confidence
+    right = jnp.where(in_range(labels, logits.shape[-1]), _guess(logits) == labels, jnp.nan)
+    gap = right - confidence
     index = jnp.clip(jnp.ceil(confidence * bins).astype(jnp.int32) - 1, 0, bins - 1)
     sums = jax.ops.segment_sum(jnp.where(valid, gap, 0), index, num_segments=bins)
     return jnp.abs(sums).sum() / jnp.maximum(valid.sum(), 1)

@@ -105,6 +105,7 @@ def regression_report(outputs: jax.Array, targets: jax.Array) -> dict[str, Estim
     >>> regression_report(jnp.ones((3, 2, 1)), jnp.zeros((3, 2, 1)))["mse"].mean
     1.0
     """
+    outputs, targets = (metrics.at_least_float32(values) for values in (outputs, targets))
     return {"mse": estimate(jax.vmap(mean_squared_error)(outputs, targets))}
 
 
@@ -119,6 +120,8 @@ def gaussian_report(outputs: Gaussian, targets: jax.Array) -> dict[str, Estimate
     >>> round(gaussian_report(outputs, jnp.zeros((2, 3, 1)))["nll"].mean, 4)
     0.9189
     """
+
+    outputs, targets = jax.tree.map(metrics.at_least_float32, (outputs, targets))
 
     def error(outputs: Gaussian, targets: jax.Array) -> Scalar:
         mean = outputs.mean if outputs.mean.ndim == 2 else outputs.mean.mean(1)

@@ -25,6 +25,7 @@ class Network:
         choose: takes the name of a method, or None for the network itself, and returns the
             function `(params, *inputs) -> outputs` that it stands for.
         stochastic: whether the last input of `init` and `apply` is a PRNG key.
+        masked: whether `apply` takes the keyword `real`, [N] bool, which is false for padding.
 
     >>> net = Network(lambda key, x: jnp.ones(()), lambda method: jnp.multiply)
     >>> float(net.apply(2.0, 3.0))
@@ -34,14 +35,15 @@ class Network:
     init: Init
     choose: Callable[[str | None], Apply]
     stochastic: bool = False
+    masked: bool = False
 
-    def apply(self, params: Any, *inputs: Any, method: str | None = None) -> Any:
+    def apply(self, params: Any, *inputs: Any, method: str | None = None, **options: Any) -> Any:
         """Outputs of the network, or of its method of this name."""
-        return self.choose(method)(params, *inputs)
+        return self.choose(method)(params, *inputs, **options)
 
 
 def from_functions(
-    init: Init, apply: Apply, *, stochastic: bool = False, **methods: Apply
+    init: Init, apply: Apply, *, stochastic: bool = False, masked: bool = False, **methods: Apply
 ) -> Network:
     """Make a network of pure functions.
 
@@ -53,6 +55,8 @@ def from_functions(
         init: `(key, *inputs) -> params`, for inputs [N, ...].
         apply: `(params, *inputs) -> outputs`, for inputs and outputs with a leading axis [N].
         stochastic: whether both functions take a PRNG key as their last input.
+        masked: whether `apply` takes the keyword `real`, [N] bool, which is false for padded
+            examples. Batch statistics need it.
         methods: further functions of the parameters, which `apply` calls by their names, as
             `flax.linen.Module.apply` does.
 
@@ -88,7 +92,7 @@ def from_functions(
             )
         return methods[method]
 
-    return Network(init, choose, stochastic)
+    return Network(init, choose, stochastic, masked)
 
 
 def with_dropout(module: nn.Module, *, rng: str = "dropout", **options: Any) -> Network:
@@ -137,14 +141,14 @@ def with_dropout(module: nn.Module, *, rng: str = "dropout", **options: Any) -> 
         return module.init({"params": key, rng: rng_key}, *inputs_alone, **options)
 
     def choose(method: str | None) -> Apply:
-        def apply(params: Any, *inputs: Any) -> Any:
+        def apply(params: Any, *inputs: Any, **marks: Any) -> Any:
             *inputs_alone, rng_key = _with_key(inputs)
-            rngs = {rng: rng_key}
-            return module.apply(params, *inputs_alone, rngs=rngs, method=method, **options)
+            call = {"rngs": {rng: rng_key}, "method": method, **options, **marks}
+            return module.apply(params, *inputs_alone, **call)
 
         return apply
 
-    return Network(init, choose, stochastic=True)
+    return Network(init, choose, stochastic=True, masked=getattr(module, "masked", False))
 
 
 def _with_key(inputs: tuple[Any, ...]) -> tuple[Any, ...]:

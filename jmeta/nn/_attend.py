@@ -44,10 +44,18 @@ def masked_softmax(logits: jax.Array, mask: jax.Array) -> jax.Array:
     return jnp.where(mask, weights, 0)
 
 
-def embedded(embed: nn.Module | None, x: Any, labels: jax.Array) -> jax.Array:
+def embedded(
+    embed: nn.Module | None, x: Any, labels: jax.Array, real: jax.Array | None = None
+) -> jax.Array:
     """Concatenate embedded inputs [N, D] with one-hot labels [N, ways] to [N, D + ways].
 
-    Without an embedding network the inputs [N, ...] are flattened to [N, D].
+    Without an embedding network the inputs [N, ...] are flattened to [N, D]. `real` [N] is false
+    for padded examples; a masked network is told.
     """
-    z = x.reshape(x.shape[0], -1) if embed is None else embed(x)
+    if embed is None:
+        z = x.reshape(x.shape[0], -1)
+    elif real is not None and getattr(embed, "masked", False):
+        z = embed(x, real=real)
+    else:
+        z = embed(x)
     return jnp.concatenate([z, labels.astype(z.dtype)], axis=-1)

@@ -63,16 +63,24 @@ class Conv4(nn.Module):
     head_init: Initializer = nn.initializers.truncated_normal(0.01)
     impl: Impl | None = None
 
+    @property
+    def masked(self) -> bool:
+        """Whether outputs depend on which examples are real: with batch statistics."""
+        return self.norm == "batch"
+
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Images [N, H, W, C] to [N, outputs], or to [N, D] without outputs."""
+    def __call__(self, x: jax.Array, *, real: jax.Array | None = None) -> jax.Array:
+        """Images [N, H, W, C] to [N, outputs], or to [N, D] without outputs.
+
+        `real` [N] is false for padded examples, which are left out of batch statistics.
+        """
         self._check()
         pooled = self.form == "maxpool"
         check_images(x, smallest=16 if pooled else 1)
         if self.context:
             context = self.param("context", nn.initializers.zeros_init(), (self.context,))
         for index in range(4):
-            x = Norm(self.norm)(self._conv(1 if pooled else 2)(x))
+            x = Norm(self.norm)(self._conv(1 if pooled else 2)(x), real)
             x = self._film(x, context, index) if self.context else x
             x = max_pool(x, relu=True) if pooled and not (self.maps and index > 1) else nn.relu(x)
         if self.maps:

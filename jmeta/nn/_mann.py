@@ -167,6 +167,11 @@ class MANN(nn.Module):
         self.gate = self.param("gate", nn.initializers.zeros_init(), (), jnp.float32)
         self.head = nn.Dense(self.outputs)
 
+    @property
+    def masked(self) -> bool:
+        """Whether the embedding network is told which queries are real."""
+        return bool(getattr(self.embed, "masked", False))
+
     def __call__(self, support: Support, x: Any) -> jax.Array:
         """A support set and queries [Q, ...] to logits [Q, outputs]."""
         return self.decode(self.encode(support), x)
@@ -174,14 +179,17 @@ class MANN(nn.Module):
     def encode(self, support: Support) -> MANNState:
         """Read the support set, one example after another; padded examples change nothing."""
         x, labels, mask = support
-        x = embedded(self.embed, x, labels)
+        x = embedded(self.embed, x, labels, mask)
         scan = nn.scan(MANN._step, variable_broadcast="params", split_rngs={"params": False})
         state, _ = scan(self, self._start(jnp.result_type(x, self.gate)), (x, mask))
         return state
 
-    def decode(self, state: MANNState, x: Any) -> jax.Array:
-        """Logits [Q, outputs] of queries [Q, ...], each of which reads the same memory."""
-        x = embedded(self.embed, x, jnp.zeros((x.shape[0], self.outputs)))
+    def decode(self, state: MANNState, x: Any, *, real: jax.Array | None = None) -> jax.Array:
+        """Logits [Q, outputs] of queries [Q, ...], each of which reads the same memory.
+
+        `real` [Q] is false for padded queries.
+        """
+        x = embedded(self.embed, x, jnp.zeros((x.shape[0], self.outputs)), real)
         read = nn.vmap(
             lambda model, state, x: model._read(state, x)[0],
             variable_axes={"params": None},

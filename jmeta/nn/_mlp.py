@@ -38,9 +38,17 @@ class MLP(nn.Module):
     context: int = 0
     kernel_init: Initializer = nn.initializers.he_normal()
 
+    @property
+    def masked(self) -> bool:
+        """Whether outputs depend on which examples are real: with batch statistics."""
+        return self.norm == "batch"
+
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Inputs [N, ...], flattened to [N, D], to [N, outputs]."""
+    def __call__(self, x: jax.Array, *, real: jax.Array | None = None) -> jax.Array:
+        """Inputs [N, ...], flattened to [N, D], to [N, outputs].
+
+        `real` [N] is false for padded examples, which are left out of batch statistics.
+        """
         if jnp.ndim(x) < 2 or not jnp.issubdtype(jnp.result_type(x), jnp.floating):
             raise ValueError(
                 f"MLP expects floating-point inputs [N, ...], but got {jnp.result_type(x)} of "
@@ -52,7 +60,7 @@ class MLP(nn.Module):
             repeated = jnp.broadcast_to(context[None], (x.shape[0], self.context))
             x = jnp.concatenate([x, repeated], -1)
         for width in self.hidden:
-            x = nn.relu(Norm(self.norm)(linear(x, width, self.kernel_init)))
+            x = nn.relu(Norm(self.norm)(linear(x, width, self.kernel_init), real))
         if self.outputs is None:
             return x
         return linear(x, self.outputs, self.kernel_init, name="head")

@@ -1,5 +1,6 @@
 """Normalisation without running statistics: the moments are those of the input itself."""
 
+import math
 from typing import Any, Literal, get_args
 
 import flax.linen as nn
@@ -15,10 +16,11 @@ class Norm(nn.Module):
 
         y = scale (x - mean) / √(variance + ε) + bias
 
-    * "batch": the moments of each channel over the batch and over H, W. In an episode this is
-      transductive: the output for a query depends on the other queries of the batch. If the
-      variables contain a collection "batch_stats" (see `population_statistics`), its fixed moments
-      are used instead, without a gradient, and the examples no longer depend on each other.
+    * "batch": the moments of each channel over the batch and over H, W, without padded examples.
+      In an episode this is transductive: the output for a query depends on the other queries of
+      the batch. If the variables contain a collection "batch_stats" (see `population_statistics`),
+      its fixed moments are used instead, without a gradient, and the examples no longer depend on
+      each other.
     * "group": the moments of each example over H, W and the channels of each of `groups` groups.
     * "layer": the moments of each example over H, W and all channels.
     * "none": no normalisation and no parameters; the output is the input.
@@ -46,8 +48,11 @@ class Norm(nn.Module):
     epsilon: float = 1e-5
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Inputs [N, ..., C] to outputs of the same shape."""
+    def __call__(self, x: jax.Array, real: jax.Array | None = None) -> jax.Array:
+        """Inputs [N, ..., C] to outputs of the same shape; padded examples are no part of a batch.
+
+        `real` [N] is false for padding. None means that all examples are real.
+        """
         check_kind(self.kind)
         if self.kind == "none":
             return x
@@ -55,14 +60,14 @@ class Norm(nn.Module):
         scale = self.param("scale", nn.initializers.ones_init(), (channels,))
         bias = self.param("bias", nn.initializers.zeros_init(), (channels,))
         if self.kind == "batch":
-            mean, variance = self._batch_moments(x)
+            mean, variance = self._batch_moments(x, real)
         else:
             mean, variance = _group_moments(x, self.groups if self.kind == "group" else 1)
         one = (1,) * (x.ndim - 1)
         factor = scale.reshape(*one, channels) * lax.rsqrt(variance + self.epsilon)
         return x * factor + (bias.reshape(*one, channels) - mean * factor)
 
-    def _batch_moments(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def _batch_moments(self, x: jax.Array, real: jax.Array | None) -> tuple[jax.Array, jax.Array]:
         """Moments [1, ..., 1, C] of the batch, or those stored in "batch_stats"."""
         shape = (1,) * (x.ndim - 1) + x.shape[-1:]
         keep = self.is_mutable_collection("batch_stats") and not self.is_initializing()
@@ -70,7 +75,7 @@ class Norm(nn.Module):
             mean: Any = self.get_variable("batch_stats", "mean").reshape(shape)
             variance: Any = self.get_variable("batch_stats", "variance").reshape(shape)
             return lax.stop_gradient(mean), lax.stop_gradient(variance)
-        mean, variance = _moments(x, tuple(range(x.ndim - 1)))
+        mean, variance = _moments(x, tuple(range(x.ndim - 1)), real)
         if keep:
             self.put_variable("batch_stats", "mean", mean.reshape(-1))
             self.put_variable("batch_stats", "variance", variance.reshape(-1))
@@ -92,7 +97,7 @@ def check_kind(kind: str) -> None:
         )
 
 
-def population_statistics(model: nn.Module, params: Any, *x: Any) -> Any:
+def population_statistics(model: nn.Module, params: Any, *x: Any, **options: Any) -> Any:
     """Fix the moments of every batch normalisation to those of some example inputs.
 
     Use the result in place of `params`. It makes the network inductive: no prediction depends on
@@ -105,6 +110,7 @@ def population_statistics(model: nn.Module, params: Any, *x: Any) -> Any:
         x: example inputs as the model takes them, such as images [N, H, W, C]. If the network
             calls a layer more than once, for example on support and queries, the moments of the
             last call are stored.
+        options: keywords of the model's call, such as `real` [N], which is false for padding.
 
     Returns:
         {'params': ..., 'batch_stats': ...}, without the latter if no layer uses batch moments.
@@ -116,22 +122,44 @@ def population_statistics(model: nn.Module, params: Any, *x: Any) -> Any:
     [2.0, 3.0]
     """
     rest = {name: value for name, value in params.items() if name != "batch_stats"}
-    _, kept = model.apply(rest, *x, mutable=["batch_stats"])
+    _, kept = model.apply(rest, *x, mutable=["batch_stats"], **options)
     return {**rest, **kept}
 
 
-def _moments(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+def _moments(
+    x: jax.Array, axes: tuple[int, ...], real: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
     """Mean and variance over `axes`, which stay as axes of size 1, in one pass over the data.
 
     Var(x) = E[(x - s)²] - E[x - s]² for any constant s. With the first element as s, float32 loses
-    no digits to cancellation when the mean is large compared to the deviation.
+    no digits to cancellation when the mean is large compared to the deviation. With `real` [N],
+    they are the moments of the real examples, and s is the first of those.
     """
-    first = tuple(slice(0, 1) if axis in axes else slice(None) for axis in range(x.ndim))
-    shift = lax.stop_gradient(x[first])
+    if real is None:
+        first = tuple(slice(0, 1) if axis in axes else slice(None) for axis in range(x.ndim))
+        shift = lax.stop_gradient(x[first])
+        weights = None
+    else:
+        weights, place = _weights(real, x), jnp.argmax(real)
+        one = lax.dynamic_slice_in_dim(x, place, 1)
+        shift = lax.stop_gradient(one[(slice(None), *(slice(0, 1),) * (x.ndim - 2))])
     centred = x - shift
-    mean = centred.mean(axes, keepdims=True)
-    variance = (centred * centred).mean(axes, keepdims=True) - mean * mean
+    mean, square = (_average(values, axes, weights) for values in (centred, centred * centred))
+    variance = square - mean * mean
     return mean + shift, jnp.maximum(variance, 0)
+
+
+def _average(x: jax.Array, axes: tuple[int, ...], weights: jax.Array | None) -> jax.Array:
+    if weights is None:
+        return x.mean(axes, keepdims=True)
+    return jnp.sum(x * weights, axes, keepdims=True)
+
+
+def _weights(real: jax.Array, x: jax.Array) -> jax.Array:
+    """Weights [N, 1, ..., 1] of a mean over the real examples and all axes but the last."""
+    places = math.prod(x.shape[1:-1])
+    weights = real.astype(x.dtype) / jnp.maximum(real.sum() * places, 1).astype(x.dtype)
+    return weights.reshape(-1, *(1,) * (x.ndim - 1))
 
 
 def _group_moments(x: jax.Array, groups: int) -> tuple[jax.Array, jax.Array]:

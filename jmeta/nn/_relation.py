@@ -41,9 +41,20 @@ class RelationConv(nn.Module):
     norm: Kind = "batch"
     impl: Impl | None = None
 
+    @property
+    def masked(self) -> bool:
+        """Whether scores depend on which classes and queries are real: with batch statistics."""
+        return self.norm == "batch"
+
     @nn.compact
-    def __call__(self, classes: jax.Array, queries: jax.Array) -> jax.Array:
-        """Feature maps of classes [N, H, W, C] and of queries [Q, H, W, C] to logits [Q, N]."""
+    def __call__(
+        self, classes: jax.Array, queries: jax.Array, *, real: jax.Array | None = None
+    ) -> jax.Array:
+        """Feature maps of classes [N, H, W, C] and of queries [Q, H, W, C] to logits [Q, N].
+
+        `real` [Q, N] is false for pairs of a padded query or an absent class, which are left out of
+        batch statistics.
+        """
         for maps in (classes, queries):
             if maps.ndim != 4 or min(maps.shape[1:3]) < 4:
                 raise ValueError(
@@ -53,10 +64,11 @@ class RelationConv(nn.Module):
         bias = self.norm == "none"
         left = Conv(self.filters, use_bias=bias, impl=self.impl, name="class_conv")(classes)
         right = Conv(self.filters, use_bias=False, impl=self.impl, name="query_conv")(queries)
+        real = None if real is None else real.reshape(-1)
         x = _pairs(left, right)
-        x = max_pool(Norm(self.norm)(x), relu=True)
+        x = max_pool(Norm(self.norm)(x, real), relu=True)
         x = Conv(self.filters, use_bias=bias, impl=self.impl)(x)
-        x = max_pool(Norm(self.norm)(x), relu=True)
+        x = max_pool(Norm(self.norm)(x, real), relu=True)
         x = nn.relu(nn.Dense(self.hidden)(x.reshape(x.shape[0], -1)))
         return nn.Dense(1)(x).reshape(queries.shape[0], classes.shape[0])
 

@@ -52,10 +52,18 @@ class ResNet12(nn.Module):
     head_init: Initializer = nn.initializers.glorot_uniform()
     impl: Impl | None = None
 
+    @property
+    def masked(self) -> bool:
+        """Whether outputs depend on which examples are real: with batch statistics and dropout."""
+        return self.norm == "batch" or self.drop_rate > 0
+
     @nn.compact
-    def __call__(self, x: Any, *, deterministic: bool = True) -> jax.Array:
+    def __call__(
+        self, x: Any, *, real: jax.Array | None = None, deterministic: bool = True
+    ) -> jax.Array:
         """Images [N, H, W, C], or (images, key), to [N, outputs] or [N, widths[-1]].
 
+        `real` [N] is false for padded examples, which are left out of batch statistics.
         With `deterministic=False` a key that is not given comes from `self.make_rng("dropout")`.
         """
         x, key = x if isinstance(x, tuple) else (x, None)
@@ -68,10 +76,10 @@ class ResNet12(nn.Module):
                 "and a rate of at least 0 and less than 1."
             )
         for index, width in enumerate(self.widths):
-            x = _Block(width, self.norm, self.impl)(x)
+            x = _Block(width, self.norm, self.impl)(x, real)
             if key is not None and self.drop_rate > 0:
-                size = 1 if index < 2 else self.drop_block
-                x = drop_block(x, jax.random.fold_in(key, index), rate=self.drop_rate, size=size)
+                size, own = 1 if index < 2 else self.drop_block, jax.random.fold_in(key, index)
+                x = drop_block(x, own, rate=self.drop_rate, size=size, real=real)
         x = mean_pool(x)
         if self.outputs is None:
             return x
@@ -86,24 +94,26 @@ class _Block(nn.Module):
     impl: Impl | None
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        shortcut = self._layer(x, 1)
+    def __call__(self, x: jax.Array, real: jax.Array | None) -> jax.Array:
+        shortcut = self._layer(x, 1, real)
         for _ in range(2):
-            x = _leaky(self._layer(x, 3))
-        return _leaky(max_pool(self._layer(x, 3) + shortcut))
+            x = _leaky(self._layer(x, 3, real))
+        return _leaky(max_pool(self._layer(x, 3, real) + shortcut))
 
-    def _layer(self, x: jax.Array, window: int) -> jax.Array:
+    def _layer(self, x: jax.Array, window: int, real: jax.Array | None) -> jax.Array:
         init = nn.initializers.variance_scaling(2 / (1 + 0.1**2), "fan_out", "normal")
         bias = self.norm == "none"
         conv = Conv(self.width, window, use_bias=bias, kernel_init=init, impl=self.impl)
-        return Norm(self.norm)(conv(x))
+        return Norm(self.norm)(conv(x), real)
 
 
 def _leaky(x: jax.Array) -> jax.Array:
     return nn.leaky_relu(x, 0.1)
 
 
-def drop_block(x: jax.Array, key: jax.Array, *, rate: float, size: int) -> jax.Array:
+def drop_block(
+    x: jax.Array, key: jax.Array, *, rate: float, size: int, real: jax.Array | None = None
+) -> jax.Array:
     """Set random squares of each channel to zero and scale up the other activations.
 
     A square is drawn at every place where a whole one fits, with probability
@@ -118,6 +128,7 @@ def drop_block(x: jax.Array, key: jax.Array, *, rate: float, size: int) -> jax.A
         key: a PRNG key.
         rate: expected share of activations to drop, in [0, 1).
         size: side of a square in pixels, at most that of the images.
+        real: [N] bool, false for padded images, which are not counted; None if all are real.
 
     Returns:
         Images [N, H, W, C].
@@ -148,7 +159,9 @@ def drop_block(x: jax.Array, key: jax.Array, *, rate: float, size: int) -> jax.A
     padded = jnp.pad(centres, ((0, 0), (edge, edge), (edge, edge), (0, 0)))
     dropped = _any_in_window(_any_in_window(padded, 1, size), 2, size)
     kept = (~dropped).astype(x.dtype)
-    return x * kept * (kept.size / jnp.maximum(kept.sum(), 1))
+    counted = kept if real is None else kept * real[:, None, None, None]
+    size_of_all = kept.size if real is None else real.sum() * (kept.size // images)
+    return x * kept * (size_of_all / jnp.maximum(counted.sum(), 1))
 
 
 def _any_in_window(mask: jax.Array, axis: int, size: int) -> jax.Array:

@@ -72,6 +72,11 @@ class SNAIL(nn.Module):
         self.layers = layers
         self.head = nn.Dense(self.outputs)
 
+    @property
+    def masked(self) -> bool:
+        """Whether the embedding network is told which queries are real."""
+        return bool(getattr(self.embed, "masked", False))
+
     def __call__(self, support: Support, x: Any) -> jax.Array:
         """A support set and queries [Q, ...] to logits [Q, outputs]."""
         return self.decode(self.encode(support), x)
@@ -82,17 +87,26 @@ class SNAIL(nn.Module):
         Padded examples must come first; they become the zeros before the start of the sequence.
         """
         x, labels, mask = support
-        x = jnp.where(mask[:, None], embedded(self.embed, x, labels), 0)
+        x = jnp.where(mask[:, None], embedded(self.embed, x, labels, mask), 0)
         inputs = []
         for layer in self.layers:
             inputs.append(x)
             x = jnp.where(mask[:, None], layer(x, mask), 0)
         return tuple(inputs), mask
 
-    def decode(self, state: tuple[tuple[jax.Array, ...], jax.Array], x: Any) -> jax.Array:
-        """Logits [Q, outputs] of queries, each the next after the support, without a label."""
+    def decode(
+        self,
+        state: tuple[tuple[jax.Array, ...], jax.Array],
+        x: Any,
+        *,
+        real: jax.Array | None = None,
+    ) -> jax.Array:
+        """Logits [Q, outputs] of queries, each the next after the support, without a label.
+
+        `real` [Q] is false for padded queries.
+        """
         inputs, mask = state
-        x = embedded(self.embed, x, jnp.zeros((x.shape[0], self.outputs)))
+        x = embedded(self.embed, x, jnp.zeros((x.shape[0], self.outputs)), real)
         for layer, past in zip(self.layers, inputs, strict=True):
             x = layer.following(past, mask, x)
         return self.head(x)

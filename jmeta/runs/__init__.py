@@ -2,10 +2,12 @@
 
 from jmeta.runs._adaptation import adaptation_curve
 from jmeta.runs._evaluate import evaluate_run, load_run
-from jmeta.runs._loop import Diverged, Interrupted, run
+from jmeta.runs._interruption import Interrupted
+from jmeta.runs._loop import run
 from jmeta.runs._plots import plot_adaptation, plot_curves_of_adaptation
 from jmeta.runs._programs import Parts
 from jmeta.runs._progress import Progress, lines, quiet
+from jmeta.runs._validation import Diverged
 
 __all__ = [
     "Diverged",

@@ -10,11 +10,13 @@ import numpy as np
 from jmeta.core import Params
 from jmeta.experiments import Part
 from jmeta.metrics import Estimate
-from jmeta.runs import _checkpoint as checkpoint
 from jmeta.runs import _plots as plots
 from jmeta.runs import _programs as programs
+from jmeta.runs import _records as records
 from jmeta.runs import _report as report
 from jmeta.runs._evaluate import load_run
+from jmeta.runs._json import write_json
+from jmeta.runs._lock import locked
 from jmeta.runs._programs import Parts
 
 
@@ -84,17 +86,20 @@ def write_curve(
         out, steps, episodes, root, known: see `adaptation_curve`.
 
     Raises:
-        ValueError: as `adaptation_curve`.
+        ValueError: as `adaptation_curve`, or another process is writing in the folder.
     """
     check_steps(steps)
-    parts, params, best = load_run(out, root=root, known=known)
-    outputs, targets = path_predictions(parts, params, steps=steps, episodes=episodes)
-    checkpoint.write_json(Path(out) / "adaptation.json", _record(parts, outputs, targets, best))
-    scores = jax.vmap(jax.vmap(parts.domain.score, (0, None)))(outputs, targets)
-    name, metric = parts.experiment.algorithm.name, parts.domain.metric
-    plots.plot_curves_of_adaptation(
-        {name: np.asarray(scores)}, metric=metric, path=Path(out) / "adaptation.png"
-    )
+    out = Path(out)
+    records.read_config(out, known)  # a folder without a run is not locked, which would make it
+    with locked(out):
+        parts, params, best = load_run(out, root=root, known=known)
+        outputs, targets = path_predictions(parts, params, steps=steps, episodes=episodes)
+        write_json(out / "adaptation.json", _record(parts, outputs, targets, best))
+        scores = jax.vmap(jax.vmap(parts.domain.score, (0, None)))(outputs, targets)
+        name, metric = parts.experiment.algorithm.name, parts.domain.metric
+        plots.plot_curves_of_adaptation(
+            {name: np.asarray(scores)}, metric=metric, path=out / "adaptation.png"
+        )
 
 
 def path_predictions(

@@ -6,11 +6,9 @@ file. They are compared before Orbax reads anything, and the digest of the state
 """
 
 import hashlib
-import json
-import math
 import shutil
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,11 +17,14 @@ import numpy as np
 
 from jmeta.core import PyTree
 from jmeta.runs import _legacy as legacy
+from jmeta.runs._json import check, read_json, write_json
 
 PREFIX = "step_"
 SCRATCH = "tmp_"  # before the name of one that is being written
 FILES = "files.json"
 KEPT = 2  # besides the best
+BEST = {"step": int, "value": (float, None)}
+RECORD = {"step": int, "digest": str, "seconds": float, "best": BEST}
 
 
 class Checkpoint(NamedTuple):
@@ -60,8 +61,10 @@ def structure(tree: PyTree) -> str:
 
 def steps(folder: Path) -> list[int]:
     """Steps of the finished checkpoints in `folder`, ascending."""
-    names = [path.name for path in folder.glob(f"{PREFIX}*") if path.is_dir()]
-    return sorted(int(name[len(PREFIX) :]) for name in names if name[len(PREFIX) :].isdigit())
+    found = [path for path in folder.glob(f"{PREFIX}*") if path.is_dir()]
+    numbers = [(path, path.name[len(PREFIX) :]) for path in found]
+    whole = [(path, int(text)) for path, text in numbers if text.isascii() and text.isdigit()]
+    return sorted(step for path, step in whole if path == path_of(folder, step))
 
 
 def path_of(folder: Path, step: int) -> Path:
@@ -133,6 +136,12 @@ def restore(folder: Path, step: int, like: PyTree) -> Checkpoint:
         raise ValueError(f"checkpoint {source} cannot be read: {_first_line(error)}") from error
     if not intact:
         raise ValueError(f"checkpoint {source} is damaged: its digest does not match its content")
+    try:
+        check(record, RECORD)
+    except ValueError as error:
+        raise ValueError(f"checkpoint {source} is damaged: in its record, {error}") from error
+    if record["step"] != step:
+        raise ValueError(f"checkpoint {source} is damaged: its record is of step {record['step']}")
     return Checkpoint(renew(state), record)
 
 
@@ -156,11 +165,10 @@ def _compare(source: Path, like: PyTree) -> tuple[PyTree, Callable[[PyTree], PyT
     if not (source / FILES).exists():  # then Orbax and the digest of the state have to do
         return like, lambda state: state
     try:
-        written = json.loads((source / FILES).read_text())
-        wanted, files = written["structure"], written["files"]
-    except (ValueError, KeyError, TypeError) as error:
+        written = read_json(source / FILES, {"structure": str, "files": {...: str}})
+    except (ValueError, OSError) as error:
         raise ValueError(f"checkpoint {source} is damaged: {FILES} cannot be read") from error
-    found = _files(source)
+    wanted, files, found = written["structure"], written["files"], _files(source)
     for name in files:
         if found.get(name) != files[name]:
             what = "has changed" if name in found else "is missing"
@@ -185,8 +193,22 @@ def restore_last(folder: Path, like: PyTree) -> Checkpoint | None:
         ValueError: there are checkpoints, and none can be read.
     """
     found = steps(folder)
+    return restore_first(folder, found[::-1], like) if found else None
+
+
+def restore_first(folder: Path, order: Sequence[int], like: PyTree) -> Checkpoint:
+    """The first of some checkpoints that is whole; says so when it had to pass over a damaged one.
+
+    Args:
+        folder: the folder of the checkpoints.
+        order: their steps, the wanted one first.
+        like: see `restore`.
+
+    Raises:
+        ValueError: none of them can be read.
+    """
     problems: list[str] = []
-    for step in reversed(found):
+    for step in order:
         try:
             checkpoint = restore(folder, step, like)
         except ValueError as error:
@@ -195,11 +217,9 @@ def restore_last(folder: Path, like: PyTree) -> Checkpoint | None:
         for problem in problems:
             warnings.warn(f"{problem}; falling back to step {step}", stacklevel=2)
         return checkpoint
-    if problems:
-        raise ValueError(
-            f"no checkpoint in {folder} can be read, so train anew; the newest: {problems[0]}"
-        )
-    return None
+    raise ValueError(
+        f"no checkpoint in {folder} can be read, so train anew; the wanted one: {problems[0]}"
+    )
 
 
 def sweep(folder: Path, *, after: int) -> None:
@@ -214,23 +234,3 @@ def sweep(folder: Path, *, after: int) -> None:
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)[:200]
-
-
-def write_json(path: Path, record: Any) -> None:
-    """Write JSON whole or not at all; null in the place of what is not finite."""
-    scratch = path.with_name(path.name + ".tmp")
-    scratch.write_text(json.dumps(finite(record), indent=2) + "\n")
-    scratch.replace(path)
-
-
-def finite(value: Any) -> Any:
-    """Null in the place of what JSON has no number for.
-
-    >>> finite({"mean": float("nan"), "each": (1.0, float("inf"))})
-    {'mean': None, 'each': [1.0, None]}
-    """
-    if isinstance(value, dict):
-        return {key: finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

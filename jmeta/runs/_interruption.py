@@ -1,5 +1,6 @@
-"""Ctrl-C as something a loop may ask about."""
+"""Ctrl-C and SIGTERM as something a loop may ask about."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -7,21 +8,66 @@ from contextlib import contextmanager
 from typing import Any
 
 
+class Interrupted(Exception):
+    """Ctrl-C or SIGTERM: the run was saved and can be resumed."""
+
+    def __init__(self, message: str, number: int = signal.SIGINT) -> None:
+        super().__init__(message)
+        self.code = 128 + number  # exit code of a command, as shells write it
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM outside the loop: there is nothing to save that was not saved."""
+
+    code = 128 + signal.SIGTERM
+
+
 @contextmanager
-def interruption() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C into a flag that is read between dispatches; the second is raised."""
-    pressed: list[int] = []
+def ending() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does: by an exception that the command catches."""
     if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
+        yield
+        return
+
+    def terminate(number: int, frame: Any) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def end_at_once() -> None:
+    """Let every further Ctrl-C or SIGTERM end the process quietly.
+
+    A command that was interrupted has nothing left to do but to print a line; a signal that comes
+    then, or while Python shuts down, would print a traceback.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: os._exit(128 + number))
+
+
+@contextmanager
+def interruption() -> Iterator[Callable[[], int]]:
+    """Turn the first Ctrl-C or SIGTERM into its number, which is read between dispatches.
+
+    The number is 0 before. A second signal is raised as KeyboardInterrupt.
+    """
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: 0
         return
 
     def handler(number: int, frame: Any) -> None:
-        if pressed:
+        if received:
             raise KeyboardInterrupt
-        pressed.append(number)
+        received.append(number)
 
-    before = signal.signal(signal.SIGINT, handler)
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(pressed)
+        yield lambda: received[0] if received else 0
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, action in before.items():
+            signal.signal(number, action)

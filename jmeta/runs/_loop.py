@@ -1,7 +1,9 @@
 """The run loop: used by the command line and by notebooks alike."""
 
+import signal
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,30 +13,18 @@ import numpy as np
 
 from jmeta.core import TrainState
 from jmeta.experiments import Budget, Experiment
+from jmeta.experiments._experiment import Origin
 from jmeta.runs import _checkpoint as checkpoint
+from jmeta.runs import _data as rundata
 from jmeta.runs import _memory as fits
 from jmeta.runs import _processes as processes
 from jmeta.runs import _programs as programs
 from jmeta.runs import _records as records
 from jmeta.runs import _report as report
-from jmeta.runs._interruption import interruption
+from jmeta.runs._interruption import Interrupted, interruption
 from jmeta.runs._programs import Parts
 from jmeta.runs._progress import Progress, quiet
-
-
-class Interrupted(Exception):
-    """Ctrl-C: the run was saved and can be resumed."""
-
-
-class Diverged(ArithmeticError):
-    """The loss is not finite; the last good checkpoint was kept."""
-
-
-class Best(NamedTuple):
-    """The best validation so far; `value` is None before the first."""
-
-    step: int
-    value: float | None
+from jmeta.runs._validation import Best, diverged, validated, validator
 
 
 def run(
@@ -47,8 +37,9 @@ def run(
 ) -> dict[str, Any]:
     """Meta-train, validate, keep checkpoints, test the best, and write it all to a folder.
 
-    Writes `config.json`, `metrics.jsonl`, `checkpoints/`, `result.json`, `curves.png` and
-    `episode.png` into `out`.
+    Writes `config.json`, `data.json`, `metrics.jsonl`, `checkpoints/`, `result.json`,
+    `episodes.csv`, `confusion.csv`, `curves.png` and `episode.png` into `out`, which is locked
+    meanwhile.
 
     Args:
         experiment: everything that determines the run; `jmeta.train.experiment(...)` makes one.
@@ -62,8 +53,9 @@ def run(
         The content of `result.json`.
 
     Raises:
-        ValueError: impossible options, a missing set, a folder with another run.
-        Interrupted: Ctrl-C; the state was saved.
+        ValueError: impossible options, a missing set, a folder with another run or in use by
+            another process, or a run on data that have changed since.
+        Interrupted: Ctrl-C or SIGTERM; the state was saved.
         Diverged: the loss became infinite or NaN.
 
     >>> import tempfile
@@ -76,14 +68,31 @@ def run(
     """
     out = Path(out)
     progress = progress if processes.first() else quiet
-    parts = processes.together(lambda: programs.parts(experiment, root=root))
-    processes.agree("options or data", f"{experiment} {parts.domain.info.get('hash')}")
-    processes.once(lambda: records.open_folder(parts.experiment, out, resume=resume))
+    origin = _origin(experiment, out) if resume else None
+    parts = processes.together(lambda: programs.parts(experiment, root=root, origin=origin))
+    data = processes.together(lambda: rundata.record(parts, out, root))
+    processes.agree("options or data", f"{experiment} {rundata.digests(data)}")
+    with ExitStack() as stack:
+        claim = records.claimed(parts.experiment, out, data, resume=resume)
+        processes.once(lambda: stack.enter_context(claim))
+        return _carry_out(parts, out, resume=resume, progress=progress)
+
+
+def _origin(experiment: Experiment, out: Path) -> Origin | None:
+    """Where the data of the run in a folder lie, if it holds one of the same source."""
+    held = processes.once(lambda: rundata.read(out) if (out / records.CONFIG).exists() else None)
+    stored = processes.tell(held)
+    same = stored is not None and stored["dataset"] == experiment.source.label
+    return rundata.origin(stored, out) if same else None
+
+
+def _carry_out(parts: Parts, out: Path, *, resume: bool, progress: Progress) -> dict[str, Any]:
+    """Train, test and report in a folder that no other process writes in."""
     state, best, seconds = _start(parts, out, resume=resume, progress=progress)
     send, memory = _compiled(parts, state)
     progress(_started(parts.experiment, state, memory))
     state, best, seconds = _train(parts, out, send, state, best, seconds, progress)
-    params = _best_params(out, state, best)
+    params, best = _best_params(parts, out, state, best)
     cost = report.Cost(seconds, memory)
     return report.finish(parts, out, params, best=best._asdict(), cost=cost, progress=progress)
 
@@ -93,7 +102,7 @@ def _start(
 ) -> tuple[TrainState, Best, float]:
     """The initial state, or that of the last whole checkpoint."""
     state = programs.initial_state(parts)
-    folder = out / "checkpoints"
+    folder = out / records.CHECKPOINTS
     found = processes.once(lambda: checkpoint.restore_last(folder, state)) if resume else None
     record = processes.tell(found and found.record)
     step = 0 if record is None else record["step"]
@@ -148,7 +157,7 @@ def _train(
     other must not meet the messages of a dispatch.
     """
     budget = parts.experiment.budget
-    validate = _validator(parts)
+    validate = validator(parts)
     step = int(state.step)
     unread, begun = list[Sent](), 0.0
     with interruption() as interrupted:
@@ -165,16 +174,17 @@ def _train(
                 sent = unread.pop(0)
                 took = processes.together(partial(_read, parts, out, sent, begun, progress))
                 begun, seconds = begun + took, seconds + took
-            stop = not unread and processes.anywhere(interrupted())
+            stop = not unread and processes.anywhere(bool(interrupted()))
             before = best
             if at_interval:
-                best = _validated(parts, out, state, step, best, validate, progress)
+                best = validated(parts, out, state, step, best, validate, progress)
             if at_interval or stop:
                 _save(out, step, state, best, before, seconds)
             if stop and step < budget.steps:
                 raise Interrupted(
                     f"stopped at step {step} of {budget.steps} and saved; "
-                    f"go on with: jmeta train --out {out} --resume"
+                    f"go on with: jmeta train --out {out} --resume",
+                    interrupted() or signal.SIGINT,
                 )
     return state, best, seconds
 
@@ -184,7 +194,7 @@ def _save(
 ) -> None:
     """Write a checkpoint; that of `before` is kept too, should this one be damaged."""
     record = {"best": best._asdict(), "seconds": seconds}
-    folder, keep = out / "checkpoints", {best.step, before.step}
+    folder, keep = out / records.CHECKPOINTS, {best.step, before.step}
     processes.once(lambda: checkpoint.save(folder, step, state, record, keep=keep))
 
 
@@ -224,70 +234,21 @@ def _summary(
     """One line of metrics; refuses a loss that is not finite."""
     if not np.isfinite(losses).all():
         bad = step - len(losses) + int(np.argmin(np.isfinite(losses))) + 1
-        raise _diverged(out, f"the loss is {losses[~np.isfinite(losses)][0]} at step {bad}")
+        raise diverged(out, f"the loss is {losses[~np.isfinite(losses)][0]} at step {bad}")
     return {"step": step, "loss": float(losses.mean()), parts.domain.metric: float(scores.mean())}
 
 
-def _diverged(out: Path, what: str) -> Diverged:
-    kept = checkpoint.steps(out / "checkpoints")
-    last = f"the checkpoint of step {kept[-1]} is kept" if kept else "no checkpoint was made"
-    return Diverged(f"{what}; {last}. Lower --rate or --inner-rate, or set --clip 10.")
+def _best_params(parts: Parts, out: Path, state: TrainState, best: Best) -> tuple[Any, Best]:
+    """Parameters of the best checkpoint; of the last where there was no validation.
 
-
-Validate = Callable[[TrainState], dict[str, Any]]
-
-
-def _validator(parts: Parts) -> Validate | None:
-    """`state -> validation record`, or None where there are no validation classes."""
-    budget, domain = parts.experiment.budget, parts.domain
-    if domain.val is None:
-        return None
-    predict = programs.predict(parts, parts.method.learner, episodes=budget.validation_episodes)
-    key = programs.keys(budget.seed).val
-
-    def validate(state: TrainState) -> dict[str, Any]:
-        found = domain.report(*predict(state.params, domain.val, key))[domain.metric]
-        if not np.isfinite(found.mean):
-            return {"validation": None, "ci95": None}
-        return {"validation": found.mean, "ci95": found.ci95}
-
-    return validate
-
-
-def _validated(
-    parts: Parts,
-    out: Path,
-    state: TrainState,
-    step: int,
-    best: Best,
-    validate: Validate | None,
-    progress: Progress,
-) -> Best:
-    """Validate, record it, and say which step is the best so far (the last, without classes).
-
-    Adaptation that diverges on one task makes a mean infinite; such a step is never the best.
+    Where that checkpoint is damaged, those of the next best that is whole.
     """
-    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)):
-        raise _diverged(out, f"a parameter is not finite at step {step}")
-    if validate is None:
-        return Best(step, None)
-    line = {"step": step, **validate(state)}
-    if processes.first():
-        records.append(out, line)
-    progress({"event": "validation", **line})
-    value = line["validation"]
-    sign = 1 if parts.domain.higher_is_better else -1
-    if value is None:
-        return best if best.value is not None else Best(step, None)
-    if best.value is None or sign * value > sign * best.value:
-        return Best(step, value)
-    return best
-
-
-def _best_params(out: Path, state: TrainState, best: Best) -> Any:
-    """Parameters of the best checkpoint; of the last where there was no validation."""
     if best.step == int(state.step):
-        return jax.tree.map(np.asarray, state.params)
-    folder = out / "checkpoints"
-    found = processes.once(lambda: checkpoint.restore(folder, best.step, state).state)
-    return processes.share(found, like=state).params
+        return jax.tree.map(np.asarray, state.params), best
+    higher = parts.domain.higher_is_better
+    found = processes.once(
+        lambda: records.restore_best(out, best._asdict(), state, higher_is_better=higher)
+    )
+    used = processes.tell(found and found[1])
+    restored = processes.share(found and found[0].state, like=state)
+    return restored.params, Best(**used)

@@ -1,6 +1,7 @@
 """Pictures: the learning curve of a run, one test episode, and adaptation step by step."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import jax
 import numpy as np
 
 from jmeta.core import Params, Task
-from jmeta.experiments._pictures import BAD, GOOD, INK, quiet_axes, save
+from jmeta.experiments._figures import BAD, GOOD, INK, logarithmic, quiet_axes, save
 from jmeta.runs import _programs as programs
 from jmeta.runs._programs import Parts
 
@@ -17,8 +18,16 @@ HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0000
 DASHES = ("-", "--", "-.", ":")
 
 
-def curves(lines: list[dict[str, Any]], *, metric: str, path: Path) -> None:
-    """Loss (left) and metric (right) against outer updates, validation with its interval."""
+def curves(lines: list[dict[str, Any]], *, metric: str, path: Path) -> bool:
+    """Draw loss (left) and metric (right) against outer updates, validation with its interval.
+
+    Returns:
+        Whether there is a picture; one that cannot be drawn is a warning.
+    """
+    return drawn(path, lambda: _curves(lines, metric, path))
+
+
+def _curves(lines: list[dict[str, Any]], metric: str, path: Path) -> None:
     from matplotlib.figure import Figure
 
     train = [line for line in lines if "loss" in line]
@@ -40,19 +49,43 @@ def curves(lines: list[dict[str, Any]], *, metric: str, path: Path) -> None:
     for axes in (left, right):
         quiet_axes(axes)
         if metric == "mse":  # a likelihood may be negative
-            axes.set_yscale("log")
+            logarithmic(axes)
     save(figure, path)
+
+
+def drawn(path: Path, draw: Callable[[], Any]) -> bool:
+    """Draw a picture, where it can be drawn; a run is never lost for one.
+
+    Args:
+        path: where the picture is written. An older one there is removed.
+        draw: writes it. What goes wrong in it becomes a warning.
+
+    Returns:
+        Whether there is a picture.
+    """
+    try:
+        path.unlink(missing_ok=True)
+        draw()
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        warnings.warn(f"{path.name} is not drawn ({reason}); all else is there.", stacklevel=2)
+    return path.exists()
 
 
 def episode(parts: Parts, params: Params, *, path: Path) -> bool:
     """Draw the first test episode: support, queries, and what the learner says of them.
 
     Returns:
-        Whether there is a picture; the episodes of some sources have none.
+        Whether there is a picture; the episodes of some sources have none, and one that cannot be
+        drawn is a warning.
     """
+    return drawn(path, lambda: _episode(parts, params, path))
+
+
+def _episode(parts: Parts, params: Params, path: Path) -> None:
     domain, learner = parts.domain, parts.method.learner
     if domain.draw is None:
-        return False
+        return
     key = jax.random.fold_in(programs.keys(parts.experiment.budget.seed).test, 0)
     task = jax.jit(domain.sample_eval)(key, domain.test)
 
@@ -61,7 +94,6 @@ def episode(parts: Parts, params: Params, *, path: Path) -> bool:
         return learner.predict(learner.adapt(params, task.support), task.query.x)
 
     domain.draw(task, guess(params, task), path)
-    return True
 
 
 def plot_adaptation(
@@ -173,7 +205,7 @@ def plot_curves_of_adaptation(
         axes.fill_between(steps, mean - half, mean + half, alpha=0.2, lw=0, fc=hue)
     axes.set(xlabel="inner steps", ylabel=metric)
     if metric != "accuracy" and all((one.mean(0) > 0).all() for one in values.values()):
-        axes.set_yscale("log")
+        logarithmic(axes)
     axes.legend(frameon=False)
     quiet_axes(axes)
     if path is not None:

@@ -1,6 +1,7 @@
 """The compiled programs of a run: many outer updates a dispatch, and validation."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -24,6 +25,7 @@ from jmeta.experiments import (
     example_task,
     open_experiment,
 )
+from jmeta.experiments._experiment import Origin
 from jmeta.runs import _processes as processes
 
 
@@ -48,14 +50,24 @@ class Parts(NamedTuple):
         return self.experiment.episode
 
 
-def parts(experiment: Experiment, *, root: str | None = None) -> Parts:
+def parts(
+    experiment: Experiment, *, root: str | None = None, origin: Origin | None = None
+) -> Parts:
     """Load the data, build the learner and its loss, choose the devices.
+
+    Args:
+        experiment: what is run.
+        root: where data sets are looked for; None for `$JMETA_DATA`.
+        origin: what a stored run says of its data; None for a new run.
 
     Raises:
         ValueError: options that cannot be satisfied, or a missing set.
     """
+    if origin is not None and experiment.network is None:
+        network = experiment.source.beside(origin.folders).network(root)
+        experiment = replace(experiment, network=network)
     whole = completed(experiment, root)
-    domain, method = open_experiment(whole, root)
+    domain, method = open_experiment(whole, root, origin=origin)
     return Parts(whole, domain, method, mesh_for(whole))
 
 

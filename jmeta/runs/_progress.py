@@ -55,21 +55,14 @@ def lines(event: Event) -> None:
 
 @contextmanager
 def bar() -> Iterator[Progress]:
-    """A rich progress bar: loss, validation, tasks per second, time left.
+    """A rich progress bar with the count and the time left; below it loss, validation and rate.
 
     Without a terminal it is `lines`.
     """
     if not sys.stdout.isatty():
         yield lines
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    columns = (
-        *(TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn()),
-        *(TextColumn("{task.fields[numbers]}"), TimeRemainingColumn()),
-    )
-    with Bar(*columns) as display:
+    with _two_lines() as display:
         job = display.add_task("compiling", total=None, numbers="")
         seen: dict[str, str] = {}
 
@@ -90,6 +83,28 @@ def bar() -> Iterator[Progress]:
             display.update(job, numbers="  ".join(seen.values()))
 
         yield show
+
+
+def _two_lines() -> Any:
+    """A rich display whose bar, count and time left stand alone, so that any width has room.
+
+    The line of numbers below them is cut where the terminal ends.
+    """
+    from rich import progress as rich
+    from rich.text import Text
+
+    class Display(rich.Progress):
+        def get_renderables(self) -> Iterator[Any]:
+            yield self.make_tasks_table(self.tasks)
+            for job in self.tasks:
+                yield Text(job.fields["numbers"], no_wrap=True, overflow="ellipsis")
+
+    return Display(
+        rich.TextColumn("[bold]{task.description}"),
+        rich.BarColumn(24),
+        rich.MofNCompleteColumn(),
+        rich.TimeRemainingColumn(),
+    )
 
 
 @contextmanager

@@ -1,48 +1,95 @@
 """The files of a run's folder: config.json and metrics.jsonl."""
 
 import json
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from jmeta.core import PyTree
 from jmeta.experiments import Experiment, Part, completed, differences, from_json, to_json
-from jmeta.runs._checkpoint import write_json
+from jmeta.runs import _checkpoint as checkpoint
+from jmeta.runs import _data as rundata
+from jmeta.runs._json import finite, read_json, read_lines, write_json, write_whole
+from jmeta.runs._lock import NAME as LOCK
+from jmeta.runs._lock import locked
+
+CONFIG = "config.json"
+METRICS = "metrics.jsonl"
+CHECKPOINTS = "checkpoints"
+_LINE = {"step": int, ...: (float, None)}
 
 
-def open_folder(experiment: Experiment, out: Path, *, resume: bool) -> None:
-    """Make the folder of a run, or check that it holds this very run.
+@contextmanager
+def claimed(
+    experiment: Experiment, out: Path, data: Mapping[str, Any], *, resume: bool
+) -> Iterator[None]:
+    """Make the folder of a run, or check that it holds this very run, and keep others out of it.
 
     Args:
         experiment: the run, completed. It may have more updates than the run in the folder, which
             is then trained longer.
         out: the folder.
+        data: what a new run stores of its data.
         resume: whether the folder may hold the run already.
 
     Raises:
-        ValueError: it holds a run and `resume` is false, or a run of another experiment, or it
-            cannot be written.
+        ValueError: it holds a run and `resume` is false, or a run of another experiment, or
+            another process is writing there, or it cannot be written.
     """
-    try:
-        _open(experiment, out, resume=resume)
-    except OSError as error:
-        raise ValueError(
-            f"{out} cannot be written ({error.strerror}); name another --out."
-        ) from error
+    with ExitStack() as stack:
+        try:
+            _check_folder(experiment, out, resume=resume)
+            stack.enter_context(locked(out))
+            _check_folder(experiment, out, resume=resume)  # what another has left meanwhile
+            _check_data(out, data, resume=resume)
+            _begin(experiment, out, data)
+        except OSError as error:
+            raise ValueError(
+                f"{out} cannot be written ({error.strerror}); name another --out."
+            ) from error
+        yield
 
 
-def _open(experiment: Experiment, out: Path, *, resume: bool) -> None:
-    stored = out / "config.json"
-    if stored.exists():
+def _check_folder(experiment: Experiment, out: Path, *, resume: bool) -> None:
+    """Refuse a folder that holds another run, or anything else."""
+    if (out / CONFIG).exists():
         if not resume:
             raise ValueError(
                 f"{out} holds a run already; go on with it by --resume, or name another --out."
             )
         _compare(experiment, out)
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+    elif out.exists() and not (out.is_dir() and _barely_begun(out)):
         raise ValueError(f"{out} is not empty and holds no run; name another --out.")
-    (out / "checkpoints").mkdir(parents=True, exist_ok=True)
-    write_json(stored, to_json(experiment))
+
+
+def _check_data(out: Path, data: Mapping[str, Any], *, resume: bool) -> None:
+    """Refuse to go on with a run on other data; say so where there is no run to go on with."""
+    if (out / CONFIG).exists():
+        way_out = "train anew on what there is now: name another --out"
+        rundata.compare(rundata.read(out), data["parts"], out, way_out=way_out)
+    elif resume:
+        warnings.warn(f"{out} holds no run to go on with, so it begins at step 0", stacklevel=3)
+
+
+def _barely_begun(out: Path) -> bool:
+    """Whether a folder holds nothing but what a start that was cut off may leave."""
+    files = {LOCK, rundata.FILE, f"{rundata.FILE}.tmp", f"{CONFIG}.tmp"}
+    found = [path for path in out.iterdir() if path.name not in files]
+    empty = (
+        path.name == CHECKPOINTS and path.is_dir() and not any(path.iterdir()) for path in found
+    )
+    return all(empty)
+
+
+def _begin(experiment: Experiment, out: Path, data: Mapping[str, Any]) -> None:
+    """Write what says that the folder holds a run; config.json is last, and makes it one."""
+    (out / CHECKPOINTS).mkdir(exist_ok=True)
+    if not (out / CONFIG).exists():
+        write_json(out / rundata.FILE, data)
+    write_json(out / CONFIG, to_json(experiment))
 
 
 def _compare(experiment: Experiment, out: Path) -> None:
@@ -75,37 +122,68 @@ def read_config(out: Path, known: Iterable[type[Part]] = ()) -> Experiment:
         ValueError: the folder is missing or holds no readable run, or the run names a part that
             is not known.
     """
-    stored = out / "config.json"
+    stored = out / CONFIG
     if not stored.is_file():
         what = "holds no run" if out.is_dir() else "does not exist"
         raise ValueError(f"{out} {what}: expected a folder that `jmeta train --out` has written.")
+    record = read_json(stored, dict)
     try:
-        return from_json(json.loads(stored.read_text()), known)
-    except ValueError as error:  # JSON that cannot be decoded too
+        return from_json(record, known)
+    except ValueError as error:
         raise ValueError(f"{stored} is not the configuration of a run: {error}") from error
 
 
 def append(out: Path, line: dict[str, Any]) -> None:
     """Add one line to metrics.jsonl."""
-    with (out / "metrics.jsonl").open("a") as file:
-        file.write(json.dumps(line) + "\n")
+    with (out / METRICS).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(finite(line)) + "\n")
 
 
 def read(out: Path) -> list[dict[str, Any]]:
-    """All whole lines of metrics.jsonl; a line cut off by a kill is left out."""
-    path = out / "metrics.jsonl"
-    lines = []
-    for text in path.read_text().splitlines() if path.exists() else []:
-        try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
-            continue
-    return lines
+    """All lines of metrics.jsonl; a last line that a kill has cut off is left out.
+
+    Raises:
+        ValueError: another line cannot be read; it says which.
+    """
+    return read_lines(out / METRICS, _LINE)
 
 
 def truncate(out: Path, *, after: int) -> None:
     """Drop the lines of updates after step `after`, which will be made again."""
     kept = [json.dumps(line) + "\n" for line in read(out) if line["step"] <= after]
-    scratch = out / "metrics.jsonl.tmp"
-    scratch.write_text("".join(kept))
-    scratch.replace(out / "metrics.jsonl")
+    write_whole(out / METRICS, "".join(kept))
+
+
+def restore_best(
+    out: Path, best: Mapping[str, Any], like: PyTree, *, higher_is_better: bool
+) -> tuple[checkpoint.Checkpoint, dict[str, Any]]:
+    """The best checkpoint of a run; if it is damaged, the next best that is whole, with a warning.
+
+    Args:
+        out: the folder of the run.
+        best: step and value of the best validation.
+        like: see `jmeta.runs._checkpoint.restore`.
+        higher_is_better: of validations.
+
+    Returns:
+        The checkpoint, and the step and value of its validation.
+
+    Raises:
+        ValueError: no checkpoint can be read.
+    """
+    folder = out / CHECKPOINTS
+    try:
+        return checkpoint.restore(folder, best["step"], like), dict(best)
+    except ValueError as error:
+        problem = error
+    told = {line["step"]: line["validation"] for line in read(out) if "validation" in line}
+    sign = -1 if higher_is_better else 1
+    known = {step: sign * value for step, value in told.items() if value is not None}
+    others = set(checkpoint.steps(folder)) - {best["step"]}
+    if not others:
+        raise problem
+    order = sorted(others, key=lambda step: (step not in known, known.get(step, 0.0), -step))
+    found = checkpoint.restore_first(folder, order, like)
+    step = found.record["step"]
+    warnings.warn(f"the best {problem}; step {step} is used in its place", stacklevel=2)
+    return found, {"step": step, "value": told.get(step)}

@@ -12,11 +12,13 @@ import jax
 from jmeta import __version__, learners
 from jmeta.core import Learner, Params
 from jmeta.metrics import Estimate
-from jmeta.runs import _checkpoint as checkpoint
+from jmeta.runs import _episodes as episodes
 from jmeta.runs import _plots as plots
 from jmeta.runs import _processes as processes
 from jmeta.runs import _programs as programs
 from jmeta.runs import _records as records
+from jmeta.runs._episodes import Predicted
+from jmeta.runs._json import write_json
 from jmeta.runs._programs import Parts
 from jmeta.runs._progress import Progress, quiet
 
@@ -39,12 +41,13 @@ def finish(
     cost: Cost,
     progress: Progress = quiet,
 ) -> dict[str, Any]:
-    """Test the chosen parameters and write result.json, curves.png and episode.png.
+    """Test the chosen parameters and write the result, its episodes and the pictures.
 
     All processes test; the first one writes.
     """
-    tested = test(parts, params, progress=progress)
+    tested, found = _tested(parts, params, progress=progress)
     written = processes.once(lambda: _write(parts, out, params, tested, best=best, cost=cost))
+    processes.once(lambda: episodes.write(parts, out, found))
     return processes.tell(written)
 
 
@@ -69,7 +72,7 @@ def _write(
         "seconds": cost.seconds,
         "machine": machine(parts),
     }
-    checkpoint.write_json(out / "result.json", result)
+    write_json(out / "result.json", result)
     plots.curves(lines, metric=parts.domain.metric, path=out / "curves.png")
     plots.episode(parts, params, path=out / "episode.png")
     return result
@@ -81,21 +84,34 @@ def test(parts: Parts, params: Params, *, progress: Progress = quiet) -> dict[st
     With batch statistics, the figure as the statistics of the query batch give it
     (transductive) is accompanied by an inductive one.
     """
+    return _tested(parts, params, progress=progress)[0]
+
+
+def _tested(
+    parts: Parts, params: Params, *, progress: Progress
+) -> tuple[dict[str, Any], list[Predicted]]:
+    """The record of a test, and the predictions that it was made from; inductive ones second."""
     begun = time.perf_counter()
     progress({"event": "test", "what": "testing"})
     learner = parts.method.learner
-    record = {"metrics": _measure(parts, learner, params), "protocol": protocol(parts)}
+    found = [_predict(parts, learner, params)]
+    record = {"metrics": _measure(parts, found[0]), "protocol": protocol(parts)}
     if record["protocol"]["transductive"]:
         progress({"event": "test", "what": "testing inductively"})
         learner, params, how = _inductive(parts, learner, params)
-        record["inductive"] = {"metrics": _measure(parts, learner, params), "statistics": how}
-    return {**record, "test_seconds": time.perf_counter() - begun}
+        found.append(_predict(parts, learner, params))
+        record["inductive"] = {"metrics": _measure(parts, found[1]), "statistics": how}
+    return {**record, "test_seconds": time.perf_counter() - begun}, found
 
 
-def _measure(parts: Parts, learner: Learner, params: Params) -> dict[str, Any]:
+def _predict(parts: Parts, learner: Learner, params: Params) -> Predicted:
     predict = programs.predict(parts, learner, episodes=parts.experiment.budget.episodes)
     key = programs.keys(parts.experiment.budget.seed).test
-    found = parts.domain.report(*predict(params, parts.domain.test, key))
+    return Predicted(*predict(params, parts.domain.test, key))
+
+
+def _measure(parts: Parts, predicted: Predicted) -> dict[str, Any]:
+    found = parts.domain.report(*predicted)
     return {name: Estimate(*value)._asdict() for name, value in found.items()}
 
 

@@ -9,18 +9,28 @@ from jax import lax
 from jax.scipy.linalg import cho_factor, cho_solve
 from jax.scipy.sparse.linalg import cg
 
-from jmeta.learners.comparison._dual import Problem, Value, dual_head, implicit_optimum
+from jmeta.core._numbers import require_positive
+from jmeta.learners.comparison._dual import (
+    Problem,
+    Value,
+    dual_head,
+    implicit_optimum,
+    linear_head,
+)
 from jmeta.learners.comparison._heads import Head, check_ways, only_present
 
 
 def ridge(ways: int, *, strength: Value = 1.0, scale: Value = 10.0, bias: Value = 0.0) -> Head:
     """Ridge regression to one-hot labels Y, with logits s z W + b,
 
-        W = Xᵀ (X Xᵀ + λ I)⁻¹ Y,   which is argmin |X W − Y|² + λ |W|²
+        W = argmin |X W − Y|² + λ |W|² = Xᵀ (X Xᵀ + λ I)⁻¹ Y = (Xᵀ X + λ I)⁻¹ Xᵀ Y
+
+    The smaller of the two systems is solved. The larger one is singular but for λ, which costs
+    digits.
 
     Args:
         ways: N, the number of classes (static).
-        strength: λ > 0. Values below ε tr(X Xᵀ), the rounding error of X Xᵀ, are raised to it.
+        strength: λ > 0. A value below ε tr(X Xᵀ), the rounding error of X Xᵀ, is raised to it.
         scale, bias: s and b, which turn the outputs of the regression, in 0..1, into logits.
             `strength`, `scale` and `bias` may be traced arrays; the paper learns all three.
 
@@ -28,7 +38,8 @@ def ridge(ways: int, *, strength: Value = 1.0, scale: Value = 10.0, bias: Value 
         A head over embeddings [S, D].
 
     Raises:
-        ValueError: `ways` is less than 1, or the embeddings are not [S, D].
+        ValueError: `ways` is less than 1, `strength` is not positive, or the embeddings are not
+            [S, D].
 
     Meta-learning with differentiable closed-form solvers (Bertinetto, Henriques, Torr, Vedaldi,
     2019, arXiv:1805.08136): R2-D2.
@@ -39,14 +50,18 @@ def ridge(ways: int, *, strength: Value = 1.0, scale: Value = 10.0, bias: Value 
     [5.0, 0.0]
     """
     check_ways(ways, name="ridge")
+    require_positive(strength, name="strength", of="ridge")
 
-    def solve(problem: Problem) -> jax.Array:
-        gram, dtype = problem.gram, problem.gram.dtype
-        least = jnp.finfo(dtype).eps * lax.stop_gradient(jnp.trace(gram))
-        gram += jnp.maximum(problem.weight, least) * jnp.eye(len(gram), dtype=dtype)
-        return cho_solve(cho_factor(gram), problem.targets)
+    def inverse(gram: jax.Array, right: jax.Array) -> jax.Array:
+        least = jnp.finfo(gram.dtype).eps * lax.stop_gradient(jnp.trace(gram))
+        gram += jnp.maximum(strength, least) * jnp.eye(len(gram), dtype=gram.dtype)
+        return cho_solve(cho_factor(gram), right)
 
-    return dual_head(solve, strength, ways=ways, scale=scale, bias=bias)
+    def solve(x: jax.Array, y: jax.Array) -> jax.Array:
+        examples, dimensions = x.shape
+        return x.T @ inverse(x @ x.T, y) if examples <= dimensions else inverse(x.T @ x, x.T @ y)
+
+    return linear_head(solve, ways=ways, scale=scale, bias=bias)
 
 
 def logistic(
@@ -75,7 +90,8 @@ def logistic(
         A head over embeddings [S, D].
 
     Raises:
-        ValueError: `ways` is less than 1, `steps` is negative, or the embeddings are not [S, D].
+        ValueError: `ways` is less than 1, `strength` is not positive, `steps` is negative, or the
+            embeddings are not [S, D].
 
     Meta-learning with differentiable closed-form solvers (Bertinetto, Henriques, Torr, Vedaldi,
     2019, arXiv:1805.08136): LR-D2, which differentiates through the steps instead.
@@ -86,6 +102,7 @@ def logistic(
     [1.564, -1.564]
     """
     check_ways(ways, name="logistic")
+    require_positive(strength, name="strength", of="logistic")
     if steps < 0:
         raise ValueError(f"logistic expects steps >= 0, but got {steps}.")
 

@@ -1,4 +1,4 @@
-"""What linear heads that are solved to their optimum share: the dual problem and its solution.
+"""What linear heads that are solved to their optimum share: logits, and the dual problem.
 
 The weights are W = Xᵀ A. The dual variables A [S, N] are found from the Gram matrix X Xᵀ [S, S] of
 the support set, which is small even where the embeddings are long.
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jmeta.learners.comparison._heads import Head, membership, only_present
+from jmeta.learners.comparison._heads import Head, membership, only_present, real_rows
 
 Value = float | jax.Array  # a number, or a traced, learned array []
 
@@ -32,18 +32,17 @@ class Problem(NamedTuple):
     weight: Value  # λ of the regressions, C of the support vector machine
 
 
-def dual_head(
-    solve: Callable[[Problem], jax.Array], weight: Value, *, ways: int, scale: Value, bias: Value
+def linear_head(
+    solve: Callable[[jax.Array, jax.Array], jax.Array], *, ways: int, scale: Value, bias: Value
 ) -> Head:
-    """A linear head from the solution A of a dual problem: logits = s z W + b, W = Xᵀ A.
+    """A head with logits s z W + b, whose weights W are the solution of a problem.
 
     Args:
-        solve: problem -> A [S, N].
-        weight: λ or C of the problem.
+        solve: X [S, D], one-hot labels Y [S, N] -> W [D, N]. Padded rows of both are zeros.
         ways: N, the number of classes.
         scale, bias: s and b of the logits.
 
-    >>> head = dual_head(lambda problem: problem.targets, 1.0, ways=2, scale=2.0, bias=0.0)
+    >>> head = linear_head(lambda x, y: x.T @ y, ways=2, scale=2.0, bias=0.0)
     >>> state = head.fit(jnp.array([[1.0], [3.0]]), jnp.array([0, 1]))
     >>> head.predict(state, jnp.ones((1, 1))).tolist()
     [[2.0, 6.0]]
@@ -51,9 +50,7 @@ def dual_head(
 
     def fit(embeddings: jax.Array, labels: jax.Array) -> Linear:
         y = membership(labels, ways, embeddings.dtype)  # checks the labels first
-        x = real_rows(embeddings, labels)
-        problem = Problem(x @ x.T, y, y.any(0), weight)
-        return Linear(x.T @ solve(problem), problem.present)
+        return Linear(solve(_matrix(embeddings, labels), y), y.any(0))
 
     def predict(state: Linear, embeddings: jax.Array) -> jax.Array:
         return only_present(scale * (embeddings @ state.weights) + bias, state.present)
@@ -61,21 +58,36 @@ def dual_head(
     return Head(fit, predict)
 
 
-def real_rows(embeddings: jax.Array, labels: jax.Array) -> jax.Array:
-    """Embeddings [S, D], with zeros in the rows whose label [S] is -1.
+def dual_head(
+    solve: Callable[[Problem], jax.Array], weight: Value, *, ways: int, scale: Value, bias: Value
+) -> Head:
+    """A linear head from the solution A of a dual problem: W = Xᵀ A.
 
-    Raises:
-        ValueError: the embeddings are not a matrix with one row for each label.
+    Args:
+        solve: problem -> A [S, N].
+        weight: λ or C of the problem.
+        ways, scale, bias: see `linear_head`.
 
-    >>> real_rows(jnp.ones((2, 1)), jnp.array([0, -1])).tolist()
-    [[1.0], [0.0]]
+    >>> head = dual_head(lambda problem: problem.targets, 1.0, ways=2, scale=2.0, bias=0.0)
+    >>> state = head.fit(jnp.array([[1.0], [3.0]]), jnp.array([0, 1]))
+    >>> head.predict(state, jnp.ones((1, 1))).tolist()
+    [[2.0, 6.0]]
     """
+
+    def weights(x: jax.Array, y: jax.Array) -> jax.Array:
+        return x.T @ solve(Problem(x @ x.T, y, y.any(0), weight))
+
+    return linear_head(weights, ways=ways, scale=scale, bias=bias)
+
+
+def _matrix(embeddings: jax.Array, labels: jax.Array) -> jax.Array:
+    """Embeddings [S, D] with zeros in padded rows, after a check of their shape."""
     if embeddings.ndim != 2 or len(embeddings) != len(labels):
         raise ValueError(
             f"a linear head expects embeddings [S, D] and labels [S], but got {embeddings.shape} "
             f"and {labels.shape}; flatten the embeddings."
         )
-    return jnp.where(labels[:, None] >= 0, embeddings, 0)
+    return real_rows(embeddings, labels)
 
 
 def implicit_optimum(

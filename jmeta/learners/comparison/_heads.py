@@ -8,6 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jmeta.core import Outputs, PyTree
+from jmeta.core._labels import one_hot, require_range
+from jmeta.core._numbers import require_positive
+from jmeta.core._padding import blanked
 from jmeta.distances import Distance, squared_euclidean, unit
 
 Features = Literal["UN", "L2N", "CL2N"]
@@ -35,7 +38,8 @@ def membership(labels: jax.Array, ways: int, dtype: jax.typing.DTypeLike) -> jax
     """One-hot labels: [S] -> [S, N], with zeros in the rows where the label is -1.
 
     Raises:
-        ValueError: the labels are not integers [S].
+        ValueError: the labels are not integers [S], or one of them is not in -1..N - 1. Where the
+            values are traced, a label out of range makes its row NaN.
 
     >>> membership(jnp.array([1, -1]), 2, jnp.float32).tolist()
     [[0.0, 1.0], [0.0, 0.0]]
@@ -47,7 +51,8 @@ def membership(labels: jax.Array, ways: int, dtype: jax.typing.DTypeLike) -> jax
             f"{np.shape(labels)}; number the classes 0 to N - 1 (numpy.unique with "
             "return_inverse does that). Use jax.vmap for a batch of tasks."
         )
-    return jax.nn.one_hot(labels, ways, dtype=dtype)
+    require_range(labels, ways, of="a head")
+    return one_hot(labels, ways, dtype)
 
 
 def class_sums(embeddings: PyTree, labels: jax.Array, *, ways: int) -> PyTree:
@@ -68,7 +73,18 @@ def class_sums(embeddings: PyTree, labels: jax.Array, *, ways: int) -> PyTree:
     def leaf(z: jax.Array) -> jax.Array:
         return jnp.tensordot(membership(labels, ways, z.dtype), z, (0, 0))
 
-    return jax.tree.map(leaf, embeddings)
+    return jax.tree.map(leaf, real_rows(embeddings, labels))
+
+
+def real_rows(embeddings: PyTree, labels: jax.Array) -> PyTree:
+    """Embeddings [S, ...] with zeros in the padded rows, whose label is -1.
+
+    Whatever stands in a padded row, such as a NaN, can then not reach a head.
+
+    >>> real_rows(jnp.array([[1.0], [jnp.nan]]), jnp.array([0, -1])).tolist()
+    [[1.0], [0.0]]
+    """
+    return blanked(embeddings, labels != -1)
 
 
 def class_means(embeddings: PyTree, labels: jax.Array, *, ways: int) -> Prototypes:
@@ -147,7 +163,7 @@ def prototypical(
         A head.
 
     Raises:
-        ValueError: `ways` is less than 1, or `distance` is not a function.
+        ValueError: `ways` is less than 1, `scale` is not positive, or `distance` is not a function.
 
     Prototypical Networks for Few-shot Learning (Snell, Swersky, Zemel, 2017,
     arXiv:1703.05175).
@@ -158,6 +174,7 @@ def prototypical(
     [[-1.0, -4.0]]
     """
     check_ways(ways, name="prototypical")
+    require_positive(scale, name="scale", of="prototypical")
     if not callable(distance):
         raise ValueError(
             f"prototypical expects a function of jmeta.distances, such as squared_euclidean or "

@@ -7,7 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from jmeta.core import Adapted, Batch, Key, Learner, MethodNet, Net, Outputs, Params, PyTree, Task
+from jmeta.core._labels import in_range
 from jmeta.core._networks import bound, first_example, init_net, key_of, require_net
+from jmeta.core._numbers import require_positive
+from jmeta.core._padding import is_masked, marked
 from jmeta.core._tree import require_keys
 from jmeta.distances import cosine
 from jmeta.learners.comparison._heads import (
@@ -15,6 +18,7 @@ from jmeta.learners.comparison._heads import (
     check_ways,
     membership,
     only_present,
+    real_rows,
     require_head,
 )
 
@@ -32,7 +36,17 @@ def remember(ways: int) -> Callable[[PyTree, jax.Array], Examples]:
     >>> remember(2)(jnp.zeros((1, 3)), jnp.array([1])).members.tolist()
     [[False, True]]
     """
-    return lambda embeddings, labels: Examples(embeddings, membership(labels, ways, jnp.bool_))
+
+    def fit(embeddings: PyTree, labels: jax.Array) -> Examples:
+        members = membership(labels, ways, jnp.bool_)
+        known = in_range(labels, ways)
+
+        def leaf(z: jax.Array) -> jax.Array:  # a traced label that is out of range shows up as NaN
+            return jnp.where(known.reshape(-1, *(1,) * (z.ndim - 1)), z, jnp.nan)
+
+        return Examples(jax.tree.map(leaf, real_rows(embeddings, labels)), members)
+
+    return fit
 
 
 def matching(ways: int, *, scale: float | jax.Array = 30.0) -> Head:
@@ -51,7 +65,7 @@ def matching(ways: int, *, scale: float | jax.Array = 30.0) -> Head:
         A head.
 
     Raises:
-        ValueError: `ways` is less than 1.
+        ValueError: `ways` is less than 1, or `scale` is not positive.
 
     Matching Networks for One Shot Learning (Vinyals, Blundell, Lillicrap, Kavukcuoglu, Wierstra,
     2016, arXiv:1606.04080).
@@ -62,6 +76,7 @@ def matching(ways: int, *, scale: float | jax.Array = 30.0) -> Head:
     [0.7311, 0.2689]
     """
     check_ways(ways, name="matching")
+    require_positive(scale, name="scale", of="matching")
 
     def predict(state: Examples, embeddings: PyTree) -> jax.Array:
         scores = scale * (1 - cosine(embeddings, state.embeddings))  # [Q, S]
@@ -119,8 +134,8 @@ def full_context(embed: Net, context: MethodNet, head: Head) -> Learner:
 
     def adapt(params: Params, support: Batch) -> Adapted:
         require_keys(params, ("embed", "context"), of="full_context")
-        key, valid = key_of(embed, support.key, of="full_context"), support.y >= 0
-        z = bound(embed, key, -1)(params["embed"], support.x)
+        key, valid = key_of(embed, support.key, of="full_context"), support.y != -1
+        z = bound(embed, key, -1)(params["embed"], marked(embed, support))
         context_of = context.apply(params["context"], z, valid, method="support")
         return params, context_of, valid, head.fit(context_of, support.y), key
 
@@ -130,4 +145,4 @@ def full_context(embed: Net, context: MethodNet, head: Head) -> Learner:
         queries = context.apply(params["context"], z, g, valid, method="query")
         return head.predict(state, queries)
 
-    return Learner(init, adapt, predict)
+    return Learner(init, adapt, predict, is_masked(embed))

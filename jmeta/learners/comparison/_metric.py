@@ -19,6 +19,7 @@ from jmeta.core import (
 )
 from jmeta.core._losses import require_objective
 from jmeta.core._networks import bound, first_example, init_net, key_of, require_net
+from jmeta.core._padding import is_masked, marked
 from jmeta.learners.comparison._heads import Head, require_head
 
 
@@ -54,13 +55,14 @@ def metric(embed: Net, head: Head) -> Learner:
 
     def adapt(params: Params, support: Batch) -> Adapted:
         key = key_of(embed, support.key, of="metric")
-        return params, head.fit(bound(embed, key, -1)(params, support.x), support.y), key
+        features = bound(embed, key, -1)(params, marked(embed, support))
+        return params, head.fit(features, support.y), key
 
     def predict(adapted: Adapted, x: PyTree) -> Outputs:
         params, state, key = adapted
         return head.predict(state, bound(embed, key, -2)(params, x))
 
-    return Learner(init, adapt, predict)
+    return Learner(init, adapt, predict, is_masked(embed))
 
 
 def embedding_loss(embed: Net, objective: Objective, head: Head) -> Loss:
@@ -98,7 +100,8 @@ def embedding_loss(embed: Net, objective: Objective, head: Head) -> Loss:
     def loss(params: Params, task: Task) -> tuple[Scalar, Outputs]:
         key = key_of(embed, task.support.key, of="embedding_loss")
         both = [
-            bound(embed, key, k)(params, batch.x) for k, batch in zip((-1, -2), task, strict=True)
+            bound(embed, key, k)(params, marked(embed, batch))
+            for k, batch in zip((-1, -2), task, strict=True)
         ]
         joined = jax.tree.map(lambda s, q: jnp.concatenate([s, q]), *both)
         labels = jnp.concatenate([task.support.y, task.query.y])

@@ -3,9 +3,11 @@
 from typing import Literal
 
 import jax
+import jax.numpy as jnp
 
 from jmeta.core import Adapted, Batch, Key, Learner, Net, Outputs, Params, PyTree, Task
 from jmeta.core._networks import bound, first_example, init_net, key_of, require_net
+from jmeta.core._padding import is_masked, marked, unmarked
 from jmeta.core._tree import require_keys
 from jmeta.learners.comparison._heads import check_ways, class_means, class_sums, only_present
 
@@ -24,7 +26,7 @@ def relation(embed: Net, compare: Net, *, ways: int, combine: Combine = "sum") -
         embed: f, the embedding network, inputs [M, ...] -> features [M, D] or maps [M, H, W, C].
         compare: h, a network with two inputs, classes [N, ...] and queries [Q, ...], and outputs
             r [Q, N], such as `jmeta.nn.RelationConv` or `jmeta.nn.RelationMLP`. The paper's score
-            is σ(r).
+            is σ(r). If it is masked, its keyword `real` is [Q, N].
         ways: N, the number of classes (static).
         combine: "sum" adds up the examples of a class as in the paper. "mean" averages them, so
             that f_n does not grow with the number of shots.
@@ -66,14 +68,19 @@ def relation(embed: Net, compare: Net, *, ways: int, combine: Combine = "sum") -
     def adapt(params: Params, support: Batch) -> Adapted:
         require_keys(params, KEYS, of="relation")
         key = key_of(embed, support.key, of="relation")
-        features = bound(embed, key, -1)(params["embed"], support.x)
+        features = bound(embed, key, -1)(params["embed"], marked(embed, support))
         means, present = class_means(features, support.y, ways=ways)
         sums = class_sums(features, support.y, ways=ways)
         return params, sums if combine == "sum" else means, present, key
 
     def predict(adapted: Adapted, x: PyTree) -> Outputs:
         params, classes, present, key = adapted
-        queries = bound(embed, key, -2)(params["embed"], x)
-        return only_present(compare.apply(params["relation"], classes, queries), present)
+        queries, options = bound(embed, key, -2)(params["embed"], x), {}
+        if is_masked(compare):
+            real = unmarked(x)[1]
+            every = jnp.ones(len(queries), bool) if real is None else real
+            options = {"real": every[:, None] & present[None, :]}
+        logits = compare.apply(params["relation"], classes, queries, **options)
+        return only_present(logits, present)
 
-    return Learner(init, adapt, predict)
+    return Learner(init, adapt, predict, is_masked(embed) or is_masked(compare))

@@ -19,6 +19,7 @@ from jmeta.core import (
     Task,
 )
 from jmeta.core._networks import bound, first_example, init_net, key_of, require_net
+from jmeta.core._padding import is_masked, marked
 from jmeta.core._tree import require_keys
 from jmeta.learners.comparison._heads import Head, check_ways, only_present
 from jmeta.learners.comparison._matching import Examples, remember
@@ -138,14 +139,15 @@ def siamese(embed: Net, *, ways: int, match: Match = "mean") -> Learner:
     def adapt(params: Params, support: Batch) -> Adapted:
         require_keys(params, KEYS, of="siamese")
         key = key_of(embed, support.key, of="siamese")
-        return params, fit(bound(embed, key, -1)(params["embed"], support.x), support.y), key
+        features = bound(embed, key, -1)(params["embed"], marked(embed, support))
+        return params, fit(features, support.y), key
 
     def predict(adapted: Adapted, x: PyTree) -> Outputs:
         params, state, key = adapted
         rule = weighted_l1(ways, params["alpha"], params["bias"], match=match)
         return rule.predict(state, bound(embed, key, -2)(params["embed"], x))
 
-    return Learner(init, adapt, predict)
+    return Learner(init, adapt, predict, is_masked(embed))
 
 
 def pair_cross_entropy(logits: jax.Array, same: jax.Array, real: jax.Array) -> Scalar:
@@ -197,8 +199,8 @@ def siamese_loss(embed: Net, *, ways: int, match: Match = "mean") -> Loss:
         require_keys(params, KEYS, of="siamese_loss")
         alpha, bias = params["alpha"], params["bias"]
         key = key_of(embed, task.support.key, of="siamese_loss")
-        support = bound(embed, key, -1)(params["embed"], task.support.x)
-        query = bound(embed, key, -2)(params["embed"], task.query.x)
+        support = bound(embed, key, -1)(params["embed"], marked(embed, task.support))
+        query = bound(embed, key, -2)(params["embed"], marked(embed, task.query))
         same = task.query.y[:, None] == task.support.y[None]
         real = (task.query.y[:, None] >= 0) & (task.support.y[None] >= 0)
         value = pair_cross_entropy(pair_logits(query, support, alpha, bias), same, real)

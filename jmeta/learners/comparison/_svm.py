@@ -6,6 +6,7 @@ from jax import lax
 from jax.scipy.linalg import cho_factor, cho_solve
 from jax.scipy.sparse.linalg import cg
 
+from jmeta.core._numbers import require_positive
 from jmeta.learners.comparison._dual import Problem, Value, dual_head, implicit_optimum
 from jmeta.learners.comparison._heads import Head, check_ways
 
@@ -44,8 +45,8 @@ def svm(
         A head over embeddings [S, D].
 
     Raises:
-        ValueError: `ways` is less than 1, `steps` or `polish` is negative, or the embeddings are
-            not [S, D].
+        ValueError: `ways` is less than 1, `capacity` is not positive, `steps` or `polish` is
+            negative, or the embeddings are not [S, D].
 
     Meta-Learning with Differentiable Convex Optimization (Lee, Maji, Ravichandran, Soatto, 2019,
     arXiv:1904.03758); On the Algorithmic Implementation of Multiclass Kernel-based Vector
@@ -57,6 +58,7 @@ def svm(
     [1.5, -1.5]
     """
     check_ways(ways, name="svm")
+    require_positive(capacity, name="capacity", of="svm")
     if min(steps, polish) < 0:
         raise ValueError(f"svm expects steps and polish >= 0, but got {steps} and {polish}.")
 

@@ -26,6 +26,7 @@ from jmeta.core import (
 )
 from jmeta.core._losses import require_objective
 from jmeta.core._networks import bound, first_example, init_net, is_key, key_of, require_net
+from jmeta.core._padding import is_masked, marked
 from jmeta.core._types import InnerLoss, StepIndex
 
 Augment = Callable[[Key, Batch], Batch]
@@ -114,8 +115,9 @@ def maml(
         start, examples = adapts.take(params), _minibatches(support, batches, augment)
 
         def loss(adapted: PyTree, k: StepIndex) -> Scalar:
-            x, y = examples(k)
-            return objective(bound(net, key, k)(adapts.put(params, adapted, k), x), y)
+            batch = examples(k)
+            outputs = bound(net, key, k)(adapts.put(params, adapted, k), marked(net, batch))
+            return objective(outputs, batch.y)
 
         found = solver(loss if adapts is everything else _hoisted(loss, start), start)
         if not isinstance(found, Solution):
@@ -128,7 +130,7 @@ def maml(
     def predict(adapted: Tuned, x: PyTree) -> Outputs:
         return bound(net, adapted.key, -1)(adapted.params, x)
 
-    return Learner(init, adapt, predict)
+    return Learner(init, adapt, predict, is_masked(net))
 
 
 def require_solver(solver: Any, *, of: str) -> None:
@@ -162,8 +164,8 @@ def _hoisted(loss: InnerLoss, start: PyTree) -> InnerLoss:
 
 def _minibatches(
     support: Batch, count: int, augment: Augment | None
-) -> Callable[[StepIndex], tuple[PyTree, PyTree]]:
-    """A function from the index of the step to the inputs and targets that it uses."""
+) -> Callable[[StepIndex], Batch]:
+    """A function from the index of the step to the examples that it uses."""
     key: Any = support.key
     if augment is not None and key is None:
         raise ValueError(
@@ -176,14 +178,14 @@ def _minibatches(
         else support._replace(x=_parts(support.x, count), y=_parts(support.y, count))
     )
 
-    def at(k: StepIndex) -> tuple[PyTree, PyTree]:
+    def at(k: StepIndex) -> Batch:
         part = parts
         if count > 1:
             x, y = (_kth(tree, k % count) for tree in (parts.x, parts.y))
             part = support._replace(x=x, y=y)
         if augment is not None:
             part = augment(jax.random.fold_in(jax.random.fold_in(key, 1), k), part)
-        return part.x, part.y
+        return part
 
     return at
 

@@ -8,6 +8,7 @@ from jax.flatten_util import ravel_pytree
 
 from jmeta.core import Adapted, Batch, Key, Learner, Net, Params, PyTree, Scalar, Task
 from jmeta.core._networks import first_example, require_net
+from jmeta.core._padding import blanked
 from jmeta.distances import cosine_similarity
 from jmeta.losses import cross_entropy
 
@@ -100,8 +101,8 @@ def meta_network(
                 f"the parameters of meta_network are MetaNetworkParams, but got "
                 f"{type(params).__name__}; make them with learner.init(key, task)."
             )
-        x, y = support.x, support.y
-        mask = y >= 0
+        mask, y = support.y != -1, support.y
+        x = blanked(support.x, mask)
         gradients = information(embed, params.embed, x, y)
         fast = _unravel(params.embed, embed_weights.apply(params.embed_weights, (gradients, mask)))
         keys = embed.apply(params.embed, fast, x)[0]

@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 
 from jmeta.core import Adapted, Batch, Key, Learner, MethodNet, Outputs, Params, PyTree, Task
+from jmeta.core._labels import one_hot, require_range
 from jmeta.core._networks import require_net
+from jmeta.core._padding import is_masked, marked, unmarked
 
 
 def amortised(net: MethodNet, *, ways: int) -> Learner:
@@ -23,7 +25,7 @@ def amortised(net: MethodNet, *, ways: int) -> Learner:
         ways: N, the number of classes of an episode. It is static and not read from the labels.
 
     Raises:
-        ValueError: `ways` is less than 1, or `net` is not a network.
+        ValueError: `ways` is less than 1, `net` is not a network, or a label is out of range.
 
     A Simple Neural Attentive Meta-Learner (Mishra et al., 2018, arXiv:1707.03141); One-shot
     Learning with Memory-Augmented Neural Networks (Santoro et al., 2016, arXiv:1605.06065).
@@ -49,13 +51,17 @@ def amortised(net: MethodNet, *, ways: int) -> Learner:
         return net.init(key, (task.support.x, labels, task.support.y >= 0), task.query.x)
 
     def adapt(params: Params, support: Batch) -> Adapted:
-        order = jnp.argsort((support.y >= 0).astype(jnp.int32), stable=True)
-        x, y = jax.tree.map(lambda leaf: leaf[order], (support.x, support.y))
-        read = (x, jax.nn.one_hot(y, ways), y >= 0)
+        require_range(support.y, ways, of="amortised")
+        order = jnp.argsort((support.y != -1).astype(jnp.int32), stable=True)
+        examples = unmarked(marked(net, support))[0]  # the mask goes beside them
+        x, y = jax.tree.map(lambda leaf: leaf[order], (examples, support.y))
+        read = (x, one_hot(y, ways, jnp.float32), y != -1)
         return params, net.apply(params, read, method="encode")
 
     def predict(adapted: Adapted, x: PyTree) -> Outputs:
         params, state = adapted
-        return net.apply(params, state, x, method="decode")
+        x, real = unmarked(x)
+        options = {} if real is None else {"real": real}
+        return net.apply(params, state, x, method="decode", **options)
 
-    return Learner(init, adapt, predict)
+    return Learner(init, adapt, predict, is_masked(net))

@@ -1,0 +1,55 @@
+"""One writer: a run's folder is locked while a process writes in it."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # no such locks on this system: folders are then not locked
+    fcntl = None  # type: ignore[assignment]
+
+NAME = ".lock"
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Keep other processes from writing in a folder, which is made if it is missing.
+
+    The lock is the kernel's and belongs to the open file: it goes with the process, however that
+    ends, so a file that a dead process left is not in the way. The file itself stays, since a
+    process that waits for a removed file would lock another than its successor. On NFS the lock
+    holds among machines; where a file system has no locks at all, the folder is not locked.
+
+    Raises:
+        ValueError: another process is writing there.
+        OSError: the folder cannot be made, or not be written in.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / NAME).open("a+", encoding="utf-8", errors="replace") as file:
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise ValueError(
+                f"another process ({_shown(file.read(200))}) is writing in {out}; wait until it "
+                "has ended, stop it, or name another folder."
+            ) from error
+        except OSError:  # ENOLCK, EOPNOTSUPP: a file system without locks
+            pass
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield
+
+
+def _shown(text: str) -> str:
+    """What a lock file says of its owner, on one line.
+
+    >>> _shown("process 7 on here\\n")
+    'process 7 on here'
+    """
+    return "".join(c if c.isprintable() else "?" for c in text.strip()) or "not yet named"
