@@ -5,16 +5,15 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from itertools import count
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import jax
 
 from jmeta import __version__, data, runs
 from jmeta.cli import _parser as parser
+from jmeta.cli._folders import run_folder
 from jmeta.cli._words import one_line
 from jmeta.experiments import SOURCES
 from jmeta.experiments._names import find
@@ -35,7 +34,8 @@ def train(words: Words) -> int:
         raise ValueError("--resume needs the folder of the run to go on with: add --out DIR")
     _start()
     _join(asked)
-    with _folder(asked.out, asked.preset or experiment.source.label) as out, ExitStack() as stack:
+    name = asked.preset or experiment.source.label
+    with run_folder(asked.out, name) as out, ExitStack() as stack:
         first = processes.first()
         show = stack.enter_context(progress.bar()) if first else progress.quiet
         if asked.tensorboard and first:
@@ -60,37 +60,6 @@ def _join(asked: argparse.Namespace) -> None:
         raise ValueError("--coordinator, --processes and --process belong together: give all three")
     if asked.distributed or all(given):
         processes.start(*by_hand)
-
-
-@contextmanager
-def _folder(asked: Path | None, name: str) -> Iterator[Path]:
-    """The folder of a run: the one asked for, or a new one that is removed if it stays empty."""
-    if asked is not None:
-        yield asked
-        return
-    made = processes.once(lambda: _fresh(Path("runs"), name))
-    out = Path(processes.tell(str(made)))
-    try:
-        yield out
-    finally:
-        if made is not None:
-            with suppress(OSError):  # something was written
-                made.rmdir()
-
-
-def _fresh(parent: Path, name: str) -> Path:
-    """Make the first of NAME, NAME-2, NAME-3, ... that does not exist.
-
-    The folder is made at once, so that no other process chooses it too.
-    """
-    plain = "".join(c if c.isalnum() or c in "-_" else "-" for c in name)
-    parent.mkdir(parents=True, exist_ok=True)
-    for number in count(1):
-        path = parent / (plain if number == 1 else f"{plain}-{number}")
-        with suppress(FileExistsError):
-            path.mkdir()
-            return path
-    raise AssertionError("there is a number that is not taken")
 
 
 def evaluate(words: Words) -> int:
