@@ -168,4 +168,5 @@ def test_siamese_loss_equals_a_loop_over_pairs():
                 p = 1 / (1 + np.exp(-(ALPHA @ abs(z - s) + 0.3)))
                 losses.append(-np.log(p if a == b else 1 - p))
     np.testing.assert_allclose(value, np.mean(losses))
-    np.testing.assert_allclose(learner.predict(learner.adapt(params, task.support), q), logits)
+    found = learner.predict(learner.adapt(params, task.support), q)
+    np.testing.assert_allclose(found[:4], logits[:4])  # the last query is padding

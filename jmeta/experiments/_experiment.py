@@ -101,12 +101,22 @@ def check_parts(experiment: Experiment) -> None:
         )
 
 
-def completed(experiment: Experiment, root: Root = None) -> Experiment:
+class Origin(NamedTuple):
+    """What a stored run says of its data."""
+
+    folders: tuple[Path, ...] = ()  # where its relative paths were, or may be
+    scaling: Scaling | None = None  # by which its data were scaled
+
+
+def completed(
+    experiment: Experiment, root: Root = None, *, origin: Origin | None = None
+) -> Experiment:
     """The experiment with its open choices made: network, rates, normalisation, division.
 
     Args:
         experiment: some of whose options may be None.
         root: where data sets are looked for; None for `$JMETA_DATA`.
+        origin: what a stored run says of its data; None for a new run.
 
     A warning tells where few classes are divided otherwise than by default.
 
@@ -114,22 +124,19 @@ def completed(experiment: Experiment, root: Root = None) -> Experiment:
         ValueError: the source must be looked at, and cannot be.
     """
     source, steps = experiment.source, experiment.budget.steps
-    network = experiment.network or source.network(root)
+    seen: Any = source if origin is None else source.beside(origin.folders)
+    network = experiment.network or seen.network(root)
     episode = experiment.episode or episode_kind(source)()
+    divided = seen.divided(episode, root)
+    if divided is not seen:  # the path stays as it was given
+        source = replace(source, **{"split": divided.split})
     return replace(
         experiment,
         algorithm=experiment.algorithm.completed(source.kind, steps),
-        source=source.divided(episode, root),
+        source=source,
         network=network.completed(source.kind, steps),
         episode=episode,
     )
-
-
-class Origin(NamedTuple):
-    """What a stored run says of its data."""
-
-    folders: tuple[Path, ...] = ()  # where its relative paths were, or may be
-    scaling: Scaling | None = None  # by which its data were scaled
 
 
 def opened(

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from jmeta.data._paths import expanded
 from jmeta.experiments import _networks
 from jmeta.experiments._domain import Domain
 from jmeta.experiments._options import Part
@@ -142,7 +141,7 @@ def _found(path: str, folders: Iterable[Path]) -> str:
     """
     pieces = path.split(",")
     names = [",".join(pieces[:count]) for count in range(len(pieces), 0, -1)]
-    if expanded(path).is_absolute():
+    if Path(path).is_absolute() or path.startswith("~"):
         return path
     having = (folder for folder in folders if any((folder / name).exists() for name in names))
     return next((f"{folder}/{path}" for folder in having), path)

@@ -1,7 +1,6 @@
 """The compiled programs of a run: many outer updates a dispatch, and validation."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -63,10 +62,7 @@ def parts(
     Raises:
         ValueError: options that cannot be satisfied, or a missing set.
     """
-    if origin is not None and experiment.network is None:
-        network = experiment.source.beside(origin.folders).network(root)
-        experiment = replace(experiment, network=network)
-    whole = completed(experiment, root)
+    whole = completed(experiment, root, origin=origin)
     domain, method = open_experiment(whole, root, origin=origin)
     return Parts(whole, domain, method, mesh_for(whole))
 
