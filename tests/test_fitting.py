@@ -67,7 +67,7 @@ def test_all_that_is_wrong_is_said_at_once_with_what_would_do(tmp_path):
         "test classes: asked for 5 ways but the pool has 2 classes",
         "Of the 12 classes (8/2/2), split=7,0,5 would do.",
         "also, asked for 16 examples per class",
-        "4 classes have too few examples; drop_small=16 leaves them out.",
+        "No class has the 16 examples that an episode takes.",
     ):
         assert expected in said
     with pytest.raises(ValueError, match=r"Its smallest class is '39'.* 1 classes have too few"):

@@ -90,6 +90,8 @@ def test_logits_that_are_not_numbers_are_never_right() -> None:
     assert metrics.confusion(logits, labels).sum() == 2
     assert np.isnan(metrics.negative_log_likelihood(logits, labels))
     assert np.isnan(metrics.calibration_error(logits, labels))
+    many = jnp.tile(jnp.eye(3), (1000, 1))
+    assert np.isnan(metrics.calibration_error(many.at[0].set(jnp.nan), jnp.tile(labels, 1000)))
 
 
 OVER_LABELS = {

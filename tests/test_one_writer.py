@@ -12,7 +12,7 @@ import pytest
 from quick import SINUSOID
 
 from jmeta import cli
-from jmeta.cli import _commands as commands
+from jmeta.cli import _folders as folders
 from jmeta.runs import _checkpoint as checkpoint
 from jmeta.runs import _programs as programs
 from jmeta.runs import _records as records
@@ -93,7 +93,7 @@ def test_runs_that_start_at_once_have_folders_of_their_own(tmp_path):
 
     def choose():
         gate.wait()
-        found.append(commands._fresh(tmp_path / "runs", "a:b"))
+        found.append(folders._fresh(tmp_path / "runs", "a:b"))
 
     threads = [threading.Thread(target=choose) for _ in range(8)]
     for thread in threads:

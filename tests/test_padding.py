@@ -108,6 +108,26 @@ def test_marks_pass_through_wrappers() -> None:
         require_padding_ignored(loss, learner.init(KEY, task), task)
 
 
+@pytest.mark.parametrize("norm", ["batch", "none"])
+def test_proto_maml_ignores_padding(norm: str) -> None:
+    solver = jmeta.unrolled(optax.sgd(0.1), 1)
+    learner = jmeta.proto_maml(nn.MLP((6,), 3, norm=norm), cross_entropy, solver, ways=2)
+    assert learner.masked == (norm == "batch")
+    task = Task(*(batch._replace(x=batch.x[:, :2, :2]) for batch in (_images(KEY, 4),) * 2))
+    loss = jmeta.episodic(learner, cross_entropy)
+    require_padding_ignored(loss, learner.init(KEY, task), task)
+
+
+def test_a_traced_support_label_out_of_range_makes_every_logit_nan() -> None:
+    batch = _images(KEY, 4)
+    for head in (jmeta.prototypical(2), jmeta.matching(2), jmeta.ridge(2)):
+        learner = jmeta.metric(nn.MLP((), 3), head)
+        params = learner.init(KEY, Task(batch, batch))
+        wrong = batch._replace(y=batch.y.at[0].set(7))
+        adapted = jax.jit(learner.adapt)(params, wrong)
+        assert np.isnan(jax.jit(learner.predict)(adapted, batch.x)).all()
+
+
 def test_evaluation_ignores_padded_queries() -> None:
     learner = jmeta.metric(nn.MLP((6,), 3, norm="batch"), jmeta.prototypical(2))
     task = Task(_images(KEY, 4), _images(jax.random.key(1), 6))

@@ -56,7 +56,10 @@ class Algorithm(Part):
         Raises:
             ValueError: a network that the algorithm cannot use.
         """
-        raise NotImplementedError
+        raise ValueError(
+            f"{type(self).__name__} has no build(network, domain, episode); define it so that it "
+            "returns a Method of the learner and its loss."
+        )
 
 
 def constant(loss: Loss) -> Callable[[int | jax.Array], Loss]:

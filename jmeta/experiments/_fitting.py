@@ -48,4 +48,7 @@ def _fewer_classes(domain: Domain, episode: Episode) -> str:
     if not small:
         return ""
     least = max(train, test)
-    return f" {small} classes have too few examples; drop_small={least} leaves them out."
+    counts = np.concatenate([np.asarray(p.counts) for p, _ in pools if p is not None])
+    if (counts >= least).sum() == 0:
+        return f" No class has the {least} examples that an episode takes."
+    return f" {small} classes have too few examples; --drop-small {least} leaves them out."

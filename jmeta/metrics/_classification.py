@@ -146,8 +146,10 @@ def calibration_error(logits: jax.Array, labels: jax.Array, *, bins: int = 15) -
     logits = _checked(logits, labels, of="calibration_error")
     valid = labels != -1
     confidence = jnp.max(jax.nn.softmax(logits, -1), -1)
-    right = jnp.where(in_range(labels, logits.shape[-1]), _guess(logits) == labels, jnp.nan)
-    gap = right - confidence
+    guess = _guess(logits)
+    gap = (guess == labels).astype(logits.dtype) - confidence
     index = jnp.clip(jnp.ceil(confidence * bins).astype(jnp.int32) - 1, 0, bins - 1)
     sums = jax.ops.segment_sum(jnp.where(valid, gap, 0), index, num_segments=bins)
-    return jnp.abs(sums).sum() / jnp.maximum(valid.sum(), 1)
+    error = jnp.abs(sums).sum() / jnp.maximum(valid.sum(), 1)
+    broken = valid & ((guess == -1) | ~in_range(labels, logits.shape[-1]))
+    return jnp.where(broken.any(), jnp.nan, error)

@@ -85,8 +85,7 @@ def _pooled_calibration(logits: jax.Array, labels: jax.Array, groups: int = 10) 
     """The ECE of all queries, with an interval from `groups` groups of episodes."""
     flat = metrics.calibration_error(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1))
     episodes = logits.shape[0]
-    if episodes < 2 * groups:
-        return Estimate(float(flat), 0.0, episodes)
+    groups = min(groups, episodes)
     size = episodes // groups
     per_group = jax.vmap(metrics.calibration_error)(
         logits[: groups * size].reshape(groups, -1, logits.shape[-1]),

@@ -2,7 +2,9 @@
 
 import os
 import signal
+import sys
 import threading
+from _thread import interrupt_main
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -32,11 +34,23 @@ def ending() -> Iterator[None]:
     def terminate(number: int, frame: Any) -> None:
         raise Terminated
 
-    before = signal.signal(signal.SIGTERM, terminate)
+    before, hook = signal.signal(signal.SIGTERM, terminate), sys.unraisablehook
+
+    def again(unraisable: Any) -> None:
+        """Repeat a signal whose exception Python dropped because it came in a callback."""
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            dropped = issubclass(unraisable.exc_type, Terminated)
+            number = signal.SIGTERM if dropped else signal.SIGINT
+            threading.Timer(0.05, interrupt_main, [number]).start()
+        else:
+            hook(unraisable)
+
+    sys.unraisablehook = again
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        sys.unraisablehook = hook
 
 
 def end_at_once() -> None:

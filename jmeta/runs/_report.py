@@ -158,8 +158,7 @@ def protocol(parts: Parts) -> dict[str, Any]:
 
 def transductive(parts: Parts) -> bool:
     """Whether a prediction depends on the other queries, through batch statistics."""
-    by_descent = parts.method.steps is not None and parts.network.transductive
-    return parts.method.fix is not None or by_descent
+    return parts.method.fix is not None or parts.network.transductive
 
 
 def versions() -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Gradient-based learners that are built on `maml`."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import optax
@@ -24,7 +24,15 @@ from jmeta.core import (
     scale_by_rates,
     unrolled,
 )
-from jmeta.core._networks import bound, first_example, init_net, key_of, require_net
+from jmeta.core._networks import (
+    bound,
+    first_example,
+    init_net,
+    is_stochastic,
+    key_of,
+    require_net,
+)
+from jmeta.core._padding import is_masked, marked
 from jmeta.learners._learned import learned, rates_like
 from jmeta.learners.comparison._heads import prototypical
 from jmeta.learners.gradient._maml import maml
@@ -120,21 +128,22 @@ def proto_maml(
 
     def adapt(params: Params, support: Batch) -> Adapted:
         key = key_of(embed, support.key, of="proto_maml")
-        means, present = head.fit(bound(embed, key, -2)(params, support.x), support.y)
+        means, present = head.fit(bound(embed, key, -2)(params, marked(embed, support)), support.y)
         least = jnp.finfo(means.dtype).min / 2
         bias = jnp.where(present, -jnp.sum(means**2, -1), least)
         return inner.adapt({"body": params, "kernel": 2 * means.T, "bias": bias}, support)
 
-    return Learner(init, adapt, inner.predict)
+    return Learner(init, adapt, inner.predict, inner.masked)
 
 
 def _with_output_layer(embed: Net) -> Net:
     """The embedding network with a linear output layer, which is made for each task."""
 
-    def apply(params: Params, x: PyTree, *key: Key) -> Outputs:
-        return embed.apply(params["body"], x, *key) @ params["kernel"] + params["bias"][None]
+    def apply(params: Params, x: PyTree, *key: Key, **options: Any) -> Outputs:
+        features = embed.apply(params["body"], x, *key, **options)
+        return features @ params["kernel"] + params["bias"][None]
 
-    return OutputLayer(embed.init, apply, bool(getattr(embed, "stochastic", False)))
+    return OutputLayer(embed.init, apply, is_stochastic(embed), is_masked(embed))
 
 
 class OutputLayer(NamedTuple):
@@ -143,3 +152,4 @@ class OutputLayer(NamedTuple):
     init: Callable[..., Params]
     apply: Callable[..., Outputs]
     stochastic: bool
+    masked: bool
