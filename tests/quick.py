@@ -24,6 +24,12 @@ SINUSOID = train.experiment(
 )
 
 
+def without_pictures(patch: pytest.MonkeyPatch) -> None:
+    """Runs draw nothing from here on, for they are quicker."""
+    for name in ("curves", "episode"):
+        patch.setattr(f"jmeta.runs._plots.{name}", lambda *args, **options: None)
+
+
 def few(values: Iterable, *quick: str) -> list:
     """Parameters of a test of which the named ones run by default; the others are slow."""
     marks = {True: [], False: [pytest.mark.slow]}

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from quick import SINUSOID
+from quick import SINUSOID, without_pictures
 
 from jmeta import cli
 from jmeta.cli import _folders as folders
@@ -37,8 +37,7 @@ def done(tmp_path_factory) -> Path:
     """A finished run."""
     out = tmp_path_factory.mktemp("done") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("curves", "episode"):
-            patch.setattr(f"jmeta.runs._plots.{name}", lambda *args, **options: None)
+        without_pictures(patch)
         run(experiment(start=SINUSOID, schedule="constant"), out)
     return out
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from quick import without_pictures
 
 from jmeta import data
 from jmeta.train import Arrays, Table, adaptation_curve, evaluate_run, experiment, load_run, run
@@ -52,8 +53,7 @@ def trained(tmp_path_factory) -> Path:
     write_table(place / "a.csv", SCHOOLS)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        for name in ("curves", "episode"):
-            patch.setattr(f"jmeta.runs._plots.{name}", lambda *args, **options: None)
+        without_pictures(patch)
         run(of_arrays("a.npz"), "arrays")
         run(of_table("a.csv"), "table")
     return place

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from quick import SINUSOID
+from quick import SINUSOID, without_pictures
 
 from jmeta import cli
 from jmeta.runs import _checkpoint as checkpoint
@@ -21,8 +21,7 @@ SHORT = experiment(start=SINUSOID, steps=2, validate_every=1)
 def done(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("done") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("curves", "episode"):
-            patch.setattr(f"jmeta.runs._plots.{name}", lambda *args, **options: None)
+        without_pictures(patch)
         run(SHORT, out)
     return out
 

@@ -14,7 +14,6 @@ import jax
 from jmeta import __version__, data, runs
 from jmeta.cli import _parser as parser
 from jmeta.cli._folders import run_folder
-from jmeta.cli._words import one_line
 from jmeta.experiments import SOURCES
 from jmeta.experiments._names import find
 from jmeta.runs import _adaptation as adaptation
@@ -22,6 +21,7 @@ from jmeta.runs import _processes as processes
 from jmeta.runs import _progress as progress
 from jmeta.runs._interruption import Terminated, end_at_once, ending
 from jmeta.runs._json import write_out
+from jmeta.runs._progress import one_line
 from jmeta.runs._records import read_config
 
 Words = Sequence[str]

@@ -116,16 +116,6 @@ def add(group: Any, flag: str, hint: Any, default: Any, text: str) -> None:
         ) from error
 
 
-def one_line(text: Any) -> str:
-    """A text as one line; what would steer a terminal is written as an escape.
-
-    >>> print(one_line("no file\\n  a\\x1b[2J"))
-    no file a\\x1b[2J
-    """
-    joined = " ".join(str(text).split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in joined)
-
-
 def hyphened(name: str) -> str:
     """The name of an option as it is typed.
 

@@ -8,7 +8,8 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from jmeta.data._files import check_regular, printable
+from jmeta.core._text import printable
+from jmeta.data._files import check_regular
 from jmeta.data._limits import check_file, check_packed, largest_file
 
 _DAMAGE = (

@@ -8,10 +8,11 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from jmeta.core._text import printable
 from jmeta.data._dataset import dataset_from_classes
 from jmeta.data._digests import file_digest
 from jmeta.data._division import Split, choose_large
-from jmeta.data._files import check_regular, printable
+from jmeta.data._files import check_regular
 from jmeta.data._labels import labels_of
 from jmeta.data._limits import check_packed, check_set
 from jmeta.data._pool import Dataset

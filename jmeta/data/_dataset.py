@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from jmeta.core._text import printable
 from jmeta.data._division import PARTS
-from jmeta.data._files import printable
 from jmeta.data._pool import Dataset, pool_from_classes, split_hash
 
 

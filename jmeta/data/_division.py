@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jmeta.data._files import printable, read_bytes
+from jmeta.core._text import printable
+from jmeta.data._files import read_bytes
 
 Fractions = tuple[float, float, float]
 # Fractions of the classes for train, val and test, or numbers of classes; or a folder with their

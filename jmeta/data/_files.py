@@ -1,10 +1,10 @@
-"""Files named by a user: what is read must be a regular file, and names are printed harmlessly."""
+"""Files named by a user: what is read must be a regular file."""
 
 import os
 import stat
 from pathlib import Path
-from typing import Any
 
+from jmeta.core._text import printable
 from jmeta.data._limits import check_file
 
 _KINDS = {
@@ -14,19 +14,6 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-
-
-def printable(name: Any) -> str:
-    """Return a name without characters that steer a terminal; these are written as escapes.
-
-    Args:
-        name: a path, or the name of a class or of a column.
-
-    >>> print(printable("cat\\x1b[2J.png"))
-    cat\\x1b[2J.png
-    """
-    text = os.fspath(name) if isinstance(name, os.PathLike) else str(name)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def check_regular(path: str | os.PathLike[str], *, expected: str) -> None:

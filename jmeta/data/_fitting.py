@@ -2,8 +2,8 @@
 
 import warnings
 
+from jmeta.core._text import printable
 from jmeta.data._division import part_sizes
-from jmeta.data._files import printable
 from jmeta.data._registry import Root, class_counts
 
 Sizes = tuple[int, int, int]  # classes to train, to validate and to test

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from jmeta.core._text import printable
 from jmeta.data._archives import open_zip, read_member
 from jmeta.data._dataset import dataset_from_classes
 from jmeta.data._digests import file_digest, listing_digest
 from jmeta.data._division import Split, check_parts, choose_large, drop_small
-from jmeta.data._files import printable, read_bytes
+from jmeta.data._files import read_bytes
 from jmeta.data._images import Fit, Mode, check_fit, decode_image
 from jmeta.data._layout import Layout, counted, entries_of, find_classes
 from jmeta.data._limits import check_set

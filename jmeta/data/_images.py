@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jmeta.data._files import printable
+from jmeta.core._text import printable
 from jmeta.data._limits import Allowance, check_pixels
 
 Mode = Literal["L", "RGB", "1"]

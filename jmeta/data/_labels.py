@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jmeta.data._files import printable
+from jmeta.core._text import printable
 
 _MISSING = "expected a class for every example; remove the examples without one"
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from jmeta.core._text import printable
 from jmeta.data._division import PARTS
-from jmeta.data._files import check_regular, printable
+from jmeta.data._files import check_regular
 from jmeta.data._images import SUFFIXES
 from jmeta.data._walk import visible, walk
 

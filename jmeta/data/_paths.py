@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from jmeta.data._files import check_regular, printable
+from jmeta.core._text import printable
+from jmeta.data._files import check_regular
 from jmeta.data._pool import Dataset, Pool, make_pool
 
 _HOME = "~/.cache/jmeta"

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jmeta.core._text import printable
 from jmeta.data._arrays import load_npz, npz_counts, npz_example_shape
 from jmeta.data._division import Split, read_split_lists
 from jmeta.data._families import FAMILIES
-from jmeta.data._files import printable
 from jmeta.data._folder import folder_counts, folder_digest, load_folder
 from jmeta.data._glyphs import load_glyphs
 from jmeta.data._images import Fit, check_fit

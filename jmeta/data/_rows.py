@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from jmeta.data._files import check_regular, printable
+from jmeta.core._text import printable
+from jmeta.data._files import check_regular
 from jmeta.data._limits import check_file
 
 LARGEST = 1e30  # numbers from here on are rejected; a float32 ends at 3.4e38

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from jmeta.data._files import printable
+from jmeta.core._text import printable
 
 _MOST_LINKS = 4  # inside one another
 

@@ -7,7 +7,6 @@ import jax
 
 from jmeta import core, learners, losses, metrics, nn
 from jmeta.core import Key, Params, Task
-from jmeta.experiments import _single
 from jmeta.experiments._algorithm import (
     SCALE_HELP,
     Algorithm,
@@ -136,7 +135,7 @@ class Cnp(Algorithm):
             report=metrics.gaussian_report,
             metric="nll",
             score=losses.gaussian_nll,
-            each=_single.gaussian_each,
+            each=metrics.gaussian_each,
         )
 
     def build(self, network: Network, domain: Domain, episode: Episode | Points) -> Method:

@@ -9,34 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jmeta import data, losses, metrics
-from jmeta.core import Key, Outputs, Targets, Task
+from jmeta import data
+from jmeta.core import Key, Task
 from jmeta.experiments._domain import Domain, Each
 
 _TURNS = np.array([0, 1, 3, 2])  # pixel that comes first -> quarter turns
-
-
-def classification_each(logits: Outputs, labels: Targets) -> dict[str, Array]:
-    """The metrics of `jmeta.metrics.classification_report` that one episode has: name -> [E]."""
-    scores = jax.vmap(lambda z, y: metrics.macro(metrics.class_scores(z, y)))(logits, labels)
-    return {
-        "accuracy": jax.vmap(metrics.accuracy)(logits, labels),
-        "precision": scores.precision,
-        "recall": scores.recall,
-        "f1": scores.f1,
-        "nll": jax.vmap(metrics.negative_log_likelihood)(logits, labels),
-    }
-
-
-def gaussian_each(outputs: Outputs, targets: Targets) -> dict[str, Array]:
-    """The metrics of `jmeta.metrics.gaussian_report`, of each episode: name -> [E]."""
-
-    def error(outputs: Outputs, targets: Array) -> Array:
-        mean = outputs.mean if outputs.mean.ndim == 2 else outputs.mean.mean(1)
-        return jnp.mean((mean - targets) ** 2)
-
-    nll = jax.vmap(losses.gaussian_nll)(outputs, targets)
-    return {"nll": nll, "mse": jax.vmap(error)(outputs, targets)}
 
 
 def each_of(domain: Domain) -> Each:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 from jmeta import data, losses, metrics
 from jmeta.core import Key, Task
-from jmeta.experiments import _networks, _pictures, _single
+from jmeta.experiments import _networks, _pictures
 from jmeta.experiments._domain import Domain
 from jmeta.experiments._options import option
 from jmeta.experiments._parts import Episode, Points, Size
@@ -71,7 +71,7 @@ class _Classes(Source):
             higher_is_better=True,
             info=found.info if val is found.val else _joined(found.info),
             draw=_draw(found) if found.test.examples.ndim == 4 else None,
-            each=_single.classification_each,
+            each=metrics.classification_each,
         )
 
     def _training(self, found: data.Dataset) -> tuple[data.Pool, data.Pool | None]:

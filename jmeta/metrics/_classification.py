@@ -27,8 +27,12 @@ def _checked(logits: jax.Array, labels: jax.Array, *, of: str) -> jax.Array:
     return at_least_float32(logits)
 
 
-def _guess(logits: jax.Array) -> jax.Array:
-    """The class with the largest logit, [Q]; -1 for a row that contains a NaN."""
+def predicted_class(logits: jax.Array) -> jax.Array:
+    """The class with the largest logit: [..., N] -> [...]; -1 for a row that contains a NaN.
+
+    >>> predicted_class(jnp.array([[0.0, 1.0], [jnp.nan, 1.0]])).tolist()
+    [1, -1]
+    """
     return jnp.where(jnp.isnan(logits).any(-1), -1, jnp.argmax(logits, -1))
 
 
@@ -44,7 +48,7 @@ def accuracy(logits: jax.Array, labels: jax.Array) -> Scalar:
     0.6667
     """
     logits = _checked(logits, labels, of="accuracy")
-    right = (_guess(logits) == labels).astype(logits.dtype)
+    right = (predicted_class(logits) == labels).astype(logits.dtype)
     known = in_range(labels, logits.shape[-1])
     return masked_mean(jnp.where(known, right, jnp.nan), labels != -1)
 
@@ -64,7 +68,7 @@ def confusion(logits: jax.Array, labels: jax.Array) -> jax.Array:
     logits = _checked(logits, labels, of="confusion")
     ways = logits.shape[-1]
     truth = one_hot(labels, ways, logits.dtype)  # all zeros where the label is -1
-    guess = one_hot(_guess(logits), ways, logits.dtype)
+    guess = one_hot(predicted_class(logits), ways, logits.dtype)
     return truth.T @ guess
 
 
@@ -146,7 +150,7 @@ def calibration_error(logits: jax.Array, labels: jax.Array, *, bins: int = 15) -
     logits = _checked(logits, labels, of="calibration_error")
     valid = labels != -1
     confidence = jnp.max(jax.nn.softmax(logits, -1), -1)
-    guess = _guess(logits)
+    guess = predicted_class(logits)
     gap = (guess == labels).astype(logits.dtype) - confidence
     index = jnp.clip(jnp.ceil(confidence * bins).astype(jnp.int32) - 1, 0, bins - 1)
     sums = jax.ops.segment_sum(jnp.where(valid, gap, 0), index, num_segments=bins)

@@ -55,6 +55,27 @@ def paired(left: jax.Array, right: jax.Array) -> Estimate:
 Report = Callable[[Outputs, Targets], dict[str, Estimate]]
 
 
+def classification_each(logits: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
+    """Accuracy, macro precision, recall and F1, and NLL (in nats) of every episode: name -> [E].
+
+    Args:
+        logits: [E, Q, N].
+        labels: [E, Q] integers, -1 for padding.
+
+    >>> logits, labels = jnp.stack([jnp.eye(2)] * 2), jnp.array([[0, 1], [0, 0]])
+    >>> classification_each(logits, labels)["accuracy"].tolist()
+    [1.0, 0.5]
+    """
+    scores = jax.vmap(lambda z, y: metrics.macro(metrics.class_scores(z, y)))(logits, labels)
+    return {
+        "accuracy": jax.vmap(metrics.accuracy)(logits, labels),
+        "precision": scores.precision,
+        "recall": scores.recall,
+        "f1": scores.f1,
+        "nll": jax.vmap(metrics.negative_log_likelihood)(logits, labels),
+    }
+
+
 def classification_report(logits: jax.Array, labels: jax.Array) -> dict[str, Estimate]:
     """Accuracy, macro precision, recall and F1, NLL (in nats) and ECE of many episodes.
 
@@ -69,16 +90,9 @@ def classification_report(logits: jax.Array, labels: jax.Array) -> dict[str, Est
     >>> classification_report(logits, labels)["accuracy"].mean
     0.75
     """
-    scores = jax.vmap(lambda z, y: metrics.macro(metrics.class_scores(z, y)))(logits, labels)
-    nll = jax.vmap(metrics.negative_log_likelihood)(logits, labels)
-    return {
-        "accuracy": estimate(jax.vmap(metrics.accuracy)(logits, labels)),
-        "precision": estimate(scores.precision),
-        "recall": estimate(scores.recall),
-        "f1": estimate(scores.f1),
-        "nll": estimate(nll),
-        "ece": _pooled_calibration(logits, labels),
-    }
+    each = classification_each(logits, labels)
+    means = {name: estimate(values) for name, values in each.items()}
+    return {**means, "ece": _pooled_calibration(logits, labels)}
 
 
 def _pooled_calibration(logits: jax.Array, labels: jax.Array, groups: int = 10) -> Estimate:
@@ -108,6 +122,29 @@ def regression_report(outputs: jax.Array, targets: jax.Array) -> dict[str, Estim
     return {"mse": estimate(jax.vmap(mean_squared_error)(outputs, targets))}
 
 
+def gaussian_each(outputs: Gaussian, targets: jax.Array) -> dict[str, jax.Array]:
+    """The NLL per query (in nats) and the squared error of the mean, of every episode: name -> [E].
+
+    Args:
+        outputs: mean and scale [E, Q, D] or [E, Q, L, D] (see `jmeta.losses.Gaussian`).
+        targets: [E, Q, D].
+
+    >>> outputs = Gaussian(jnp.zeros((2, 3, 1)), jnp.ones((2, 3, 1)))
+    >>> gaussian_each(outputs, jnp.zeros((2, 3, 1)))["mse"].tolist()
+    [0.0, 0.0]
+    """
+    outputs, targets = jax.tree.map(metrics.at_least_float32, (outputs, targets))
+
+    def error(outputs: Gaussian, targets: jax.Array) -> Scalar:
+        mean = outputs.mean if outputs.mean.ndim == 2 else outputs.mean.mean(1)
+        return jnp.mean((mean - targets) ** 2)
+
+    return {
+        "nll": jax.vmap(gaussian_nll)(outputs, targets),
+        "mse": jax.vmap(error)(outputs, targets),
+    }
+
+
 def gaussian_report(outputs: Gaussian, targets: jax.Array) -> dict[str, Estimate]:
     """The negative log likelihood per query (in nats) and the squared error of the mean.
 
@@ -120,13 +157,5 @@ def gaussian_report(outputs: Gaussian, targets: jax.Array) -> dict[str, Estimate
     0.9189
     """
 
-    outputs, targets = jax.tree.map(metrics.at_least_float32, (outputs, targets))
-
-    def error(outputs: Gaussian, targets: jax.Array) -> Scalar:
-        mean = outputs.mean if outputs.mean.ndim == 2 else outputs.mean.mean(1)
-        return jnp.mean((mean - targets) ** 2)
-
-    return {
-        "nll": estimate(jax.vmap(gaussian_nll)(outputs, targets)),
-        "mse": estimate(jax.vmap(error)(outputs, targets)),
-    }
+    each = gaussian_each(outputs, targets)
+    return {name: estimate(values) for name, values in each.items()}

@@ -12,6 +12,7 @@ import numpy as np
 from jmeta.core import Outputs, Targets
 from jmeta.core._step import episode_keys
 from jmeta.experiments._single import Drawn, drawn_classes, each_of
+from jmeta.metrics import predicted_class
 from jmeta.runs import _programs as programs
 from jmeta.runs._json import write_whole
 from jmeta.runs._programs import Parts
@@ -65,8 +66,7 @@ def confusion(drawn: Drawn, predicted: Predicted) -> list[tuple[str, str, int]]:
     >>> confusion(drawn, Predicted(np.array([[[0.0, 1.0], [0.0, 1.0]]]), np.array([[0, 1]])))
     [('cat', 'cat', 1), ('owl', 'cat', 1)]
     """
-    logits, labels = np.asarray(predicted.outputs, np.float64), np.asarray(predicted.targets)
-    chosen = np.where(np.isnan(logits).any(-1), -1, logits.argmax(-1))
+    labels, chosen = np.asarray(predicted.targets), np.asarray(predicted_class(predicted.outputs))
     counts = Counter[tuple[int, int]]()
     for classes, y, guesses in zip(drawn.classes, labels, chosen, strict=True):
         real = y >= 0

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from jmeta.core._text import printable
+
 try:
     import fcntl
 except ImportError:  # no such locks on this system: folders are then not locked
@@ -35,7 +37,7 @@ def locked(out: Path) -> Iterator[None]:
         except BlockingIOError as error:
             file.seek(0)
             raise ValueError(
-                f"another process ({_shown(file.read(200))}) is writing in {out}; wait until it "
+                f"another process ({_owner(file.read(200))}) is writing in {out}; wait until it "
                 "has ended, stop it, or name another folder."
             ) from error
         except OSError:  # ENOLCK, EOPNOTSUPP: a file system without locks
@@ -46,10 +48,10 @@ def locked(out: Path) -> Iterator[None]:
         yield
 
 
-def _shown(text: str) -> str:
+def _owner(text: str) -> str:
     """What a lock file says of its owner, on one line.
 
-    >>> _shown("process 7 on here\\n")
+    >>> _owner("process 7 on here\\n")
     'process 7 on here'
     """
-    return "".join(c if c.isprintable() else "?" for c in text.strip()) or "not yet named"
+    return printable(text.strip()) or "not yet named"

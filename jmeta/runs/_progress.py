@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from jmeta.core._text import printable
+
 Event = dict[str, Any]  # {"event": "start" | "train" | "validation" | "resumed" | "test", ...}
 Progress = Callable[[Event], None]
 
@@ -51,6 +53,15 @@ def lines(event: Event) -> None:
         )
     elif kind in ("resumed", "test"):
         print(f"{kind}: {event.get('step', event.get('what'))}", flush=True)
+
+
+def one_line(text: Any) -> str:
+    """A text as one line; what would steer a terminal is written as an escape.
+
+    >>> print(one_line("no file\\n  a\\x1b[2J"))
+    no file a\\x1b[2J
+    """
+    return printable(" ".join(str(text).split()))
 
 
 @contextmanager
