@@ -11,6 +11,7 @@ from arrays import without_keys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jmeta.core._padding import real_examples
 from jmeta.data import FAMILIES, sample_table_task
 from jmeta.data._episodes import draw_distinct, sample_episode, sample_varied_episode
 from jmeta.data._pool import make_pool, pool_from_classes
@@ -221,7 +222,7 @@ def test_jit_is_eager_vmap_is_a_loop_and_the_pool_is_no_constant():
     pool = _labelled_pool([4] * 300)
 
     def draw(key, p):
-        return sample_episode(key, p, ways=5, shots=1, queries=2)
+        return sample_episode(key, p, ways=5, shots=1, queries=1)
 
     keys = _keys(3)
     batch = jax.jit(jax.vmap(draw, (0, None)))(keys, pool)
@@ -230,7 +231,20 @@ def test_jit_is_eager_vmap_is_a_loop_and_the_pool_is_no_constant():
     batch, alone = without_keys(batch), without_keys(alone)
     for a, b in zip(jax.tree.leaves(batch), jax.tree.leaves(alone), strict=True):
         np.testing.assert_array_equal(a[1], b)
+    # The labels are constants, five in each set; the pool would be one of 1,200 examples.
     assert all(np.size(c) < 10 for c in jax.make_jaxpr(draw)(keys[0], pool).consts)
+
+
+def test_labels_are_known_inside_a_trace():
+    pool, seen = _labelled_pool([4] * 30), []
+
+    def draw(key):
+        task = sample_episode(key, pool, ways=3, shots=1, queries=2)
+        seen.append(real_examples(task.query.y))
+        return task.query.x
+
+    jax.jit(jax.vmap(draw))(_keys(3))
+    assert seen == [None]  # none of them is padding, so no mask is computed
 
 
 SAMPLERS = {

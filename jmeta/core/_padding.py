@@ -4,20 +4,27 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jmeta.core._types import Batch, Learner, Net, Padded, PyTree
 
 
 def real_examples(y: PyTree) -> jax.Array | None:
-    """Which examples are not padding: [N] bool for labels [N], None for any other targets.
+    """Which examples are not padding: [N] bool, or None where all are.
+
+    Targets that are not labels [N] have no padding. Labels whose values are known, as those of
+    `jmeta.data.sample_episode` are inside a trace too, are looked at, so that nothing is computed
+    for a padding that is not there.
 
     >>> real_examples(jnp.array([2, -1])).tolist()
     [True, False]
-    >>> real_examples(jnp.ones((2, 1))) is None
-    True
+    >>> real_examples(jnp.array([2, 1])) is None, real_examples(jnp.ones((2, 1))) is None
+    (True, True)
     """
     kind = getattr(y, "dtype", None)
     if kind is None or not jnp.issubdtype(kind, jnp.integer) or y.ndim != 1:
+        return None
+    if not isinstance(y, jax.core.Tracer) and (np.asarray(y) != -1).all():
         return None
     return y != -1
 

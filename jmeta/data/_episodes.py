@@ -95,8 +95,11 @@ def sample_episode(
     class_key, example_key = jax.random.split(key)
     chosen, _ = _draw_classes(class_key, pool, ways, ways, rotations, within_group)
     x = _draw_examples(example_key, pool, chosen, shots + queries, rotations)
-    y = jax.lax.broadcasted_iota(jnp.int32, (ways, shots + queries), 0)
-    task = Task(_flat(x[:, :shots], y[:, :shots]), _flat(x[:, shots:], y[:, shots:]))
+    with jax.ensure_compile_time_eval():  # known inside a trace: none of these labels is padding
+        labels = [jnp.repeat(jnp.arange(ways, dtype=jnp.int32), n) for n in (shots, queries)]
+    parts = (x[:, :shots], x[:, shots:])
+    examples = (part.reshape(-1, *part.shape[2:]) for part in parts)
+    task = Task(*map(Batch, examples, labels))
     return with_keys(task, key)
 
 

@@ -1,6 +1,5 @@
 """Normalisation without running statistics: the moments are those of the input itself."""
 
-import math
 from typing import Any, Literal, get_args
 
 import flax.linen as nn
@@ -131,18 +130,14 @@ def _moments(
 ) -> tuple[jax.Array, jax.Array]:
     """Mean and variance over `axes`, which stay as axes of size 1, in one pass over the data.
 
-    Var(x) = E[(x - s)²] - E[x - s]² for any constant s. With the first element as s, float32 loses
-    no digits to cancellation when the mean is large compared to the deviation. With `real` [N],
-    they are the moments of the real examples, and s is the first of those.
+    Var(x) = E[(x - s)²] - E[x - s]² for any constant s. With one of the elements as s, float32
+    loses no digits to cancellation when the mean is large compared to the deviation. With `real`
+    [N], they are the moments of the real examples, and s is the mean of the first pixels of those.
     """
-    if real is None:
-        first = tuple(slice(0, 1) if axis in axes else slice(None) for axis in range(x.ndim))
-        shift = lax.stop_gradient(x[first])
-        weights = None
-    else:
-        weights, place = _weights(real, x), jnp.argmax(real)
-        one = lax.dynamic_slice_in_dim(x, place, 1)
-        shift = lax.stop_gradient(one[(slice(None), *(slice(0, 1),) * (x.ndim - 2))])
+    weights = None if real is None else _weights(real, x)
+    first = tuple(slice(0, 1) if axis in axes else slice(None) for axis in range(x.ndim))
+    shift = x[first] if weights is None else jnp.sum(x[:, *first[1:]] * weights, 0, keepdims=True)
+    shift = lax.stop_gradient(shift)
     centred = x - shift
     mean, square = (_average(values, axes, weights) for values in (centred, centred * centred))
     variance = square - mean * mean
@@ -150,15 +145,18 @@ def _moments(
 
 
 def _average(x: jax.Array, axes: tuple[int, ...], weights: jax.Array | None) -> jax.Array:
+    """The mean over `axes`; with weights [N, 1, ..., 1], first that of each example.
+
+    The weights then multiply one number for each channel of an example, not each pixel.
+    """
     if weights is None:
         return x.mean(axes, keepdims=True)
-    return jnp.sum(x * weights, axes, keepdims=True)
+    return jnp.sum(x.mean(axes[1:], keepdims=True) * weights, 0, keepdims=True)
 
 
 def _weights(real: jax.Array, x: jax.Array) -> jax.Array:
-    """Weights [N, 1, ..., 1] of a mean over the real examples and all axes but the last."""
-    places = math.prod(x.shape[1:-1])
-    weights = real.astype(x.dtype) / jnp.maximum(real.sum() * places, 1).astype(x.dtype)
+    """Weights [N, 1, ..., 1] of a mean over the real examples."""
+    weights = real.astype(x.dtype) / jnp.maximum(real.sum(), 1).astype(x.dtype)
     return weights.reshape(-1, *(1,) * (x.ndim - 1))
 
 
