@@ -36,7 +36,7 @@ TINY = {
 }
 
 
-@pytest.mark.parametrize("name", few(FAMILY, "sinusoid-maml", "omniglot-anil-5way-1shot"))
+@pytest.mark.parametrize("name", few(FAMILY, "sinusoid-maml"))
 def test_every_preset_of_the_family_trains_200_steps(name: str) -> None:
     made = experiment(start=PRESETS[name], **TINY)
     if made.source.label == "omniglot":  # its network and episodes, on characters that are built in
@@ -69,6 +69,7 @@ def test_an_adaptation_curve_goes_beyond_the_trained_steps(algorithm: str, tmp_p
         )
 
 
+@pytest.mark.slow
 def test_a_curve_from_the_command_line(tmp_path, capsys) -> None:
     run(_sinusoid("maml", steps=4, log_every=2, validate_every=4), tmp_path / "run")
     with pytest.raises(SystemExit) as stop:

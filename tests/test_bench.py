@@ -87,7 +87,7 @@ def in_float64(monkeypatch):
         yield
 
 
-@pytest.mark.parametrize("kind", few(IN_JAX, "maml"))
+@pytest.mark.parametrize("kind", few(IN_JAX))
 def test_plain_flax_computes_the_same(kind, in_float64):
     found = [systems.build(name, TINY[kind]).gradient() for name in ("flax-vmap", "jmeta")]
     assert difference(*found) < bound(kind) / 1e3

@@ -23,6 +23,7 @@ def _context(support, valid, queries, steps=3):
     return model, jax.tree.map(lambda w: w.astype(jnp.float64), params)
 
 
+@pytest.mark.slow
 def test_full_context_learner_ignores_padding_and_reads_the_set():
     x, y, q = (jnp.array(a) for a in episode(8))
     learner = full_context(SCALED, nn.FullContext(D, steps=3), jmeta.matching(WAYS, scale=1.0))

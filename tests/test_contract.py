@@ -29,9 +29,9 @@ from jmeta.metrics import accuracy
 KEY = jax.random.key(0)
 
 
-cases = over_cases()
 FEW = ("maml", "imaml", "cavia", "protonet", "relation", "snail")  # each costs seconds
 LONG = ("svm", "ridge", "relation", "matching, full context", "anp")  # operation by operation
+cases = over_cases(slow=lambda case: case in READERS or case.name in LONG[3:])
 
 
 def _tasks(case: Case, count: int = 4) -> jmeta.Task:
@@ -110,12 +110,14 @@ def test_adapt_returns_a_pytree_of_arrays(case: Case) -> None:
 def test_init_makes_the_parameters_and_the_key_determines_them(case: Case) -> None:
     params = [np.asarray(leaf) for leaf in jax.tree.leaves(case.init(KEY))]
     assert all(np.issubdtype(leaf.dtype, np.floating) for leaf in params)
-    again = made(case).init(KEY, case.task(jax.random.key(7)))  # of the task, its shapes alone
+    again = jax.jit(made(case).init)(
+        KEY, case.task(jax.random.key(7))
+    )  # of the task, its shapes alone
     close(params, jax.tree.leaves(again), rtol=1e-5, atol=1e-6)
     if case.net is not None:  # those of the network are among them, whole or once a step
         kept = {leaf.tobytes() for leaf in params} | {p[0].tobytes() for p in params if p.ndim}
         inputs = [case.task(KEY).support.x[:1], *([KEY] if case.net.stochastic else [])]
-        for leaf in jax.tree.leaves(case.net.init(KEY, *inputs)):
+        for leaf in jax.tree.leaves(jax.jit(case.net.init)(KEY, *inputs)):
             assert np.asarray(leaf).tobytes() in kept
 
 

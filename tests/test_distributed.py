@@ -141,6 +141,7 @@ def test_images(algorithm, network, norm, images, tmp_path):
     assert ("inductive" in result(tmp_path / "two")) == (norm == "batch")
 
 
+@pytest.mark.slow
 def test_ctrl_c_of_one_process_stops_both(tmp_path):
     out, long = tmp_path / "run", (*SINUSOID, "--steps", "20000", "--validate-every", "20000")
     processes = begin_two(out, *long)
@@ -155,6 +156,7 @@ def test_ctrl_c_of_one_process_stops_both(tmp_path):
     assert "go on with: jmeta train" in said[0][2]
 
 
+@pytest.mark.slow
 def test_two_processes_resume_to_the_same(two, tmp_path):
     out = Path(shutil.copytree(two[0], tmp_path / "run"))
     shutil.rmtree(out / "checkpoints" / "step_00000006")

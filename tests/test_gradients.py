@@ -6,12 +6,13 @@ import numpy as np
 import optax
 import pytest
 from jax.flatten_util import ravel_pytree
-from learners import CASES, NET, Case, apply, double, init, made, task
+from learners import NET, READERS, Case, apply, double, init, made, over_cases, task
 
 import jmeta
 from jmeta.losses import cross_entropy
 
 KEY = jax.random.key(1)
+LONG = ("matching, full context", "cnp", "np", "maml, inner adam", "svm")
 
 
 @pytest.fixture(autouse=True)
@@ -46,10 +47,7 @@ def _reference(case: Case, params, one):
     return lambda p: cross_entropy(apply(jax.tree.map(jnp.add, p, shift), one.query.x), one.query.y)
 
 
-KNOWN = [case for case in CASES if case.order]
-
-
-@pytest.mark.parametrize("case", KNOWN, ids=lambda case: case.name)
+@over_cases(lambda case: case.order > 0, slow=lambda case: case in READERS or case.name in LONG)
 def test_meta_gradient_equals_finite_differences(case: Case) -> None:
     one, params, loss = double(case.task(KEY)), double(case.init(KEY)), case.judge()
     exact = ravel_pytree(jax.jit(jax.grad(lambda p: loss(p, one)[0]))(params))[0]

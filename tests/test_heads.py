@@ -223,6 +223,7 @@ def _pool(classes=6, each=9):
     return pool_from_classes([m + rng.normal(size=(each, D)).astype(np.float32) for m in means])
 
 
+@pytest.mark.slow
 def test_heads_meet_in_identical_episodes():
     from jmeta.data import sample_episode
 

@@ -41,6 +41,7 @@ OWN: dict[tuple[str, str], dict[str, Any]] = {
     ("cavia", "numbers"): {"inner_rate": 0.1},
     ("imaml", "numbers"): {"strength": 100.0},  # of the order of the curvature
 }
+LONG = ("snail", "meta-network", "mann", "matching-fce")  # they compile for longer than they learn
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +104,11 @@ def validated(made: Experiment) -> tuple[float, float, bool]:
 
 
 def kinds() -> list:
-    """Every algorithm of the table with each kind of target that it learns; a second is slow."""
+    """Every algorithm with each kind of target that it learns; a second kind is slow."""
     pairs = [(name, kind) for name, each in ALGORITHMS.items() for kind in each.kinds]
     second = {(n, k) for n, k in pairs if k != ALGORITHMS[n].kinds[0]} - {("maml", "numbers")}
-    return [pytest.param(*p, marks=[pytest.mark.slow] * (p in second)) for p in pairs]
+    slow = second | {(name, "classes") for name in LONG}
+    return [pytest.param(*p, marks=[pytest.mark.slow] * (p in slow)) for p in pairs]
 
 
 @pytest.mark.parametrize(("name", "kind"), kinds())

@@ -6,7 +6,8 @@ import pytest
 
 from jmeta.runs import _memory as memory
 from jmeta.runs import _programs as programs
-from jmeta.train import Experiment, experiment, run
+from jmeta.runs import _room
+from jmeta.train import Experiment, evaluate_run, experiment, run
 
 SINUSOID = experiment(
     "maml",
@@ -85,21 +86,39 @@ def test_memory_grows_with_the_chunk_and_with_devices():
 @pytest.mark.parametrize("fitting", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_a_run_that_cannot_fit_names_the_chunk_that_would(images, fitting, tmp_path, monkeypatch):
     room = size_of(experiment(start=images, chunk=fitting))
-    monkeypatch.setattr(memory, "available", lambda parts: room)
+    monkeypatch.setattr(_room, "available", lambda mesh: room)
     with pytest.raises(ValueError, match=rf"GB of memory .* --chunk {fitting} fits"):
         run(images, tmp_path / "run")
     assert size_of(experiment(start=images, chunk=fitting)) == room  # and so it starts
 
 
-def test_a_run_that_cannot_fit_at_all_says_so(images, tmp_path, monkeypatch):
-    monkeypatch.setattr(memory, "available", lambda parts: 1000)
-    with pytest.raises(
-        ValueError, match=r"there are 1e-06 GB: no chunk of tasks fits; set --remat"
-    ):
+@pytest.mark.parametrize(
+    ("share", "says"),
+    [
+        (0.0, r"the parameters and the state of the outer optimizer need .*: choose a smaller net"),
+        (3.5, r"this run needs .*: no chunk of tasks fits; set --remat"),
+    ],
+)
+def test_a_run_that_cannot_fit_at_all_says_so(share, says, images, tmp_path, monkeypatch):
+    leaves = jax.tree.leaves(programs.initial_state(programs.parts(images)).params)
+    size = int(share * sum(leaf.nbytes for leaf in leaves))
+    monkeypatch.setattr(_room, "available", lambda mesh: size)
+    with pytest.raises(ValueError, match=says):
         run(images, tmp_path / "run")
+
+
+def test_a_validation_and_a_test_that_cannot_fit_say_so(tmp_path, monkeypatch):
+    fits, large = experiment(start=SINUSOID, episodes=8), 10**6
+    room = 2 * size_of(fits)
+    monkeypatch.setattr(_room, "available", lambda mesh: room)
+    with pytest.raises(ValueError, match=r"validation needs .*: ask for fewer episodes"):
+        run(experiment(start=fits, validation_episodes=large), tmp_path / "other")
+    run(fits, tmp_path / "run")
+    with pytest.raises(ValueError, match=r"the test needs .*: ask for fewer episodes"):
+        evaluate_run(tmp_path / "run", episodes=large)
 
 
 def test_the_memory_of_this_machine_is_known():
     parts = programs.parts(SINUSOID)
-    found = memory.available(parts)
+    found = _room.available(parts.mesh)
     assert found is None or 2**26 < found < 2**50

@@ -54,13 +54,8 @@ def test_imports_public_names_alone(path):
     assert not [cell.source for cell in code_cells(path) if private.search(cell.source)]
 
 
-def in_turn(path: Path) -> object:
-    """The first by default; the others are slow."""
-    marks = [] if path == NOTEBOOKS[0] else [pytest.mark.slow]
-    return pytest.param(path, marks=marks, id=identify(path))
-
-
-@pytest.mark.parametrize("path", [in_turn(path) for path in NOTEBOOKS])
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=identify)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:jupyter_client")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:zmq")
 def test_runs(path, tmp_path, monkeypatch):

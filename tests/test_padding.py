@@ -1,5 +1,6 @@
 """Padded examples, whose label is -1, change no prediction, loss or gradient."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -71,7 +72,7 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", few(NETWORKS, "conv4", "mlp"))
+@pytest.mark.parametrize("name", few(NETWORKS, "mlp"))
 def test_every_network_leaves_padding_out_of_its_moments(name: str) -> None:
     learner = jmeta.metric(NETWORKS[name], jmeta.prototypical(2))
     task = Task(_images(KEY, 4), _images(jax.random.key(1), 6))
@@ -81,10 +82,10 @@ def test_every_network_leaves_padding_out_of_its_moments(name: str) -> None:
 
 def test_population_statistics_leave_padding_out() -> None:
     network, batch = NETWORKS["conv4"], _images(KEY, 4)
-    params = network.init(KEY, batch.x)
+    params = jax.jit(network.init)(KEY, batch.x)
     longer = padded(batch, 3, fill=9.0)
-    found = nn.population_statistics(network, params, longer.x, real=longer.y != -1)
-    close(found, nn.population_statistics(network, params, batch.x))
+    fixed = jax.jit(partial(nn.population_statistics, network))
+    close(fixed(params, longer.x, real=longer.y != -1), fixed(params, batch.x))
 
 
 def test_marks_pass_through_wrappers() -> None:
@@ -105,7 +106,7 @@ def test_marks_pass_through_wrappers() -> None:
         loss = jmeta.episodic(learner, cross_entropy)
         if name == "path":
             loss = jmeta.multi_step(learner, cross_entropy, jnp.ones(2) / 2)
-        require_padding_ignored(loss, learner.init(KEY, task), task)
+        require_padding_ignored(loss, jax.jit(learner.init)(KEY, task), task)
 
 
 @pytest.mark.parametrize("norm", ["batch", "none"])
@@ -115,14 +116,14 @@ def test_proto_maml_ignores_padding(norm: str) -> None:
     assert learner.masked == (norm == "batch")
     task = Task(*(batch._replace(x=batch.x[:, :2, :2]) for batch in (_images(KEY, 4),) * 2))
     loss = jmeta.episodic(learner, cross_entropy)
-    require_padding_ignored(loss, learner.init(KEY, task), task)
+    require_padding_ignored(loss, jax.jit(learner.init)(KEY, task), task)
 
 
 def test_a_traced_support_label_out_of_range_makes_every_logit_nan() -> None:
     batch = _images(KEY, 4)
     for head in (jmeta.prototypical(2), jmeta.matching(2), jmeta.ridge(2)):
         learner = jmeta.metric(nn.MLP((), 3), head)
-        params = learner.init(KEY, Task(batch, batch))
+        params = jax.jit(learner.init)(KEY, Task(batch, batch))
         wrong = batch._replace(y=batch.y.at[0].set(7))
         adapted = jax.jit(learner.adapt)(params, wrong)
         assert np.isnan(jax.jit(learner.predict)(adapted, batch.x)).all()
@@ -131,7 +132,7 @@ def test_a_traced_support_label_out_of_range_makes_every_logit_nan() -> None:
 def test_evaluation_ignores_padded_queries() -> None:
     learner = jmeta.metric(nn.MLP((6,), 3, norm="batch"), jmeta.prototypical(2))
     task = Task(_images(KEY, 4), _images(jax.random.key(1), 6))
-    params = learner.init(KEY, task)
+    params = jax.jit(learner.init)(KEY, task)
     longer = Task(padded(task.support, 3), padded(task.query, 2))
     short, long = (
         jmeta.evaluate(learner, params, lambda key, t=t: t, KEY, episodes=2) for t in (task, longer)
@@ -159,7 +160,7 @@ def test_a_network_of_ones_own_is_told_if_it_asks() -> None:
 def test_predict_takes_marked_inputs_and_plain_ones() -> None:
     learner = jmeta.metric(nn.MLP((6,), 3, norm="batch"), jmeta.prototypical(2))
     batch = _images(KEY, 4)
-    params = learner.init(KEY, Task(batch, batch))
+    params = jax.jit(learner.init)(KEY, Task(batch, batch))
     adapted = learner.adapt(params, batch)
     plain = learner.predict(adapted, batch.x)
     longer = padded(batch, 3, fill=5.0)

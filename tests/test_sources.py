@@ -120,3 +120,23 @@ def test_sources_have_the_network_that_fits():
     assert experiment(dataset="glyphs").network.name == "conv4"
     assert experiment("maml", dataset="gp").network.name == "mlp"
     assert isinstance(experiment("maml", dataset="gp").episode, Points)
+
+
+def test_classes_of_an_episode_may_have_unequal_shots(tmp_path):
+    """And classes that are too small for all shots are drawn too."""
+    x, y = np.ones((78, 2), np.float32), np.repeat(np.arange(12), [4, *[6, 7] * 5, 9])
+    np.savez(tmp_path / "a.npz", x=x, y=y)
+    options = {"dataset": f"arrays:{tmp_path}/a.npz", "ways": 2, "queries": 2, "train_queries": 2}
+    domain = opened(experiment(shots=4, min_shots=1, **options))
+    keys = jax.random.split(jax.random.key(0), 60)
+    for sample, pool in ((domain.sample_train, domain.train), (domain.sample_eval, domain.test)):
+        tasks = jax.jit(jax.vmap(sample, (0, None)))(keys, pool)
+        shots = {tuple(np.bincount(row[row >= 0], minlength=2)) for row in tasks.support.y}
+        assert {n for pair in shots for n in pair} == {1, 2, 3, 4}
+        assert any(first != second for first, second in shots)
+        assert (tasks.query.y >= 0).all()
+    with pytest.raises(ValueError, match="smallest class has 4; lower shots"):
+        open_experiment(completed(experiment(shots=4, seed=1, split="5,0,7", **options)))
+    for more in ({"train_shots": 2}, {"shots": 2}):
+        with pytest.raises(ValueError, match="min_shots must be at most shots and train_shots"):
+            Episode(**{"shots": 5, "min_shots": 3, **more})

@@ -272,3 +272,19 @@ def test_numbers_that_lose_digits_are_refused_and_constants_are_nothing(tmp_path
     assert not found.train.examples[:, 0].any() and not found.test.examples[:, 0].any()
     lines = [f"s{task},{10**20},F,{row}" for task in range(8) for row in range(4)]
     assert not load_table(written(tmp_path, *lines)).train.examples[:, 0].any()
+
+
+def test_rows_with_missing_cells_are_left_out_on_request(tmp_path):
+    lines, head = schools(), f"{HEAD},note"
+    whole = [f"{line}," for line in lines]
+    holes = ["s1,,F,5,", "s2,1,F,nan,", "s3,1,,5,", ",1,F,5,"]
+    path = written(tmp_path, *whole, *holes, head=head)
+    options = {"drop": ["note"], "target": "score", "drop_missing": True}
+    with pytest.warns(UserWarning, match=rf"4 of {len(lines) + 4} rows of .*table.csv have a miss"):
+        found = load_table(path, **options)
+    wanted = load_table(written(tmp_path, *lines))
+    np.testing.assert_array_equal(found.train.examples, wanted.train.examples)
+    with pytest.raises(ValueError, match=r"every row of .* has a missing value; drop= the columns"):
+        load_table(written(tmp_path, *whole, head=head), target="score", drop_missing=True)
+    with pytest.raises(ValueError, match="only tables have missing values"):
+        load("glyphs", drop_missing=True)

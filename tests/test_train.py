@@ -16,7 +16,7 @@ from jmeta.runs import _checkpoint as checkpoint
 from jmeta.runs import _memory as memory
 from jmeta.runs import _programs as programs
 from jmeta.runs import _records as records
-from jmeta.train import Diverged, Interrupted, completed, experiment, load_run, run
+from jmeta.train import Diverged, Interrupted, completed, evaluate_run, experiment, load_run, run
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -236,13 +236,15 @@ def test_a_validation_that_is_not_finite_is_never_the_best(
     told = iter(values)
     real = programs.predict
 
-    def predict(parts, learner, *, episodes):
-        if episodes != parts.experiment.budget.validation_episodes:
-            return real(parts, learner, episodes=episodes)
-        return lambda params, pool, key: (
-            np.full((4, 5, 1), np.sqrt(next(told))),
-            np.zeros((4, 5, 1)),
-        )
+    class Told(programs.Predict):
+        def __call__(self, params, pool, key):
+            return np.full((4, 5, 1), np.sqrt(next(told))), np.zeros((4, 5, 1))
+
+    def predict(parts, learner, *, episodes, **options):
+        found = real(parts, learner, episodes=episodes, **options)
+        if episodes == parts.experiment.budget.validation_episodes:
+            found.__class__ = Told
+        return found
 
     monkeypatch.setattr(programs, "predict", predict)
     result = run(experiment(start=SINUSOID, validate_every=2), tmp_path / "run")
@@ -250,6 +252,13 @@ def test_a_validation_that_is_not_finite_is_never_the_best(
     assert found["step"] == best["step"] and found["value"] == pytest.approx(best["value"])
     said = [value if np.isfinite(value) else None for value in values]
     assert list(validations(tmp_path / "run").values()) == pytest.approx(said)
+
+
+def test_test_episodes_that_diverge_are_counted(tmp_path, no_pictures):
+    run(experiment(start=SINUSOID, inner_rate=5.0, rate=0.0), tmp_path / "run")
+    with pytest.warns(UserWarning, match=r"[1-8] of 8 test episodes have predictions .* not fini"):
+        found = evaluate_run(tmp_path / "run", inner_steps=400)
+    assert 1 <= found["episodes_not_finite"] <= 8
 
 
 def test_a_parameter_that_is_not_finite_stops_the_run(tmp_path, monkeypatch, no_pictures):

@@ -19,8 +19,8 @@ from jmeta.experiments._names import find
 from jmeta.runs import _adaptation as adaptation
 from jmeta.runs import _processes as processes
 from jmeta.runs import _progress as progress
-from jmeta.runs._interruption import Terminated, end_at_once, ending
-from jmeta.runs._json import write_out
+from jmeta.runs._interruption import Terminated, ending
+from jmeta.runs._json import check_out, write_out
 from jmeta.runs._progress import one_line
 from jmeta.runs._records import read_config
 
@@ -65,6 +65,7 @@ def _join(asked: argparse.Namespace) -> None:
 def evaluate(words: Words) -> int:
     """`jmeta evaluate`."""
     asked = parser.evaluate_parser().read(words)
+    check_out(asked.json)
     _start()
     given = {name: getattr(asked, name) for name in ("algorithm", "network", "dataset")}
     parts = {what: find(what, name) for what, name in given.items() if name is not None}
@@ -89,20 +90,21 @@ def evaluate(words: Words) -> int:
 
 def _print_result(result: dict[str, Any]) -> None:
     protocol = result["protocol"]
-    episode = (
-        f"{protocol['ways']}-way {protocol['shots']}-shot"
-        if protocol["ways"]
-        else (f"{protocol['shots']} points")
-    )
+    least = protocol["min_shots"]
+    shots = f"{least} to {protocol['shots']}" if least else protocol["shots"]
+    episode = f"{protocol['ways']}-way {shots}-shot" if protocol["ways"] else f"{shots} points"
     kind = "transductive" if protocol["transductive"] else "inductive"
     about = f"{protocol['dataset']}, test, {episode}, {protocol['episodes']} episodes ({kind})"
-    print(f"\n{one_line(about)}")
+    print(f"\n{one_line(about)}, checkpoint of step {result['best']['step']}")
     for name, value in result["metrics"].items():
         line = f"  {name:<10} {value['mean']:.4f} ± {value['ci95']:.4f}"
         if "inductive" in result:
             other = result["inductive"]["metrics"][name]
             line += f"     inductive {other['mean']:.4f} ± {other['ci95']:.4f}"
         print(line)
+    if target := protocol["target"]:
+        column, deviation = one_line(target["column"]), target["deviation"]
+        print(f"  errors are in deviations of {column}, of which one is {deviation:.4g}")
 
 
 def bench(words: Words) -> int:
@@ -110,6 +112,7 @@ def bench(words: Words) -> int:
     from jmeta.bench import measure, show
 
     experiment, asked = parser.read_bench(words)
+    check_out(asked.json)
     _use_all_cores()  # and nothing is kept: the time to compile is one of the figures
     record = measure(experiment, seconds=asked.seconds, rounds=asked.rounds)
     show(record)
@@ -152,7 +155,7 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def info(words: Words) -> int:
     """`jmeta data info`."""
     asked = parser.data_parser("info").read(words)
-    facts = data.describe(asked.name, **_shaping(asked))
+    facts = data.describe(asked.name, **_shaping(asked), drop_missing=asked.drop_missing)
     print(json.dumps(facts, indent=2))
     return 0
 
@@ -196,13 +199,18 @@ def main(args: Sequence[str] | None = None) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("default", UserWarning)
         warnings.showwarning = _warn  # type: ignore[assignment]
-        with ending():
-            code, said = _outcome(words)
-    if code > 128 and args is None:
-        end_at_once()
+        try:
+            with ending(process=args is None):
+                code, said = _outcome(words)
+        except KeyboardInterrupt as error:
+            code = error.code if isinstance(error, Terminated) else 130
+            said = "interrupted; a run goes on from its last checkpoint with --resume"
     if said:
         print(f"jmeta: {one_line(said)}", file=sys.stderr)
     sys.exit(code)
+
+
+_LESS = "set --chunk or --remat, or choose a smaller network or fewer shots and queries"
 
 
 def _outcome(words: list[str]) -> tuple[int, str]:
@@ -216,13 +224,16 @@ def _outcome(words: list[str]) -> tuple[int, str]:
             f"error: cannot use {error.filename or 'a file'}: {error.strerror or error}; "
             "name a path that can be read and written"
         )
+    except MemoryError:
+        return 2, f"error: the memory of this machine is full; {_LESS}"
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return 2, f"error: the memory of the device is full; {_LESS}"
     except runs.Diverged as error:
         return 1, f"error: {error}"
     except runs.Interrupted as error:
         return error.code, str(error)
-    except KeyboardInterrupt as error:
-        code = error.code if isinstance(error, Terminated) else 130
-        return code, "interrupted; a run goes on from its last checkpoint with --resume"
 
 
 def _warn(message: Warning | str, *_: Any) -> None:

@@ -269,6 +269,12 @@ def data_parser(name: str) -> Parser:
             metavar="INT",
             help="leave out classes of fewer examples; all are kept by default",
         )
+    if name == "info":
+        parser.add_argument(
+            "--drop-missing",
+            action="store_true",
+            help="leave out the rows of a table with an empty cell",
+        )
     if name == "prepare":
         parser.add_argument(
             "--source",

@@ -58,28 +58,33 @@ def describe(
     seed: int = 0,
     fit: Fit = "stretch",
     least: int = 1,
+    drop_missing: bool = False,
 ) -> dict[str, Any]:
     """Describe a data set: its counts, shape, split and its hash, licence, and place on disk.
 
     JSON can hold the result: name, parts, dtype and where, and the entries of `Dataset.info`
-    except the names of classes and groups.
+    except the names of classes and groups. A table has tasks and rows where others have classes
+    and examples.
 
     Args:
-        name, root, split, size, seed, fit, least: as for `load`.
+        name, root, split, size, seed, fit, least, drop_missing: as for `load`.
 
     Raises:
         ValueError: as `load`, also for a family of functions, which has no examples.
     """
-    dataset = load(name, root=root, split=split, size=size, seed=seed, fit=fit, least=least)
+    options: dict[str, Any] = {"split": split, "size": size, "seed": seed, "fit": fit}
+    dataset = load(name, root=root, least=least, drop_missing=drop_missing, **options)
+    table = name.startswith("table:")
+    several, one, each = ("tasks", "task", "rows") if table else ("classes", "class", "examples")
     parts = {}
     for part, pool in (("train", dataset.train), ("val", dataset.val), ("test", dataset.test)):
         if pool is not None:
             parts[part] = {
-                "classes": int(pool.counts.shape[0]),
+                several: int(pool.counts.shape[0]),
                 "groups": len(pool.group_sizes),
-                "examples": int(pool.examples.shape[0]),
-                "smallest_class": pool.smallest,
-                "largest_class": pool.largest,
+                each: int(pool.examples.shape[0]),
+                f"smallest_{one}": pool.smallest,
+                f"largest_{one}": pool.largest,
             }
     facts = {key: value for key, value in dataset.info.items() if key not in ("classes", "groups")}
     facts |= {"dtype": str(dataset.train.examples.dtype), "where": _where(name, root)}

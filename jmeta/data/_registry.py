@@ -50,6 +50,7 @@ def load(
     fit: Fit = "stretch",
     least: int = 1,
     scaling: Mapping[str, Any] | None = None,
+    drop_missing: bool = False,
 ) -> Dataset:
     """Load a data set by name.
 
@@ -70,7 +71,7 @@ def load(
         fit: of images that are scaled to `size`, as for `load_folder`.
         least: classes of fewer examples are left out, as by `load_folder`; not of glyphs, omniglot
             and tables.
-        scaling: for tables only, see `load_table`.
+        scaling, drop_missing: for tables only, see `load_table`.
 
     Raises:
         ValueError: the name is unknown, the set is absent or damaged, or it has no such option.
@@ -86,8 +87,13 @@ def load(
         raise ValueError(
             f"got a scaling for {printable(name)}; only tables are scaled, so leave it out."
         )
+    if drop_missing and kind != "table":
+        raise ValueError(
+            f"got drop_missing for {printable(name)}; only tables have missing values, so leave it "
+            "out."
+        )
     if kind == "table" and rest:
-        return _table(rest, wanted, scaling)
+        return _table(rest, wanted, {"scaling": scaling, "drop_missing": drop_missing})
     loaders = {"folder": _folder, "arrays": _arrays, "tfds": _tfds}
     if name in ("glyphs", "omniglot"):
         _check_whole(name, wanted)
@@ -245,7 +251,7 @@ def _arrays(path: str, wanted: Wanted) -> Dataset:
     return load_npz(find(path, wanted.root), split=split, seed=wanted.seed, least=least)
 
 
-def _table(name: str, wanted: Wanted, scaling: Mapping[str, Any] | None) -> Dataset:
+def _table(name: str, wanted: Wanted, others: dict[str, Any]) -> Dataset:
     _check_unscaled(name, wanted, "a table has no images")
     if wanted.least != 1:
         raise ValueError(
@@ -254,7 +260,7 @@ def _table(name: str, wanted: Wanted, scaling: Mapping[str, Any] | None) -> Data
         )
     path, task, target, drop = parse_table_name(name)
     named: dict[str, Any] = {"task": task, "target": target, "drop": drop}
-    options = {**named, "split": _read_split(wanted), "seed": wanted.seed, "scaling": scaling}
+    options = {**named, "split": _read_split(wanted), "seed": wanted.seed, **others}
     return load_table(find(path, wanted.root), **options)
 
 

@@ -2,7 +2,8 @@
 
 import csv
 import math
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,9 +87,51 @@ def text_of(rows: Rows, row: int, column: int) -> str:
     'a'
     """
     text = rows.cells[row][column]
-    if text.casefold() in ("", "nan"):
-        raise refusal(rows, row, column, "is a missing value; fill it in or leave the row out.")
+    if is_missing(text):
+        raise refusal(
+            *(rows, row, column),
+            "is a missing value; fill it in, or leave such rows out (--drop-missing).",
+        )
     return text
+
+
+def is_missing(text: str) -> bool:
+    """Tell whether a cell says nothing.
+
+    >>> [is_missing(text) for text in ("", "NaN", "none")]
+    [True, True, False]
+    """
+    return text.casefold() in ("", "nan")
+
+
+def without_missing(rows: Rows, columns: Sequence[int]) -> Rows:
+    """Leave out the rows with a missing value in one of some columns; a warning counts them.
+
+    Raises:
+        ValueError: every row has one.
+
+    >>> rows = Rows(Path("a.csv"), ["y", "note"], [2, 3], [["1", ""], ["2", "a"]])
+    >>> without_missing(rows, [0]).lines
+    [2, 3]
+    """
+    kept = [
+        row
+        for row, cells in enumerate(rows.cells)
+        if not any(is_missing(cells[c]) for c in columns)
+    ]
+    if not kept:
+        raise ValueError(
+            f"every row of {rows.called} has a missing value; drop= the columns that are empty."
+        )
+    if left := len(rows.cells) - len(kept):
+        warnings.warn(
+            f"{left} of {len(rows.cells)} rows of {rows.called} have a missing value and are left "
+            "out",
+            stacklevel=3,
+        )
+    return Rows(
+        rows.path, rows.columns, [rows.lines[r] for r in kept], [rows.cells[r] for r in kept]
+    )
 
 
 def number_of(rows: Rows, row: int, column: int) -> float:

@@ -17,7 +17,17 @@ from jmeta.data._division import PARTS, Split, choose_parts
 from jmeta.data._episodes import draw_distinct
 from jmeta.data._keys import with_keys
 from jmeta.data._pool import Dataset, Pool
-from jmeta.data._rows import LARGEST, Rows, is_number, number_of, read_rows, refusal, shown, text_of
+from jmeta.data._rows import (
+    LARGEST,
+    Rows,
+    is_number,
+    number_of,
+    read_rows,
+    refusal,
+    shown,
+    text_of,
+    without_missing,
+)
 from jmeta.data._scaling import check_scaling, in_order
 
 MOST_KINDS = 20  # values that a column of text may have
@@ -62,6 +72,7 @@ def load_table(
     task: str | None = None,
     target: str | None = None,
     drop: Sequence[str] = (),
+    drop_missing: bool = False,
     split: Split = None,
     seed: int = 0,
     scaling: Mapping[str, Any] | None = None,
@@ -78,6 +89,8 @@ def load_table(
         task: the column that names the task. None takes the column "task", or else the first.
         target: the column to predict. None takes the last that does not name the task.
         drop: columns to leave out.
+        drop_missing: leave out the rows with an empty cell, or one that says "nan", among the
+            columns that are used; a warning counts them. Otherwise such a cell is refused.
         split: fractions of the tasks for train, val, test, by default (0.64, 0.16, 0.20); or a
             folder with the names of the tasks in train.txt, val.txt and test.txt.
         seed: of the shuffle that precedes a division by fractions.
@@ -110,6 +123,8 @@ def load_table(
         check_scaling(scaling)
         target = target or scaling["target"]["column"]
     named, aimed, used = _roles(rows, task, target, drop)
+    if drop_missing:
+        rows = without_missing(rows, [named, aimed, *used])
     if scaling is not None:
         used = in_order(rows, aimed, used, scaling)
     number, owners, parts, called = _divide(rows, named, split, seed)

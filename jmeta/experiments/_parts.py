@@ -57,6 +57,12 @@ class Episode(Part):
     train_queries: int | None = option(
         5, "Query examples of a class in training. None: as in testing.", least=1
     )
+    min_shots: int | None = option(
+        None,
+        "Unequal classes: draw for each class of an episode how many support examples it has, from "
+        "this many to its shots. None: all classes have the same.",
+        least=1,
+    )
     rotations: int = option(
         1, "4: the quarter turns of a training image are classes of their own; 1: none."
     )
@@ -70,6 +76,12 @@ class Episode(Part):
         for name in ("rotations", "eval_rotations"):
             if getattr(self, name) not in (1, 4):
                 raise ValueError(f"{name} must be 1 or 4, but got {getattr(self, name)}.")
+        most = min(self.shots, self.training().shots)
+        if self.min_shots is not None and self.min_shots > most:
+            raise ValueError(
+                f"min_shots must be at most shots and train_shots, which is {most}, but got "
+                f"{self.min_shots}."
+            )
 
     def training(self) -> Size:
         """The numbers of a training episode."""

@@ -59,19 +59,23 @@ class Table(Numbers, Filed):
 
     name: ClassVar[str] = "table"
     split: str | None = option(None, SPLIT_HELP)
+    drop_missing: bool = option(
+        False, "Leave out the rows with an empty cell, and count them. Otherwise it is refused."
+    )
 
     def open(self, episode: Episode | Points, *, seed: int, root: Root = None) -> Domain:
         """Load the table; errors are in squared deviations of the training tasks' targets."""
-        return self._opened(data.load(self.label, root=root, split=self.split, seed=seed), episode)
+        return self._loaded(episode, seed=seed, root=root)
 
     def open_scaled(
         self, scaling: Scaling, episode: Episode | Points, *, seed: int, root: Root = None
     ) -> Domain:
         """Load the table, standardised by stored means and deviations and not by its own."""
-        given: dict[str, Any] = {"split": self.split, "seed": seed, "scaling": scaling}
-        return self._opened(data.load(self.label, root=root, **given), episode)
+        return self._loaded(episode, seed=seed, root=root, scaling=scaling)
 
-    def _opened(self, found: data.Dataset, episode: Episode | Points) -> Domain:
+    def _loaded(self, episode: Episode | Points, **options: Any) -> Domain:
+        mine: dict[str, Any] = {"split": self.split, "drop_missing": self.drop_missing}
+        found = data.load(self.label, **mine, **options)
         pools = found.train, found.val, found.test
         return self.domain(pools, data.sample_table_task, episode, found.info)
 

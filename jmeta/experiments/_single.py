@@ -20,7 +20,8 @@ def each_of(domain: Domain) -> Each:
     """The metrics of single episodes: those of the domain, or the one that it is scored by."""
     if domain.each is not None:
         return domain.each
-    return lambda outputs, targets: {domain.metric: jax.vmap(domain.score)(outputs, targets)}
+    scores = jax.jit(jax.vmap(domain.score))
+    return lambda outputs, targets: {domain.metric: scores(outputs, targets)}
 
 
 class Drawn(NamedTuple):

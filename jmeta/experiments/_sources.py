@@ -101,11 +101,17 @@ def _joined(info: dict[str, Any]) -> dict[str, Any]:
 
 def _episodes(episode: Episode, size: Size, rotations: int) -> Callable[[Key, Any], Task]:
     """A sampler of episodes of some size."""
+    same: dict[str, Any] = {"rotations": rotations, "within_group": episode.within_group}
+    if episode.min_shots is None:
+        return partial(data.sample_episode, **size._asdict(), **same)
     return partial(
-        data.sample_episode,
-        **size._asdict(),
-        rotations=rotations,
-        within_group=episode.within_group,
+        data.sample_varied_episode,
+        min_ways=size.ways,
+        max_ways=size.ways,
+        min_shots=episode.min_shots,
+        max_shots=size.shots,
+        queries=size.queries,
+        **same,
     )
 
 

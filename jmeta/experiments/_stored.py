@@ -94,11 +94,7 @@ def _part(section: str, record: Any, outside: Mapping[str, type[Part]]) -> Part 
     name = record["name"]
     kind = _TABLES[section].get(name) or outside.get(name)
     if kind is None:
-        raise ValueError(
-            f"its {section} is {name}, which is not part of jmeta; give that class again: "
-            f"known=[...] in Python, or --{'dataset' if section == 'source' else section} {name} "
-            "on the command line."
-        )
+        raise ValueError(_unknown(section, name))
     values = {key: tuple(v) if isinstance(v, list) else v for key, v in record.items()}
     del values["name"]
     strange = sorted(set(values) - {item.name for item in fields(kind)})
@@ -108,6 +104,19 @@ def _part(section: str, record: Any, outside: Mapping[str, type[Part]]) -> Part 
         return kind(**values)
     except TypeError as error:
         raise ValueError(f"its {section} {name} cannot be made: {error}.") from error
+
+
+def _unknown(section: str, name: str) -> str:
+    """What is wrong with the name of a part, and what would help if it is one of the user's own."""
+    word = "dataset" if section == "source" else section
+    if ":" not in name or section not in ("algorithm", "source", "network"):
+        return (
+            f"its {section} is {name[:60]!r}, and this version knows {', '.join(_TABLES[section])}."
+        )
+    return (
+        f"its {section} is {name}, which is not part of jmeta; give that class again: known=[...] in "
+        f"Python, or --{word} {name} on the command line."
+    )
 
 
 def from_flat(record: Mapping[str, Any]) -> Experiment:

@@ -1,12 +1,14 @@
 """Reports: means of metrics over episodes, with 95% confidence intervals."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jmeta.core._labels import require_range
 from jmeta.core._types import Outputs, Scalar, Targets
 from jmeta.losses._gaussian import Gaussian, gaussian_nll
 from jmeta.losses._objectives import mean_squared_error
@@ -66,6 +68,12 @@ def classification_each(logits: jax.Array, labels: jax.Array) -> dict[str, jax.A
     >>> classification_each(logits, labels)["accuracy"].tolist()
     [1.0, 0.5]
     """
+    found = _classified(logits, labels)
+    return {name: found[name] for name in ("accuracy", "precision", "recall", "f1", "nll")}
+
+
+@jax.jit  # one program, where eager operations would be a hundred small ones
+def _classified(logits: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
     scores = jax.vmap(lambda z, y: metrics.macro(metrics.class_scores(z, y)))(logits, labels)
     return {
         "accuracy": jax.vmap(metrics.accuracy)(logits, labels),
@@ -97,15 +105,22 @@ def classification_report(logits: jax.Array, labels: jax.Array) -> dict[str, Est
 
 def _pooled_calibration(logits: jax.Array, labels: jax.Array, groups: int = 10) -> Estimate:
     """The ECE of all queries, with an interval from `groups` groups of episodes."""
-    flat = metrics.calibration_error(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1))
+    require_range(labels, logits.shape[-1], of="classification_report")
     episodes = logits.shape[0]
-    groups = min(groups, episodes)
-    size = episodes // groups
+    flat, per_group = _calibrated(logits, labels, min(groups, episodes))
+    return Estimate(float(flat), estimate(per_group).ci95, episodes)
+
+
+@partial(jax.jit, static_argnums=2)
+def _calibrated(logits: jax.Array, labels: jax.Array, groups: int) -> tuple[jax.Array, jax.Array]:
+    """The ECE of all queries, and that of each group of episodes."""
+    size, ways = len(logits) // groups, logits.shape[-1]
+    flat = metrics.calibration_error(logits.reshape(-1, ways), labels.reshape(-1))
     per_group = jax.vmap(metrics.calibration_error)(
-        logits[: groups * size].reshape(groups, -1, logits.shape[-1]),
+        logits[: groups * size].reshape(groups, -1, ways),
         labels[: groups * size].reshape(groups, -1),
     )
-    return Estimate(float(flat), estimate(per_group).ci95, episodes)
+    return flat, per_group
 
 
 def regression_report(outputs: jax.Array, targets: jax.Array) -> dict[str, Estimate]:
@@ -118,8 +133,13 @@ def regression_report(outputs: jax.Array, targets: jax.Array) -> dict[str, Estim
     >>> regression_report(jnp.ones((3, 2, 1)), jnp.zeros((3, 2, 1)))["mse"].mean
     1.0
     """
+    return {"mse": estimate(_squared_errors(outputs, targets))}
+
+
+@jax.jit
+def _squared_errors(outputs: jax.Array, targets: jax.Array) -> jax.Array:
     outputs, targets = (metrics.at_least_float32(values) for values in (outputs, targets))
-    return {"mse": estimate(jax.vmap(mean_squared_error)(outputs, targets))}
+    return jax.vmap(mean_squared_error)(outputs, targets)
 
 
 def gaussian_each(outputs: Gaussian, targets: jax.Array) -> dict[str, jax.Array]:
@@ -133,6 +153,12 @@ def gaussian_each(outputs: Gaussian, targets: jax.Array) -> dict[str, jax.Array]
     >>> gaussian_each(outputs, jnp.zeros((2, 3, 1)))["mse"].tolist()
     [0.0, 0.0]
     """
+    found = _gaussian_scores(outputs, targets)
+    return {name: found[name] for name in ("nll", "mse")}
+
+
+@jax.jit
+def _gaussian_scores(outputs: Gaussian, targets: jax.Array) -> dict[str, jax.Array]:
     outputs, targets = jax.tree.map(metrics.at_least_float32, (outputs, targets))
 
     def error(outputs: Gaussian, targets: jax.Array) -> Scalar:

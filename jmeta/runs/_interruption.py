@@ -25,20 +25,31 @@ class Terminated(KeyboardInterrupt):
 
 
 @contextmanager
-def ending() -> Iterator[None]:
-    """Let SIGTERM end a command as Ctrl-C does: by an exception that the command catches."""
+def ending(*, process: bool) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end a command by an exception, the first time.
+
+    With `process`, the process has nothing to do but this command, and the handlers stay: a signal
+    that comes after the first, or after the command, ends the process at once and quietly. No
+    signal in between finds Python's own handlers, of which one prints a traceback.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    over: list[bool] = []
 
-    def terminate(number: int, frame: Any) -> None:
-        raise Terminated
+    def end(number: int, frame: Any) -> None:
+        if process and over:
+            os._exit(128 + number)
+        over.append(True)
+        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
-    before, hook = signal.signal(signal.SIGTERM, terminate), sys.unraisablehook
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    hook = sys.unraisablehook
 
     def again(unraisable: Any) -> None:
         """Repeat a signal whose exception Python dropped because it came in a callback."""
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            over.clear()
             dropped = issubclass(unraisable.exc_type, Terminated)
             number = signal.SIGTERM if dropped else signal.SIGINT
             threading.Timer(0.05, interrupt_main, [number]).start()
@@ -49,25 +60,19 @@ def ending() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        over.append(True)
         sys.unraisablehook = hook
-
-
-def end_at_once() -> None:
-    """Let every further Ctrl-C or SIGTERM end the process quietly.
-
-    A command that was interrupted has nothing left to do but to print a line; a signal that comes
-    then, or while Python shuts down, would print a traceback.
-    """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, frame: os._exit(128 + number))
+        if not process:
+            for number, action in before.items():
+                signal.signal(number, action)
 
 
 @contextmanager
 def interruption() -> Iterator[Callable[[], int]]:
     """Turn the first Ctrl-C or SIGTERM into its number, which is read between dispatches.
 
-    The number is 0 before. A second signal is raised as KeyboardInterrupt.
+    The number is 0 before. A second signal goes to the handler that was there before, or is raised
+    as KeyboardInterrupt where that is none of Python's.
     """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -76,6 +81,9 @@ def interruption() -> Iterator[Callable[[], int]]:
 
     def handler(number: int, frame: Any) -> None:
         if received:
+            outer = before[signal.Signals(number)]
+            if callable(outer):
+                outer(number, frame)
             raise KeyboardInterrupt
         received.append(number)
 

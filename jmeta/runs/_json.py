@@ -242,6 +242,23 @@ def write_out(path: Path, record: Any) -> None:
     write_json(path.resolve(), record)
 
 
+def check_out(path: Path | None) -> None:
+    """Refuse a file that `write_out` could not write, before the work that it is to hold.
+
+    Raises:
+        ValueError: its folder is missing, or it is a folder itself.
+
+    >>> check_out(None)
+    """
+    if path is None or path.is_file():
+        return
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; name a file to write the record to.")
+    target = path.resolve() if path.is_symlink() else path
+    if not path.exists() and not target.parent.is_dir():
+        raise ValueError(f"{path} cannot be written: its folder does not exist; make it first.")
+
+
 def finite(value: Any) -> Any:
     """Null in the place of what JSON has no number for.
 

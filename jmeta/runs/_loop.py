@@ -157,8 +157,8 @@ def _train(
     other must not meet the messages of a dispatch.
     """
     budget = parts.experiment.budget
-    validate = validator(parts)
     step = int(state.step)
+    validate = validator(parts, state) if step < budget.steps else None
     unread, begun = list[Sent](), 0.0
     with interruption() as interrupted:
         while step < budget.steps:

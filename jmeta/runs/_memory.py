@@ -1,55 +1,12 @@
-"""Does a run fit? What its compiled program takes, against what the machine has."""
+"""Do the updates of a run fit? If not, the largest number of tasks at once that would."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from jmeta.core import TrainState
 from jmeta.runs import _programs as programs
+from jmeta.runs import _room as room
 from jmeta.runs._programs import Parts
-
-
-def needed(compiled: Any, parts: Parts) -> int | None:
-    """Bytes that a compiled program takes while it runs; None where the compiler does not say.
-
-    Of one device; on a CPU, of all virtual devices of this process, which share its memory.
-    """
-    stats = compiled.memory_analysis()
-    if stats is None:
-        return None
-    held = stats.argument_size_in_bytes + stats.output_size_in_bytes - stats.alias_size_in_bytes
-    devices = parts.mesh.local_devices
-    sharing = len(devices) if devices[0].platform == "cpu" else 1
-    return sharing * (held + stats.temp_size_in_bytes)
-
-
-def available(parts: Parts) -> int | None:
-    """Bytes that a device has, or this machine for a CPU; None where nobody says."""
-    device = parts.mesh.local_devices[0]
-    if device.platform != "cpu":
-        return (device.memory_stats() or {}).get("bytes_limit")
-    found = [size for size in (_free(), _group()) if size is not None]
-    return min(found, default=None)
-
-
-def _free() -> int | None:
-    """Memory of the machine that is not taken, on Linux."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(1024 * int(line.split()[1]) for line in lines if "MemAvailable" in line)
-    except (OSError, StopIteration, ValueError):
-        return None
-
-
-def _group() -> int | None:
-    """What a container's limit leaves, where it has one."""
-    try:
-        limit, used = (
-            int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current")
-        )
-    except (OSError, ValueError):  # no control group, or "max": no limit
-        return None
-    return max(limit - used, 0)
 
 
 def check(parts: Parts, advance: Any, state: TrainState, *, length: int) -> int | None:
@@ -67,22 +24,20 @@ def check(parts: Parts, advance: Any, state: TrainState, *, length: int) -> int 
     Raises:
         ValueError: more is needed than there is; it names the largest `chunk` that fits.
     """
-    room, pool = available(parts), parts.domain.train
-    size = needed(advance.lower(state, pool=pool, length=length).compile(), parts)
-    if size is None or room is None or size <= room:
+    most, pool = room.available(parts.mesh), parts.domain.train
+    size = room.needed(advance.lower(state, pool=pool, length=length).compile(), parts.mesh)
+    if size is None or most is None or size <= most:
         return size
-    chunk = _largest_chunk(parts, state, length=length, room=room)
+    chunk = _largest_chunk(parts, state, length=length, most=most)
     advice = (
         f"--chunk {chunk} fits"
         if chunk
         else "no chunk of tasks fits; set --remat, fewer filters, shots or queries"
     )
-    raise ValueError(
-        f"this run needs {_gigabytes(size)} of memory and there are {_gigabytes(room)}: {advice}."
-    )
+    raise ValueError(room.refusal(size, most, what="this run needs", advice=advice))
 
 
-def _largest_chunk(parts: Parts, state: TrainState, *, length: int, room: int) -> int | None:
+def _largest_chunk(parts: Parts, state: TrainState, *, length: int, most: int) -> int | None:
     """The largest number of tasks at once that fits, by bisection; None if even one does not."""
     each = parts.experiment.budget.tasks // parts.mesh.size
     now = programs.chunk_for(parts.experiment) or each
@@ -94,13 +49,9 @@ def _largest_chunk(parts: Parts, state: TrainState, *, length: int, room: int) -
         experiment = replace(parts.experiment, device=device)
         advance = programs.dispatch(parts._replace(experiment=experiment))
         lowered = advance.lower(state, pool=parts.domain.train, length=length)
-        size = needed(lowered.compile(), parts)
-        if size is None or size > room:
+        size = room.needed(lowered.compile(), parts.mesh)
+        if size is None or size > most:
             smaller = smaller[:middle]
         else:
             fitting, smaller = smaller[middle], smaller[middle + 1 :]
     return fitting
-
-
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:.3g} GB"

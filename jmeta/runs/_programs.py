@@ -1,6 +1,5 @@
 """The compiled programs of a run: many outer updates a dispatch, and validation."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -26,6 +25,7 @@ from jmeta.experiments import (
 )
 from jmeta.experiments._experiment import Origin
 from jmeta.runs import _processes as processes
+from jmeta.runs import _room as room
 
 
 class Parts(NamedTuple):
@@ -123,14 +123,24 @@ def outer(experiment: Experiment) -> optax.GradientTransformation:
 
 
 def initial_state(parts: Parts) -> TrainState:
-    """The state before the first update, replicated over the mesh."""
+    """The state before the first update, replicated over the mesh.
+
+    Raises:
+        ValueError: its arrays do not fit into memory; none of them has been made.
+    """
     tx, task = outer(parts.experiment), example_task(parts.domain)
 
     def initial(key: jax.Array) -> TrainState:
         return core.train_state(parts.method.learner.init(key, task), tx)
 
     everywhere = NamedSharding(parts.mesh, PartitionSpec())
-    return jax.jit(initial, out_shardings=everywhere)(keys(parts.experiment.budget.seed).init)
+    made, key = jax.jit(initial, out_shardings=everywhere), keys(parts.experiment.budget.seed).init
+    leaves = jax.tree.leaves(made.trace(key).out_info)
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+    what = "the parameters and the state of the outer optimizer need"
+    advice = "choose a smaller network, or smaller examples"
+    room.require(size * room.sharing(parts.mesh), parts.mesh, what=what, advice=advice)
+    return made(key)
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
@@ -183,11 +193,42 @@ def dispatch(parts: Parts) -> Dispatch:
     return jax.jit(updates, static_argnames="length", out_shardings=everywhere)
 
 
-Predict = Callable[[Params, Any, jax.Array], tuple[Outputs, Targets]]
+class Predict:
+    """`(params, pool, key) -> (outputs [E, Q, ...], targets [E, Q, ...])`, in NumPy arrays.
+
+    Compiled once, and refused where there is no room for it, by `prepare` or at the first call.
+    """
+
+    def __init__(self, program: Dispatch, mesh: Mesh, *, what: str) -> None:
+        self._program, self._mesh, self._what = program, mesh, what
+        self._compiled: Any = None
+
+    def prepare(self, params: Params, pool: Any, key: jax.Array) -> None:
+        """Compile for arguments of these shapes.
+
+        Raises:
+            ValueError: more memory is needed than there is.
+        """
+
+        def compiled() -> Any:
+            return room.fitting(self._program, self._mesh, params, pool, key, what=self._what)
+
+        self._compiled = self._compiled or processes.together(compiled)
+
+    def __call__(self, params: Params, pool: Any, key: jax.Array) -> tuple[Outputs, Targets]:
+        self.prepare(params, pool, key)
+        return jax.tree.map(np.asarray, self._compiled(params, pool, key))
 
 
-def predict(parts: Parts, learner: Learner, *, episodes: int) -> Predict:
-    """`(params, pool, key) -> (outputs [E, Q, ...], targets [E, Q, ...])`, jitted; NumPy arrays."""
+def predict(parts: Parts, learner: Learner, *, episodes: int, what: str = "the test") -> Predict:
+    """Predictions for episodes of test or validation classes.
+
+    Args:
+        parts: the run.
+        learner: what predicts.
+        episodes: how many.
+        what: what they are for, as the subject of a sentence.
+    """
     chunk = chunk_for(parts.experiment) or min(episodes, 64)
 
     def run(params: Params, pool: Any, key: jax.Array) -> tuple[Outputs, Targets]:
@@ -199,5 +240,4 @@ def predict(parts: Parts, learner: Learner, *, episodes: int) -> Predict:
         )
 
     everywhere = NamedSharding(parts.mesh, PartitionSpec())  # so that each process can read it
-    compiled = jax.jit(run, out_shardings=everywhere)
-    return lambda params, pool, key: jax.tree.map(np.asarray, compiled(params, pool, key))
+    return Predict(jax.jit(run, out_shardings=everywhere), parts.mesh, what=what)

@@ -128,9 +128,13 @@ def read_config(out: Path, known: Iterable[type[Part]] = ()) -> Experiment:
         raise ValueError(f"{out} {what}: expected a folder that `jmeta train --out` has written.")
     record = read_json(stored, dict)
     try:
-        return from_json(record, known)
+        found = from_json(record, known)
+        for name in ("network", "episode"):
+            if getattr(found, name) is None and record.get("schema", 1) != 1:
+                raise ValueError(f"its {name} is missing.")
     except ValueError as error:
         raise ValueError(f"{stored} is not the configuration of a run: {error}") from error
+    return found
 
 
 def append(out: Path, line: dict[str, Any]) -> None:

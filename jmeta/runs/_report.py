@@ -3,11 +3,13 @@
 import platform
 import statistics
 import time
+import warnings
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from jmeta import __version__, learners
 from jmeta.core import Learner, Params
@@ -17,6 +19,7 @@ from jmeta.runs import _plots as plots
 from jmeta.runs import _processes as processes
 from jmeta.runs import _programs as programs
 from jmeta.runs import _records as records
+from jmeta.runs import _room as room
 from jmeta.runs._episodes import Predicted
 from jmeta.runs._json import write_json
 from jmeta.runs._programs import Parts
@@ -95,7 +98,11 @@ def _tested(
     progress({"event": "test", "what": "testing"})
     learner = parts.method.learner
     found = [_predict(parts, learner, params)]
-    record = {"metrics": _measure(parts, found[0]), "protocol": protocol(parts)}
+    record: dict[str, Any] = {
+        "metrics": _measure(parts, found[0]),
+        "protocol": protocol(parts),
+        "episodes_not_finite": _not_finite(found[0]),
+    }
     if record["protocol"]["transductive"]:
         progress({"event": "test", "what": "testing inductively"})
         learner, params, how = _inductive(parts, learner, params)
@@ -108,6 +115,20 @@ def _predict(parts: Parts, learner: Learner, params: Params) -> Predicted:
     predict = programs.predict(parts, learner, episodes=parts.experiment.budget.episodes)
     key = programs.keys(parts.experiment.budget.seed).test
     return Predicted(*predict(params, parts.domain.test, key))
+
+
+def _not_finite(predicted: Predicted) -> int:
+    """How many episodes have a prediction that is not finite; a warning says so."""
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(predicted.outputs)]
+    finite = np.all([np.isfinite(leaf).reshape(len(leaf), -1).all(1) for leaf in leaves], axis=0)
+    bad = int((~finite).sum())
+    if bad:
+        warnings.warn(
+            f"{bad} of {len(finite)} test episodes have predictions that are not finite: "
+            "adaptation diverges there; lower the inner rate",
+            stacklevel=2,
+        )
+    return bad
 
 
 def _measure(parts: Parts, predicted: Predicted) -> dict[str, Any]:
@@ -126,9 +147,13 @@ def fixed_moments(parts: Parts, params: Params, tasks: int = 16) -> Params:
     """Parameters whose normalisation layers hold the statistics of some training tasks."""
     assert parts.method.fix is not None, "a network with batch statistics"
     key = programs.keys(parts.experiment.budget.seed).statistics
-    draw = jax.vmap(parts.domain.sample_train, (0, None))
-    drawn = jax.jit(draw)(jax.random.split(key, tasks), parts.domain.train)
-    return parts.method.fix(params, drawn)
+    draw, fix = jax.vmap(parts.domain.sample_train, (0, None)), parts.method.fix
+
+    def fixed(params: Params, pool: Any, key: jax.Array) -> Params:
+        return fix(params, draw(jax.random.split(key, tasks), pool))
+
+    given = params, parts.domain.train, key
+    return room.fitting(jax.jit(fixed), parts.mesh, *given, what="the test")(*given)
 
 
 def protocol(parts: Parts) -> dict[str, Any]:
@@ -142,8 +167,10 @@ def protocol(parts: Parts) -> dict[str, Any]:
         "split_hash": info.get("hash"),
         "trained_on": experiment.source.trained_on,
         "part": "test",
+        "target": info.get("target"),
         "ways": size.ways if parts.domain.kind == "classes" else None,
         "shots": size.shots,
+        "min_shots": getattr(parts.episode, "min_shots", None),
         "queries": size.queries,
         "episodes": experiment.budget.episodes,
         "rotations": getattr(parts.episode, "eval_rotations", 1),

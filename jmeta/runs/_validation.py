@@ -37,13 +37,19 @@ def diverged(out: Path, what: str) -> Diverged:
 Validate = Callable[[TrainState], dict[str, Any]]
 
 
-def validator(parts: Parts) -> Validate | None:
-    """`state -> validation record`, or None where there are no validation classes."""
+def validator(parts: Parts, state: TrainState) -> Validate | None:
+    """`state -> validation record`, compiled; None where there are no validation classes.
+
+    Raises:
+        ValueError: validation needs more memory than there is.
+    """
     budget, domain = parts.experiment.budget, parts.domain
     if domain.val is None:
         return None
-    predict = programs.predict(parts, parts.method.learner, episodes=budget.validation_episodes)
+    learner, episodes = parts.method.learner, budget.validation_episodes
+    predict = programs.predict(parts, learner, episodes=episodes, what="validation")
     key = programs.keys(budget.seed).val
+    predict.prepare(state.params, domain.val, key)
 
     def validate(state: TrainState) -> dict[str, Any]:
         found = domain.report(*predict(state.params, domain.val, key))[domain.metric]
