@@ -93,7 +93,8 @@ def test_full_context_refuses_another_width():
 # Relation and Siamese networks
 
 
-@pytest.mark.parametrize("combine", ["sum", pytest.param("mean", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("combine", ["sum", "mean"])
 def test_relation_equals_a_loop_and_ignores_padding(combine):
     x, y, q = (jnp.array(a) for a in episode(9))
     learner = jmeta.relation(SCALED, nn.RelationMLP((8, 4)), ways=WAYS, combine=combine)

@@ -31,7 +31,8 @@ KEY = jax.random.key(0)
 
 FEW = ("maml", "imaml", "cavia", "protonet", "relation", "snail")  # each costs seconds
 LONG = ("svm", "ridge", "relation", "matching, full context", "anp")  # operation by operation
-cases = over_cases(slow=lambda case: case in READERS or case.name in LONG[3:])
+LENGTHY = lambda case: case in READERS or case.name in LONG[3:]  # noqa: E731
+cases = over_cases(slow=LENGTHY)
 
 
 def _tasks(case: Case, count: int = 4) -> jmeta.Task:
@@ -83,7 +84,9 @@ def test_gradients_are_finite_with_a_dead_leaf_and_zero_inputs(case: Case) -> No
     chex.assert_tree_all_finite(gradient(params, jmeta.Task(*zeros)))
 
 
-@over_cases(lambda case: not case.ordered)  # the others read a sequence
+@over_cases(
+    lambda case: not case.ordered, slow=lambda case: case.name in LONG
+)  # the others read a sequence
 def test_support_order_does_not_matter(case: Case) -> None:
     learner, params, one = made(case), case.init(KEY), case.task(KEY)
     order = jax.random.permutation(KEY, one.support.y.shape[0])
@@ -92,7 +95,9 @@ def test_support_order_does_not_matter(case: Case) -> None:
     close(found, wanted, rtol=2e-4, atol=2e-4)
 
 
-@over_cases(lambda case: case.equivariant)  # the others have an output a label
+@over_cases(
+    lambda case: case.equivariant, slow=lambda case: case.name in LONG
+)  # the others have an output a label
 def test_label_permutation_permutes_the_logits(case: Case) -> None:
     learner, params, one = made(case), case.init(KEY), case.task(KEY)
     order = jnp.array([2, 0, 1])

@@ -77,6 +77,7 @@ def test_what_is_estimated_is_what_runs(tmp_path):
         jax.monitoring.unregister_event_duration_listener(heard)
 
 
+@pytest.mark.slow
 def test_memory_grows_with_the_chunk_and_with_devices():
     sizes = [size_of(experiment(start=SINUSOID, chunk=chunk)) for chunk in (1, 8)]
     assert sizes[0] < sizes[1]

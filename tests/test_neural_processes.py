@@ -9,6 +9,7 @@ import optax
 import pytest
 from jax.flatten_util import ravel_pytree
 from learners import double, predictor, reordered
+from quick import few
 from test_gradients import finite_differences
 
 import jmeta
@@ -25,7 +26,7 @@ MODELS = {
     "np, both paths": nn.NeuralProcess(width=4, depth=1, latent=True),
     "anp": nn.NeuralProcess(width=4, depth=1, latent=True, heads=2),
 }
-models = pytest.mark.parametrize("name", MODELS)
+models = pytest.mark.parametrize("name", few(MODELS, "cnp", "anp"))
 
 
 def _task(key: jax.Array, *, noise: float = 0.1) -> Task:

@@ -40,7 +40,7 @@ def require_padding_ignored(loss: Any, params: Any, task: Task) -> None:
     close((again, more[: len(outputs)], other), (value, outputs, slope), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", few(CLASSIFIERS, "protonet", "snail"))
+@pytest.mark.parametrize("name", few(CLASSIFIERS, "protonet"))
 def test_every_classifier_ignores_padding_with_batch_statistics(name: str) -> None:
     _check(name, TRANSDUCTIVE)
 
@@ -88,6 +88,7 @@ def test_population_statistics_leave_padding_out() -> None:
     close(fixed(params, longer.x, real=longer.y != -1), fixed(params, batch.x))
 
 
+@pytest.mark.slow
 def test_marks_pass_through_wrappers() -> None:
     sgd = optax.sgd(0.1)
     network = nn.MLP((6,), 2, norm="batch")

@@ -251,7 +251,7 @@ def test_a_table_has_a_name_among_the_sets(tmp_path, monkeypatch):
     found = load("table:table.csv,task=school,target=score,drop=sex", split="0.5,0.1,0.4", seed=3)
     assert found.info["features"] == ["hours"] and found.train.counts.shape == (5,)
     facts = describe("table:table.csv")
-    assert facts["where"] == str(tmp_path / "table.csv") and facts["parts"]["test"]["classes"] == 2
+    assert facts["where"] == str(tmp_path / "table.csv") and facts["parts"]["test"]["tasks"] == 2
     json.dumps(facts)
     with pytest.raises(ValueError, match="a table has no images"):
         load("table:table.csv", size=28)

@@ -19,6 +19,10 @@ Network = nn.Conv4 | nn.ResNet12 | nn.MLP
 def loss(workload: Workload, *, impl: Impl | None = None, remat: bool = False) -> Loss:
     """The loss of one task.
 
+    The labels are constants of the program, as those that `jmeta.data.sample_episode` draws in it
+    are: all tasks of a workload have the same. So nothing is computed for a padding that is not
+    there.
+
     Args:
         workload: a row of the table, or one like it.
         impl: the implementation of the convolutions, see `jmeta.nn.conv2d`.
@@ -26,7 +30,16 @@ def loss(workload: Workload, *, impl: Impl | None = None, remat: bool = False) -
     """
     make = core.reptile if workload.algorithm == "reptile" else core.episodic
     learner = _learner(workload, network(workload, impl=impl), remat=remat)
-    return make(learner, _objective(workload))
+    plain = make(learner, _objective(workload))
+    if workload.image is None:
+        return plain
+    known = [workloads.labels(workload, each) for each in (workload.shots, workload.queries)]
+
+    def with_known_labels(params: Params, task: Task) -> Any:
+        both = (batch._replace(y=y) for batch, y in zip(task, known, strict=True))
+        return plain(params, Task(*both))
+
+    return with_known_labels
 
 
 def optimizer(workload: Workload) -> optax.GradientTransformation:

@@ -167,6 +167,15 @@ def _side(
         x = random.uniform(-5, 5, (count, each, 1)).astype(np.float32)
         phase = random.uniform(0, np.pi, (count, 1, 1))
         return x, (2 * np.sin(x - phase)).astype(np.float32)
-    labels = np.repeat(np.arange(workload.ways, dtype=np.int32), each)
-    x = random.random((count, len(labels), *workload.image), np.float32)
-    return x, np.broadcast_to(labels, (count, len(labels))).copy()
+    y = labels(workload, each)
+    x = random.random((count, len(y), *workload.image), np.float32)
+    return x, np.broadcast_to(y, (count, len(y))).copy()
+
+
+def labels(workload: Workload, each: int) -> np.ndarray:
+    """The labels of any support or query set with so many examples a class, which are in order.
+
+    >>> labels(WORKLOADS["A"], 1).tolist()
+    [0, 1, 2, 3, 4]
+    """
+    return np.repeat(np.arange(workload.ways, dtype=np.int32), each)

@@ -114,8 +114,8 @@ def _unknown(section: str, name: str) -> str:
             f"its {section} is {name[:60]!r}, and this version knows {', '.join(_TABLES[section])}."
         )
     return (
-        f"its {section} is {name}, which is not part of jmeta; give that class again: known=[...] in "
-        f"Python, or --{word} {name} on the command line."
+        f"its {section} is {name}, which is not part of jmeta; give that class again: known=[...] "
+        f"in Python, or --{word} {name} on the command line."
     )
 
 
