@@ -5,10 +5,9 @@ A mistake is a ValueError of one line, which the command prints.
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
-from jmeta.cli._words import Parser, add, hyphened, normal, value_of
+from jmeta.cli._words import Parser, add, hyphened, normal, path_of, value_of
 from jmeta.experiments import ALGORITHMS, NETWORKS, PRESETS, SOURCES, Experiment, preset
 from jmeta.experiments._names import CHOOSERS, Chosen, choose, find, owners_of, unowned
 from jmeta.experiments._options import options_of
@@ -97,7 +96,7 @@ def _add_run(parser: Parser) -> None:
     group = parser.add_argument_group("run")
     group.add_argument(
         "--out",
-        type=Path,
+        type=path_of,
         metavar="DIR",
         help="folder for everything that is written, which one process at a time writes in; a new "
         "one in runs/ by default",
@@ -193,7 +192,7 @@ def read_bench(words: Sequence[str]) -> Training:
         metavar="FLOAT",
         help="about how long a round is",
     )
-    group.add_argument("--json", type=Path, metavar="FILE", help="also write the record there")
+    group.add_argument("--json", type=path_of, metavar="FILE", help="also write the record there")
     return _read(parser, chosen, words)
 
 
@@ -208,7 +207,9 @@ def evaluate_parser() -> Parser:
         "Test the best checkpoint of a run again, on other episodes or another dataset if asked.",
         argument="DIR ",
     )
-    parser.add_argument("run", type=Path, metavar="DIR", help="a folder written by `jmeta train`")
+    parser.add_argument(
+        "run", type=path_of, metavar="DIR", help="a folder written by `jmeta train`"
+    )
     numbers = {
         "episodes": "test episodes",
         "ways": "classes of an episode",
@@ -231,7 +232,7 @@ def evaluate_parser() -> Parser:
         metavar="INT",
         help="also test after each of so many inner steps, into DIR/adaptation.json and .png",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the record there")
+    parser.add_argument("--json", type=path_of, metavar="FILE", help="also write the record there")
     return parser
 
 
@@ -278,7 +279,7 @@ def data_parser(name: str) -> Parser:
     if name == "prepare":
         parser.add_argument(
             "--source",
-            type=Path,
+            type=path_of,
             metavar="DIR",
             help="where its archives lie; under $JMETA_DATA by default",
         )

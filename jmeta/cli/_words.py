@@ -4,6 +4,7 @@ import argparse
 import difflib
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from jmeta.experiments._options import said as in_words
@@ -87,6 +88,19 @@ def value_of(hint: Any) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(text) from error
 
     return read
+
+
+def path_of(word: str) -> Path:
+    """A path, in which a leading ~ has become a home folder: the shell leaves `--out=~/x` alone.
+
+    >>> path_of("runs/a").name
+    'a'
+    """
+    try:
+        return Path(word).expanduser()
+    except RuntimeError as error:
+        text = f"has no home folder for {word!r}; write the whole path"
+        raise argparse.ArgumentTypeError(text) from error
 
 
 def add(group: Any, flag: str, hint: Any, default: Any, text: str) -> None:

@@ -162,10 +162,10 @@ def _example_shape(shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, ...]:
 
 def _check_examples(path: Path, x: np.ndarray) -> None:
     """Reject what is no real number, and what is none any more when JAX holds it."""
-    if x.dtype.kind not in "biuf":
+    if x.dtype.kind not in "biuf" or x.dtype.itemsize > 8:
         raise ValueError(
-            f"{printable(path)} has x of dtype {x.dtype}, expected real numbers; convert it, text "
-            "for example to the integers of its tokens."
+            f"{printable(path)} has x of dtype {x.dtype}, expected real numbers of at most 64 "
+            "bits; convert it, text for example to the integers of its tokens."
         )
     held = jax.dtypes.canonicalize_dtype(x.dtype)
     if x.dtype.kind == "f":

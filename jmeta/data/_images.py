@@ -100,10 +100,11 @@ def resize_image(pixels: np.ndarray, size: int, *, fit: Fit = "stretch") -> np.n
 
 
 def check_fit(fit: str, size: int | None) -> None:
-    """Reject a way of fitting that is unknown, or that has no size to fit images to.
+    """Reject a way of fitting that is unknown or has no size to fit images to, or a huge size.
 
     Raises:
-        ValueError: `fit` is none of `FITS`, or is not "stretch" and there is no size.
+        ValueError: `fit` is none of `FITS`, or is not "stretch" and there is no size; or images of
+            the size have more pixels than are read.
 
     >>> check_fit("crop", 84)
     """
@@ -113,6 +114,8 @@ def check_fit(fit: str, size: int | None) -> None:
         raise ValueError(
             f"got fit={fit!r} without a size, so nothing is scaled; give the size in pixels too."
         )
+    if size is not None:
+        check_pixels(size, size, what="an image of that size")
 
 
 def _square(pixels: np.ndarray, fit: Fit) -> np.ndarray:

@@ -200,11 +200,12 @@ def imported(what: str, module: str, name: str) -> type[Part]:
         if not all(word.isidentifier() for word in module.split(".")):
             raise ImportError(f"{module!r} is not the name of a module")
         found = attrgetter(name)(importlib.import_module(module))
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # whatever the user's module does when it is imported
         known = ", ".join(_TABLES[what])
         raise ValueError(
-            f"there is no {what} {module}:{name} ({error}); give the name of one of jmeta's "
-            f"({known}), or module:Class of a module that Python can import from here."
+            f"there is no {what} {module}:{name} ({type(error).__name__}: {error}); give the name "
+            f"of one of jmeta's ({known}), or module:Class of a module that Python can import "
+            "from here."
         ) from error
     if not (isinstance(found, type) and issubclass(found, _KINDS[what])):
         raise ValueError(

@@ -47,7 +47,7 @@ def record(parts: Parts, out: Path, root: str | None) -> dict[str, Any]:
         "hash": info.get("hash"),
         "folders": {
             "working": str(working),
-            "from_run": os.path.relpath(working, out.resolve()),
+            "from_run": os.path.relpath(working, os.path.realpath(out)),
             "root": data_folder(root),
         },
         "scaling": info.get("scaling"),

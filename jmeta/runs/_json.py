@@ -239,7 +239,7 @@ def write_out(path: Path, record: Any) -> None:
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(finite(record), indent=2) + "\n")
         return
-    write_json(path.resolve(), record)
+    write_json(Path(os.path.realpath(path)), record)
 
 
 def check_out(path: Path | None) -> None:
@@ -254,7 +254,7 @@ def check_out(path: Path | None) -> None:
         return
     if path.is_dir():
         raise ValueError(f"{path} is a folder; name a file to write the record to.")
-    target = path.resolve() if path.is_symlink() else path
+    target = Path(os.path.realpath(path))
     if not path.exists() and not target.parent.is_dir():
         raise ValueError(f"{path} cannot be written: its folder does not exist; make it first.")
 

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
+import jax
+
 from jmeta.core import TrainState
 from jmeta.runs import _programs as programs
 from jmeta.runs import _room as room
@@ -25,6 +27,7 @@ def check(parts: Parts, advance: Any, state: TrainState, *, length: int) -> int 
         ValueError: more is needed than there is; it names the largest `chunk` that fits.
     """
     most, pool = room.available(parts.mesh), parts.domain.train
+    _require_room_for_tasks(parts)
     size = room.needed(advance.lower(state, pool=pool, length=length).compile(), parts.mesh)
     if size is None or most is None or size <= most:
         return size
@@ -35,6 +38,17 @@ def check(parts: Parts, advance: Any, state: TrainState, *, length: int) -> int 
         else "no chunk of tasks fits; set --remat, fewer filters, shots or queries"
     )
     raise ValueError(room.refusal(size, most, what="this run needs", advice=advice))
+
+
+def _require_room_for_tasks(parts: Parts) -> None:
+    """Refuse tasks that alone do not fit: the compiler itself would take long, or fail."""
+    each = parts.experiment.budget.tasks // parts.mesh.size
+    chunk = min(programs.chunk_for(parts.experiment) or each, each)
+    task = jax.eval_shape(parts.domain.sample_train, jax.random.key(0), parts.domain.train)
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(task))
+    what, advice = f"{chunk} tasks at once need", "set a smaller --chunk, fewer shots or queries"
+    total = chunk * size * room.sharing(parts.mesh)
+    room.require(total, parts.mesh, what=what, advice=advice)
 
 
 def _largest_chunk(parts: Parts, state: TrainState, *, length: int, most: int) -> int | None:

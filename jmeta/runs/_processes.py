@@ -5,6 +5,7 @@ single process all of this does nothing.
 """
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -23,8 +24,12 @@ def start(coordinator: str | None, processes: int | None, process: int | None) -
         process: the number of this one, from 0. None: found likewise.
 
     Raises:
-        ValueError: it cannot be found, or the others cannot be reached.
+        ValueError: the address is none, or it cannot be found, or the others cannot be reached.
     """
+    if coordinator is not None and not re.fullmatch(r".+:\d{1,5}", coordinator):
+        raise ValueError(
+            f"got the coordinator {coordinator!r}, expected HOST:PORT, such as 10.0.0.1:1234."
+        )
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
         jax.distributed.initialize(coordinator, processes, process)
