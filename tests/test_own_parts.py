@@ -270,7 +270,7 @@ def test_nothing_in_a_run_folder_is_imported(name, section, schema, done, place,
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--algorithm", "own_parts:Nearst"], "there is no algorithm own_parts:Nearst (AttributeErr"),
+        (["--algorithm", "own_parts:Nearst"], "there is no algorithm own_parts:Nearst (Attribute"),
         (["--algorithm", "nowhere:Thing"], "No module named 'nowhere'"),
         (["--algorithm", "./own_parts.py:Nearest"], "'./own_parts.py' is not the name of a module"),
         (["--algorithm", "own_parts:NUMBER"], "is not a subclass of jmeta.train.Algorithm"),
