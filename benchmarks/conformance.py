@@ -5,7 +5,7 @@
 Losses beside pytorch-metric-learning, heads beside easyfsl and scikit-learn, metrics beside
 scikit-learn; each in float32 and float64 where the library has both. Install torch,
 pytorch-metric-learning and easyfsl beside jmeta first: a test whose library is missing is skipped,
-and the record counts it. Takes about two minutes.
+and the record counts it.
 """
 
 import subprocess
