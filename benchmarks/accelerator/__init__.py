@@ -1,0 +1,1 @@
+"""The parts of `benchmarks/gpu.py`: what an accelerator is asked, each in a process of its own."""
