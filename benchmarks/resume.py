@@ -2,11 +2,11 @@
 
     python benchmarks/resume.py [--kills 10] [--steps 600] [--seed 0]
 
-Trains prototypical networks on the built-in glyphs once undisturbed, once killed by SIGKILL at
-random moments and resumed after each, once with its last checkpoint truncated, and once while
-other processes try to go on with it in the same folder. Compares the best and the last checkpoint,
-the metrics of every step and the result. Takes about eight minutes on two cores; `--kills 2
---steps 200` is a short check.
+Trains prototypical networks on the built-in glyphs once undisturbed, then killed by SIGKILL at
+random moments and resumed after each (as many runs as the kills last for), once with its last
+checkpoint truncated, and once while other processes try to go on with it in the same folder.
+Compares the best and the last checkpoint, the metrics of every step and the result. Ten kills take
+about eight minutes on two cores; `--kills 2 --steps 200` is a short check.
 """
 
 import argparse
@@ -81,6 +81,27 @@ def kill_at_random(
     found = {"number": number, "delay_seconds": delay, "after_output": in_the_middle}
     kept = checkpoint.steps(out / "checkpoints")
     return {**found, "had_finished": finished, "step": last_step(out), "checkpoints": kept}
+
+
+def kill_again(
+    folder: Path, steps: int, *, kills: int, seed: int, seconds: float
+) -> tuple[list[dict[str, Any]], list[Path]]:
+    """Kill until so many kills have met a living process; each event, and the runs, all finished.
+
+    A run that came to its end makes room for a new one.
+    """
+    events, runs, met = [], [folder / "0"], 0
+    while met < kills:
+        event = kill_at_random(runs[-1], steps, seed=seed, number=len(events), seconds=seconds)
+        events.append({"run": len(runs) - 1, **event})
+        print(json.dumps(events[-1]), flush=True)
+        met += not event["had_finished"]
+        if event["had_finished"] or (runs[-1] / "result.json").exists():
+            runs.append(folder / str(len(runs)))
+    for run in runs:
+        if (run / "config.json").exists():  # the last may not have been begun
+            finish(run, steps)
+    return events, [run for run in runs if (run / "config.json").exists()]
 
 
 def fingerprint(out: Path) -> dict[str, Any]:
@@ -171,12 +192,7 @@ def measure(scratch: Path, steps: int, *, kills: int, seed: int) -> dict[str, An
     plain, killed, damaged, contended = (scratch / name for name in names)
     seconds, _ = finish(plain, steps)
     print(f"undisturbed: {seconds:.0f} s", flush=True)
-    events = []
-    for number in range(kills):
-        event = kill_at_random(killed, steps, seed=seed, number=number, seconds=seconds)
-        events.append(event)
-        print(json.dumps(events[-1]), flush=True)
-    finish(killed, steps)
+    events, runs = kill_again(killed, steps, kills=kills, seed=seed, seconds=seconds)
     shutil.copytree(plain, damaged)
     victim = truncate_last(damaged)
     _, said = finish(damaged, steps)
@@ -184,7 +200,7 @@ def measure(scratch: Path, steps: int, *, kills: int, seed: int) -> dict[str, An
     print(f"contended: {json.dumps(contention)}", flush=True)
     wanted = fingerprint(plain)
     differing = {
-        "killed": unequal(wanted, fingerprint(killed)),
+        "killed": sorted({name for run in runs for name in unequal(wanted, fingerprint(run))}),
         "truncated": unequal(wanted, fingerprint(damaged)),
         "contended": unequal(wanted, fingerprint(contended)),
     }
@@ -194,6 +210,7 @@ def measure(scratch: Path, steps: int, *, kills: int, seed: int) -> dict[str, An
         "steps": steps,
         "seconds_undisturbed": seconds,
         "kills": events,
+        "killed_runs": len(runs),
         "truncated": {"file": victim, "said": said.replace(str(scratch), "..."), "told": told},
         "contended": contention,
         "compared": list(wanted),
