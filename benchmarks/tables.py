@@ -290,6 +290,38 @@ def figure(value: float) -> str:
     return f"{value:,.{digits}f}"
 
 
+def gpu_errors() -> str:
+    """Relative errors of the meta-gradient on a GPU: a workload a row, a precision a column."""
+    found = [row for row in gpu_figures("errors") if row.get("form") == "default"]
+    names = list(dict.fromkeys(row["precision"] for row in found))
+    rows = []
+    for workload in dict.fromkeys(row["workload"] for row in found):
+        of = {r["precision"]: r["relative_error"] for r in found if r["workload"] == workload}
+        rows.append([f"{workload}", *(f"{of[name]:.1e}" for name in names)])
+    return table(["workload", *names], rows) if rows else ""
+
+
+def gpu_rates() -> str:
+    """Tasks per second of workload A on a GPU: each system at its best batch, in two precisions."""
+    best: dict[tuple[str, str], float] = {}
+    for row in (row for part in ("rates", "torch", "flax") for row in gpu_figures(part)):
+        if row.get("workload") == "A" and "tasks_per_second" in row:
+            system = row.get("system") or f"jmeta, {row['form']} convolution"
+            key = system, row["precision"]
+            best[key] = max(best.get(key, 0.0), row["tasks_per_second"])
+    columns = ("float32", "tf32", "bfloat16")
+    systems = sorted({name for name, _ in best}, key=lambda name: -best[name, "float32"])
+    cell = {key: figure(rate) for key, rate in best.items()}
+    rows = [[name, *(cell.get((name, column), "–") for column in columns)] for name in systems]
+    return table(["tasks per second, A", *columns], rows) if rows else ""
+
+
+def gpu_figures(part: str) -> list[dict[str, Any]]:
+    """The figures of one part of the record of the accelerator."""
+    record = load("gpu") or {"figures": []}
+    return [row for row in record["figures"] if row["part"] == part]
+
+
 def headline() -> str:
     """The few rows that the README shows."""
     rows = [*headline_accuracies(), *headline_errors(), *headline_speeds()]
@@ -380,6 +412,8 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {  # file -> markers -> what i
         "processes": processes,
         "heads": heads,
         "speed": speed,
+        "gpu-errors": gpu_errors,
+        "gpu-rates": gpu_rates,
         "heads-speed": heads_speed,
     },
 }
