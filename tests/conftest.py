@@ -10,7 +10,8 @@ os.environ.setdefault("MPLBACKEND", "agg")
 # Most of the time goes into compiling small programs once: compile them plainly.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 if metadata.version("jaxlib").startswith("0.10."):  # elsewhere an unknown flag ends the process
-    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+    plainly = ("--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1")
+    os.environ.setdefault("XLA_FLAGS", " ".join(plainly))
 
 import jax
 import pytest

@@ -2,6 +2,8 @@
 
 import sys
 
+import comparing  # noqa: F401  # it makes the next one importable
+import glyphs_list
 import numpy as np
 import pytest
 
@@ -42,6 +44,11 @@ def test_class_lists_are_pinned(dataset):
         "val": 79,
         "test": 164,
     }
+
+
+@pytest.mark.slow
+def test_the_list_is_what_the_fonts_give():
+    assert glyphs_list.written() == module._LIST.read_text(encoding="utf-8")
 
 
 def test_parts_share_no_class_and_no_script(dataset):
@@ -92,23 +99,23 @@ def test_shapes_that_scripts_share_are_one_class(dataset):
 def test_look_is_blind_to_size_and_place_but_not_to_form(fonts):
     def look(character: str) -> np.ndarray:
         glyph = module._Glyph(ord(character), SCRIPTS[0], FACES)
-        looks = module._looks(glyph, fonts)
+        looks = glyphs_list.looks_of(glyph, fonts)
         assert looks is not None
         return looks[0]
 
     assert look("A") @ look("Α") > 0.999
-    assert look("o") @ look("O") > module._ALIKE
-    assert look("A") @ look("Ж") < module._ALIKE
+    assert look("o") @ look("O") > glyphs_list.ALIKE
+    assert look("A") @ look("Ж") < glyphs_list.ALIKE
 
 
 def test_a_code_point_drawn_as_different_forms_has_no_look(fonts):
     glyph = module._Glyph(ord("¼"), SCRIPTS[0], FACES)
-    assert module._looks(glyph, fonts) is None
+    assert glyphs_list.looks_of(glyph, fonts) is None
 
 
 def test_blank_characters_have_no_look(fonts):
     glyph = module._Glyph(0x20, SCRIPTS[0], FACES)
-    assert module._looks(glyph, fonts) is None
+    assert glyphs_list.looks_of(glyph, fonts) is None
 
 
 def test_drawing_is_deterministic_and_a_prefix_of_a_longer_one(fonts):

@@ -2,11 +2,10 @@
 
 A class is a character, its group is its script, and a drawing is one font face under a seeded
 affine and elastic distortion. Nothing is downloaded. Whole scripts are assigned to train, val or
-test. Of characters that look alike, in whatever scripts, only one is kept.
+test. Of characters that look alike, in whatever scripts, only one is in the list.
 """
 
 import unicodedata
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,14 +16,12 @@ from jmeta.data import _scripts
 from jmeta.data._digests import file_digest
 from jmeta.data._paths import load_prepared, prepared_name, save_prepared
 from jmeta.data._pool import Dataset, pool_from_classes, split_hash
-from jmeta.data._scripts import FACES, REFERENCES, SCRIPTS, Script
+from jmeta.data._scripts import FACES, SCRIPTS, Script
 
 if TYPE_CHECKING:  # otherwise imported late, since `import jmeta` shall be quick
     from PIL import Image, ImageFont
 
-_ALIKE = 0.86  # characters whose blurred renders correlate more are one class
-_FOREIGN = 0.35  # faces whose renders correlate less draw different forms
-_FEWEST_FACES = 4
+_LIST = Path(__file__).parent / "splits" / "glyphs.txt"  # made by benchmarks/glyphs_list.py
 _HARMONICS = 4  # cosines of the elastic field along each axis
 
 
@@ -65,7 +62,7 @@ def load_glyphs(*, size: int = 28, drawings: int = 20) -> Dataset:
     key = {
         "fonts": {face: file_digest(path) for face, path in fonts.items()},
         "renderer": features.version("freetype2"),
-        "code": [file_digest(__file__), file_digest(_scripts.__file__)],
+        "code": [file_digest(path) for path in (__file__, _scripts.__file__, _LIST)],
         "size": size,
         "drawings": drawings,
     }
@@ -105,7 +102,7 @@ def _font_files() -> dict[str, Path]:
 
 def _render(fonts: dict[str, Path], *, size: int, drawings: int) -> Dataset:
     """Choose the characters, draw them, and describe the result."""
-    kept = _distinct(_candidates(fonts), fonts)
+    kept = _listed(fonts)
     pools, names, groups = {}, {}, {}
     for part in ("train", "val", "test"):
         glyphs = [g for g in kept if g.script.part == part]
@@ -126,61 +123,35 @@ def _render(fonts: dict[str, Path], *, size: int, drawings: int) -> Dataset:
     return Dataset("glyphs", pools["train"], pools["val"], pools["test"], info)
 
 
-def _candidates(fonts: dict[str, Path]) -> Iterator[_Glyph]:
-    """Letters, numbers and symbols that enough faces have, script after script."""
+def _listed(fonts: dict[str, Path]) -> list[_Glyph]:
+    """The characters of the list, script after script, with the faces that have each."""
     from fontTools.ttLib import TTFont
 
     held = {}
     for face, path in fonts.items():
         with TTFont(path, lazy=True) as font:
             held[face] = frozenset(font.getBestCmap())
-    for script in SCRIPTS:
-        for code in (c for first, last in script.ranges for c in range(first, last + 1)):
-            faces = tuple(face for face in FACES if code in held[face])
-            if len(faces) >= _FEWEST_FACES and unicodedata.category(chr(code))[0] in "LNS":
-                yield _Glyph(code, script, faces)
+    codes = read_list(_LIST.read_text(encoding="utf-8"))
+    return [
+        _Glyph(code, script, tuple(face for face in FACES if code in held[face]))
+        for script in SCRIPTS
+        for code in codes[script.name]
+    ]
 
 
-def _distinct(glyphs: Iterator[_Glyph], fonts: dict[str, Path]) -> list[_Glyph]:
-    """Keep a character unless it looks like an earlier one in any reference face."""
-    seen = [(g, looks) for g in glyphs if (looks := _looks(g, fonts)) is not None]
-    alike = np.zeros((len(seen), len(seen)), bool)
-    for r in range(len(REFERENCES)):
-        x = np.stack([looks[r] for _, looks in seen])
-        alike |= x @ x.T > _ALIKE
-    kept: list[int] = []
-    for i in range(len(seen)):
-        if not alike[i, kept].any():
-            kept.append(i)
-    return [seen[i][0] for i in kept]
+def read_list(text: str) -> dict[str, list[int]]:
+    """The code points of each script, from lines `script code code-code ...` in hexadecimal.
 
-
-def _looks(glyph: _Glyph, fonts: dict[str, Path]) -> list[np.ndarray] | None:
-    """The looks of a character in each reference face, or in the first of them that has it.
-
-    None for a character without ink, or one that faces draw as different forms.
+    >>> read_list("# chosen\nlatin 41 43-45\n")
+    {'latin': [65, 67, 68, 69]}
     """
-    own, stretched = {}, []
-    for face in (f for f in REFERENCES if f in glyph.faces):
-        if (ink := _ink(glyph.code, fonts[face], box=48, canvas=64)) is None:
-            return None
-        own[face] = _look(ink)
-        stretched.append(_look(ink.crop(ink.getbbox()).resize(ink.size)))
-    if not own:
-        return None
-    plain, wide = np.stack(list(own.values())), np.stack(stretched)
-    if np.maximum(plain @ plain.T, wide @ wide.T).min() < _FOREIGN:
-        return None
-    return [own.get(face, plain[0]) for face in REFERENCES]
-
-
-def _look(ink: "Image.Image") -> np.ndarray:
-    """A blurred render as a centred unit vector, so that a product of two is a correlation."""
-    from PIL import Image, ImageFilter
-
-    blurred = ink.filter(ImageFilter.GaussianBlur(1.5))
-    x = np.asarray(blurred.resize((24, 24), Image.Resampling.BOX), np.float32).ravel()
-    return (x - x.mean()) / (np.linalg.norm(x - x.mean()) + np.float32(1e-6))
+    found = {}
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            script, *spans = line.split()
+            ends = [[int(end, 16) for end in span.split("-")] for span in spans]
+            found[script] = [code for span in ends for code in range(span[0], span[-1] + 1)]
+    return found
 
 
 @lru_cache(maxsize=64)
