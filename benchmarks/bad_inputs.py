@@ -2,7 +2,7 @@
 
     python benchmarks/bad_inputs.py [--count 1200] [--seed 0] [--kind NAME] [--json FILE]
 
-Draws commands from every kind of `bad_kinds.py` in turn: unknown names, values, paths, folders of
+Draws commands from every kind of `hostile/` in turn: unknown names, values, paths, folders of
 images, archives, arrays, tables, stored records. Each runs in a process of its own, forked from one
 that has imported jmeta and used no device, and every 20th as a fresh `python -m jmeta`. Those that
 end otherwise than by one line on stderr and exit code 2, that take more than 20 seconds, or more
@@ -24,8 +24,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NoReturn
 
-import bad_kinds
 import common
+import hostile
 
 from jmeta import cli
 
@@ -37,17 +37,17 @@ def base_run(folder: Path) -> Path:
     """A finished run of a second, for kinds that damage one."""
     run = folder / "base"
     quick = ["--network", "mlp", "--hidden", "8", "--queries", "2", "--validate-every", "1"]
-    words = ["train", *bad_kinds.QUICK, *quick, "--devices", "1", "--out", str(run)]
+    words = ["train", *hostile.QUICK, *quick, "--devices", "1", "--out", str(run)]
     child = os.fork()
     if not child:
-        _become(bad_kinds.Bad(words), folder / "said", fresh=False)
+        _become(hostile.Bad(words), folder / "said", fresh=False)
     _, status = os.waitpid(child, 0)
     if status:
         raise SystemExit(f"{shlex.join(words)} failed:\n{(folder / 'said').read_text()}")
     return run
 
 
-def _become(bad: bad_kinds.Bad, said: Path, *, fresh: bool) -> NoReturn:
+def _become(bad: hostile.Bad, said: Path, *, fresh: bool) -> NoReturn:
     """Turn a forked process into a command; stderr goes into a file."""
     os.setsid()
     signal.alarm(0)
@@ -70,7 +70,7 @@ def _become(bad: bad_kinds.Bad, said: Path, *, fresh: bool) -> NoReturn:
     os._exit(code)
 
 
-def outcome(bad: bad_kinds.Bad, here: Path, said: Path, *, fresh: bool) -> dict[str, Any]:
+def outcome(bad: hostile.Bad, here: Path, said: Path, *, fresh: bool) -> dict[str, Any]:
     """Run one command in a folder: how it ended, in how long, with how much memory."""
     begun = time.perf_counter()
     child = os.fork()
@@ -101,13 +101,13 @@ def outcome(bad: bad_kinds.Bad, here: Path, said: Path, *, fresh: bool) -> dict[
     return {**found, "said": text[-300:] if faults else text[:160]}
 
 
-def draw(kind: str, number: int, seed: int, run: Path, here: Path) -> bad_kinds.Bad:
+def draw(kind: str, number: int, seed: int, run: Path, here: Path) -> hostile.Bad:
     """The command of a number, with its files written under `here`."""
     shutil.rmtree(here, ignore_errors=True)
     here.mkdir()
     os.chdir(here)
-    place = bad_kinds.Place(here, run)
-    return bad_kinds.KINDS[kind](random.Random(f"{seed} {kind} {number}"), place)
+    place = hostile.Place(here, run)
+    return hostile.KINDS[kind](random.Random(f"{seed} {kind} {number}"), place)
 
 
 def measure(count: int, seed: int, kinds: list[str], folder: Path) -> list[dict[str, Any]]:
@@ -140,7 +140,7 @@ def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
         "bytes_at_most": max(case["bytes"] for case in found),
         "kinds": {
             kind: {
-                "what": " ".join((bad_kinds.KINDS[kind].__doc__ or "").split()),
+                "what": " ".join((hostile.KINDS[kind].__doc__ or "").split()),
                 "drawn": drawn[kind],
                 "otherwise": failed[kind],
             }
@@ -153,7 +153,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=1200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--kind", choices=bad_kinds.KINDS)
+    parser.add_argument("--kind", choices=hostile.KINDS)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -161,7 +161,7 @@ def main() -> None:
     home = Path.cwd()
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["JMETA_CACHE"] = f"{scratch}/cache"
-        kinds = [asked.kind] if asked.kind else list(bad_kinds.KINDS)
+        kinds = [asked.kind] if asked.kind else list(hostile.KINDS)
         found = measure(asked.count, asked.seed, kinds, Path(scratch))
         os.chdir(home)
     told = summary(found)

@@ -98,10 +98,10 @@ def kill_again(
         met += not event["had_finished"]
         if event["had_finished"] or (runs[-1] / "result.json").exists():
             runs.append(folder / str(len(runs)))
-    for run in runs:
-        if (run / "config.json").exists():  # the last may not have been begun
-            finish(run, steps)
-    return events, [run for run in runs if (run / "config.json").exists()]
+    if (runs[-1] / "config.json").exists():  # else it has not been begun
+        finish(runs[-1], steps)
+        return events, runs
+    return events, runs[:-1]
 
 
 def fingerprint(out: Path) -> dict[str, Any]:

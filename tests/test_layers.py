@@ -35,7 +35,7 @@ ALLOWED = {
     "runs": {"core", "metrics", "learners", "experiments", ""},  # the public functions of jmeta
     "train": {"experiments", "runs"},
     "bench": {"core", "experiments", "runs", ""},
-    "cli": {"data", "experiments", "runs", "bench", ""},
+    "cli": {"core", "data", "experiments", "runs", "bench", ""},
     "__main__": {"cli"},
 }
 # room -> the rooms whose private modules it may import; those of the core are open to all

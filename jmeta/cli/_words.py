@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from jmeta.core._home import expanded
 from jmeta.experiments._options import said as in_words
 
 
@@ -97,10 +98,9 @@ def path_of(word: str) -> Path:
     'a'
     """
     try:
-        return Path(word).expanduser()
-    except RuntimeError as error:
-        text = f"has no home folder for {word!r}; write the whole path"
-        raise argparse.ArgumentTypeError(text) from error
+        return expanded(word)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"leads nowhere: {error}".rstrip(".")) from error
 
 
 def add(group: Any, flag: str, hint: Any, default: Any, text: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from jmeta.core._home import expanded
 from jmeta.core._text import printable
 from jmeta.data._files import check_regular
 from jmeta.data._pool import Dataset, Pool, make_pool
@@ -43,24 +44,6 @@ def cache_dir() -> Path:
     """
     given = os.environ.get("JMETA_CACHE")
     return expanded(given) if given else _default()
-
-
-def expanded(path: str | os.PathLike[str]) -> Path:
-    """Return a path in which a leading `~` or `~user` has become that home folder.
-
-    Raises:
-        ValueError: there is no such home folder.
-
-    >>> expanded("/data").name
-    'data'
-    """
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise ValueError(
-            f"there is no home folder for {printable(path)}; write the whole path, which begins "
-            "with /."
-        ) from error
 
 
 def _default() -> Path:

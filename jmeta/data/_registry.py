@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jmeta.core._home import expanded
 from jmeta.core._text import printable
 from jmeta.data._arrays import load_npz, npz_counts, npz_example_shape
 from jmeta.data._division import Split, read_split_lists
@@ -15,7 +16,7 @@ from jmeta.data._glyphs import load_glyphs
 from jmeta.data._images import Fit, check_fit
 from jmeta.data._omniglot import load_omniglot
 from jmeta.data._omniglot_files import omniglot_root
-from jmeta.data._paths import data_root, expanded, load_prepared, prepared_name, save_prepared
+from jmeta.data._paths import data_root, load_prepared, prepared_name, save_prepared
 from jmeta.data._pool import Dataset
 from jmeta.data._tables import load_table, parse_table_name
 from jmeta.data._tfds import load_tfds
