@@ -145,6 +145,7 @@ _DATES = np.array(["2020-01-01", "2020-01-02", "2020-01-03", "2020-01-04", "NaT"
         ({"x": np.zeros((10, 2), complex)}, "x of dtype complex128, expected real numbers"),
         ({"x": _DATES[:, None]}, r"x of dtype datetime64\[D\], expected real numbers"),
         ({"y": _DATES}, r"has the label NaT at y\[4\], expected a class for every example"),
+        ({"y": np.array([0, 1, 2, 3, 0.5] * 2)}, r"label 0.5 at y\[4\], a fraction"),
         ({"y": np.array([0, 1, 2, 3, np.inf] * 2)}, r"has the label inf at y\[4\]"),
         ({"y": np.array(["a", "b", " ", "c", "d"] * 2)}, r"has an empty label at y\[2\]"),
         ({"y": np.array([b"a", b"b", b"", b"c", b"d"] * 2)}, r"has an empty label at y\[2\]"),

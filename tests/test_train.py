@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -141,6 +142,13 @@ def test_a_damaged_last_checkpoint_resumes_from_the_one_before(finished, tmp_pat
     with pytest.warns(UserWarning, match="falling back to step 4"):
         run(SINUSOID, out, resume=True)
     same(out, finished)
+
+
+def test_metrics_that_are_gone_are_told(finished, tmp_path, no_pictures):
+    out = Path(shutil.copytree(finished[0], tmp_path / "copy"))
+    (out / "metrics.jsonl").unlink()
+    with pytest.warns(UserWarning, match=r"metrics.jsonl is missing: the lines of the first 8 upd"):
+        run(SINUSOID, out, resume=True)
 
 
 def test_resuming_a_finished_run_changes_nothing(finished, tmp_path, no_pictures):

@@ -45,7 +45,8 @@ def train(words: Words) -> int:
     if not first:
         return 0
     _print_result(result)
-    print(f"tasks per second  {result['throughput']['tasks_per_second']:.1f}")
+    if (rate := result["throughput"]["tasks_per_second"]) is not None:
+        print(f"tasks per second  {rate:.1f}")
     files = ["result.json", "episodes.csv", "confusion.csv", "curves.png", "episode.png"]
     written = [name for name in (*files, "metrics.jsonl", "checkpoints/") if (out / name).exists()]
     print(one_line(f"written to {out}/: {', '.join(written)}"))

@@ -17,8 +17,8 @@ def labels_of(path: Path, y: np.ndarray) -> np.ndarray:
         y: [E] integers, numbers, text, bytes, dates or booleans.
 
     Raises:
-        ValueError: a label is of another kind, NaN, infinite, no date, empty, bytes that are no
-            UTF-8, or -1, which marks padding in episodes.
+        ValueError: a label is of another kind, NaN, infinite, a fraction, no date, empty, bytes
+            that are no UTF-8, or -1, which marks padding in episodes.
 
     >>> labels_of(Path("a.npz"), np.array([b"cat", b"owl"])).tolist()
     ['cat', 'owl']
@@ -30,9 +30,14 @@ def labels_of(path: Path, y: np.ndarray) -> np.ndarray:
         )
     if y.dtype.kind == "S":
         y = _decoded(called, y)
-    if y.dtype.kind in "f" and (bad := ~np.isfinite(y)).any():
+    if y.dtype.kind == "f" and (bad := ~np.isfinite(y)).any():
         said = "NaN" if np.isnan(y[bad.argmax()]) else str(y[bad.argmax()])
         raise ValueError(f"{called} has the label {said} at y[{int(bad.argmax())}], {_MISSING}.")
+    if y.dtype.kind == "f" and (bad := y != np.rint(y)).any():
+        raise ValueError(
+            f"{called} has the label {y[bad.argmax()]} at y[{int(bad.argmax())}], a fraction, "
+            "which names no class; store classes as integers or text, and targets in a table."
+        )
     if y.dtype.kind in "Mm" and (bad := np.isnat(y)).any():
         raise ValueError(f"{called} has the label NaT at y[{int(bad.argmax())}], {_MISSING}.")
     if y.dtype.kind == "U" and (bad := np.char.strip(y) == "").any():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jmeta.core import PyTree
+from jmeta.core._text import printable
 from jmeta.experiments import Experiment, Part, completed, differences, from_json, to_json
 from jmeta.runs import _checkpoint as checkpoint
 from jmeta.runs import _data as rundata
@@ -153,7 +154,16 @@ def read(out: Path) -> list[dict[str, Any]]:
 
 
 def truncate(out: Path, *, after: int) -> None:
-    """Drop the lines of updates after step `after`, which will be made again."""
+    """Drop the lines of updates after step `after`, which will be made again.
+
+    A file that is not there any more is begun anew, with a warning.
+    """
+    if after and not (out / METRICS).exists():
+        warnings.warn(
+            f"{printable(out / METRICS)} is missing: the lines of the first {after} updates are "
+            "lost, and curves will begin there.",
+            stacklevel=2,
+        )
     kept = [json.dumps(line) + "\n" for line in read(out) if line["step"] <= after]
     write_whole(out / METRICS, "".join(kept))
 

@@ -66,7 +66,7 @@ def _write(
     lines = records.read(out)
     rates = [line["tasks_per_second"] for line in lines if "tasks_per_second" in line]
     # the first dispatch of a run compiles
-    rate = statistics.median(rates[1:] or rates)
+    rate = statistics.median(rates[1:] or rates) if rates else None  # its lines were deleted
     result = {
         "schema": SCHEMA,
         **tested,
