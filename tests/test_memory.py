@@ -123,3 +123,8 @@ def test_the_memory_of_this_machine_is_known():
     parts = programs.parts(SINUSOID)
     found = _room.available(parts.mesh)
     assert found is None or 2**26 < found < 2**50
+
+
+def test_a_run_without_compilation_is_refused(tmp_path):
+    with jax.disable_jit(), pytest.raises(ValueError, match="unset JAX_DISABLE_JIT"):
+        run(SINUSOID, tmp_path / "run")

@@ -197,3 +197,9 @@ def test_evaluation_on_two_devices_adapts_as_on_one() -> None:
 def test_regression_report() -> None:
     found = metrics.regression_report(jnp.ones((5, 4, 1)), jnp.zeros((5, 4, 1)))
     assert found["mse"] == metrics.Estimate(1.0, 0.0, 5)
+
+
+def test_scores_of_a_traced_label_out_of_range_are_nan():
+    read = jax.jit(lambda logits, labels: metrics.macro(metrics.class_scores(logits, labels)))
+    scores = read(5 * jnp.eye(3), jnp.array([0, 1, 7]))
+    assert all(np.isnan(each) for each in scores)

@@ -8,7 +8,7 @@ import pytest
 from learners import DROPPED, EMBED, HEAD, NET, SGD, WAYS, Case, apply, case_named, init, made, task
 
 import jmeta
-from jmeta import learners, losses, nn
+from jmeta import learners, losses, metrics, nn
 from jmeta.learners import full_context, head_accuracies, siamese_loss, transformed
 
 KEY = jax.random.key(0)
@@ -437,3 +437,31 @@ def test_augmentation_asks_for_a_key() -> None:
     learner = jmeta.maml(NET, CE, SOLVER, augment=lambda key, support: support)
     with pytest.raises(ValueError, match=r"augment needs a key in the support set.*jmeta.data"):
         learner.adapt(init(KEY), task(KEY).support._replace(key=None))
+
+
+NARROW = [("uint8", 5), ("uint32", 5), ("int8", 128)]  # they hold no -1, or not so many classes
+
+
+@pytest.mark.parametrize(("dtype", "ways"), NARROW)
+@pytest.mark.parametrize("traced", [False, True])
+def test_labels_hold_padding_and_every_class(dtype: str, ways: int, traced: bool) -> None:
+    scores, labels = jnp.zeros((4, ways)), jnp.arange(4).astype(dtype)
+    readers = [
+        *(getattr(losses, name) for name in OBJECTIVES),
+        *(metrics.accuracy, metrics.confusion, metrics.class_scores, metrics.calibration_error),
+        *(
+            lambda z, y, make=make: make(ways).fit(z, y)
+            for make in (jmeta.prototypical, jmeta.ridge)
+        ),
+    ]
+    for read in readers:
+        with pytest.raises(ValueError, match=f"labels of dtype {dtype}, which cannot hold -1 for"):
+            (jax.jit(read) if traced else read)(scores, labels)
+
+
+@labels
+@pytest.mark.parametrize("name", ["accuracy", "confusion", "class_scores", "calibration_error"])
+def test_labels_of_a_metric_are_an_array_of_integers(name: str, kind: str) -> None:
+    given, found = LABELS[kind]
+    with pytest.raises(ValueError, match=f"an array of integer labels, but got {found}"):
+        getattr(metrics, name)(jnp.ones((2, 3)), given)

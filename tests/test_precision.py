@@ -104,3 +104,18 @@ def test_what_stands_in_a_padded_row_reaches_no_head() -> None:
         value, slope = jax.value_and_grad(loss)(poisoned)
         assert np.isfinite(value) and np.isfinite(slope).all()
         assert value == pytest.approx(float(loss(x.at[4].set(0.0))), rel=1e-5)
+
+
+def test_class_means_do_not_overflow_in_half_precision():
+    x, y = jnp.full((3000, 2), 230.0, jnp.float16), jnp.arange(3000) % 2
+    assert (learners.class_means(x, y, ways=2).means == 230).all()
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+@pytest.mark.parametrize("make", [jmeta.ridge, learners.logistic, learners.svm])
+def test_closed_form_heads_solve_half_precision_in_float32(make, dtype):
+    x, y = jnp.array([[1.0, 0.5], [-1.0, 0.25]], dtype), jnp.array([0, 1])
+    head = make(2)
+    found = head.predict(head.fit(x, y), x)
+    wide = x.astype(jnp.float32)
+    np.testing.assert_array_equal(found, head.predict(head.fit(wide, y), wide))

@@ -288,3 +288,12 @@ def test_rows_with_missing_cells_are_left_out_on_request(tmp_path):
         load_table(written(tmp_path, *whole, head=head), target="score", drop_missing=True)
     with pytest.raises(ValueError, match="only tables have missing values"):
         load("glyphs", drop_missing=True)
+
+
+def test_texts_that_a_run_has_not_seen_are_told(tmp_path):
+    scaling = load_table(written(tmp_path, *schools())).info["scaling"]
+    other = [line.replace(",F,", ",x,").replace(",M,", ",y,") for line in schools()]
+    with pytest.raises(ValueError, match=r"has the values 'x', 'y', and none of those that the ru"):
+        load_table(written(tmp_path, *other), scaling=scaling)
+    with pytest.warns(UserWarning, match=r"not trained on, 'x'; they are given to it as none of"):
+        load_table(written(tmp_path, *schools()[1:], other[0]), scaling=scaling)

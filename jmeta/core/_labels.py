@@ -8,10 +8,11 @@ import numpy as np
 
 
 def require_range(labels: Any, ways: int, *, of: str) -> None:
-    """Refuse labels that are not in -1..ways - 1, where their values are known.
+    """Refuse labels of a wrong dtype, and those not in -1..ways - 1 where their values are known.
 
-    Inside `jit` or `vmap` the values are not known yet; there `one_hot` and `cross_entropy` turn a
-    label out of range into NaN.
+    -1 and the number of classes must exist in the dtype: a uint8 cannot hold the one, an int8 not
+    128. Inside `jit` or `vmap` the values are not known yet; there `one_hot` and `cross_entropy`
+    turn a label out of range into NaN.
 
     Args:
         labels: integers [N], where -1 marks padding.
@@ -19,10 +20,22 @@ def require_range(labels: Any, ways: int, *, of: str) -> None:
         of: the name of the function that was called, for the message.
 
     Raises:
-        ValueError: a label is below -1 or at least `ways`.
+        ValueError: the labels are no array of signed integers, or one is below -1 or at least
+            `ways`.
 
     >>> require_range(jnp.array([0, 4, -1]), 5, of="cross_entropy")
     """
+    dtype = getattr(labels, "dtype", type(labels).__name__)
+    if not hasattr(labels, "dtype") or not np.issubdtype(dtype, np.integer):
+        raise ValueError(
+            f"{of} expects an array of integer labels, but got {dtype}; number the classes 0 to "
+            f"{ways - 1} (numpy.unique with return_inverse does that)."
+        )
+    if np.issubdtype(dtype, np.unsignedinteger) or np.iinfo(dtype).max < ways:
+        raise ValueError(
+            f"{of} got labels of dtype {dtype}, which cannot hold -1 for padding and {ways} "
+            "classes; convert them with .astype(jnp.int32)."
+        )
     if isinstance(labels, jax.core.Tracer):
         return
     found = np.asarray(labels)

@@ -1,6 +1,7 @@
-"""Checks of numbers that may be traced."""
+"""Numbers: checks of those that may be traced, and the precision of sums."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -14,3 +15,15 @@ def require_positive(value: float | jax.Array, *, name: str, of: str) -> None:
     """
     if not isinstance(value, jax.core.Tracer) and not np.all(np.asarray(value) > 0):
         raise ValueError(f"{of} expects {name} > 0, but got {value}.")
+
+
+def at_least_float32(values: jax.Array) -> jax.Array:
+    """The same values in float32, or in a wider type if they have one.
+
+    Sums, counts and solutions of linear systems are computed in it: bfloat16 cannot count above
+    256, and float16 ends at 65,504.
+
+    >>> at_least_float32(jnp.ones(2, jnp.bfloat16)).dtype
+    dtype('float32')
+    """
+    return values.astype(jnp.promote_types(values.dtype, jnp.float32))

@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 
 from jmeta.core import Batch, Task
+from jmeta.data._columns import values_of
 from jmeta.data._dataset import dataset_from_classes
 from jmeta.data._digests import file_digest
 from jmeta.data._division import PARTS, Split, choose_parts
@@ -18,19 +19,13 @@ from jmeta.data._episodes import draw_distinct
 from jmeta.data._keys import with_keys
 from jmeta.data._pool import Dataset, Pool
 from jmeta.data._rows import (
-    LARGEST,
     Rows,
-    is_number,
-    number_of,
     read_rows,
-    refusal,
     shown,
     text_of,
     without_missing,
 )
 from jmeta.data._scaling import check_scaling, in_order
-
-MOST_KINDS = 20  # values that a column of text may have
 
 
 class TableName(NamedTuple):
@@ -129,7 +124,7 @@ def load_table(
         used = in_order(rows, aimed, used, scaling)
     number, owners, parts, called = _divide(rows, named, split, seed)
     training = np.isin(owners, [number[name] for name in parts["train"]])
-    values, columns = _values(rows, used, aimed, training, scaling)
+    values, columns = values_of(rows, used, aimed, training, scaling)
     ends = np.cumsum(np.bincount(owners))[:-1]
     tasks = dict(
         zip(number, np.split(values[np.argsort(owners, kind="stable")], ends), strict=True)
@@ -219,81 +214,3 @@ def _roles(
             "target, and at least one more, so name them with task=, target= and drop=."
         )
     return columns.index(named), columns.index(aimed), used
-
-
-def _values(
-    rows: Rows,
-    used: list[int],
-    aimed: int,
-    training: np.ndarray,
-    scaling: Mapping[str, Any] | None,
-) -> tuple[np.ndarray, dict[str, Any]]:
-    """Standardised features and target [R, D + 1], and the facts about these columns."""
-    columns, names, features = [], [], dict[str, Any]()
-    for column in used:
-        called = rows.columns[column]
-        stored = None if scaling is None else scaling["features"][called]
-        if _of_numbers(rows, column) if stored is None else "mean" in stored:
-            values, features[called] = _standard(rows, column, training, stored)
-            columns.append(values)
-            names.append(called)
-        else:
-            found = _indicators(rows, column, training, stored)
-            features[called] = {"values": list(found)}
-            columns += found.values()
-            names += [f"{called}={kind}" for kind in found]
-    y, aim = _standard(rows, aimed, training, None if scaling is None else scaling["target"])
-    if scaling is None and np.ptp(y[training]) == 0:
-        raise ValueError(
-            f"{rows.called}: the target {rows.columns[aimed]!r} is {aim['mean']:g} in every row of "
-            "the training tasks; choose another target."
-        )
-    goal = {"column": rows.columns[aimed], **aim}
-    facts = {"features": names, "target": goal, "scaling": {"features": features, "target": goal}}
-    return np.stack([*columns, y], axis=1).astype(np.float32), facts
-
-
-def _of_numbers(rows: Rows, column: int) -> bool:
-    return any(is_number(row[column]) for row in rows.cells)
-
-
-def _standard(
-    rows: Rows, column: int, training: np.ndarray, stored: Mapping[str, Any] | None
-) -> tuple[np.ndarray, dict[str, float]]:
-    """A standardised column [R], and its mean and deviation (1 if all values are equal).
-
-    They are those of the training rows, or the stored ones.
-    """
-    values = np.array([number_of(rows, row, column) for row in range(len(rows.cells))])
-    if stored is None:
-        constant = np.ptp(values[training]) == 0
-        mean = float(values[training][0] if constant else values[training].mean())
-        deviation = 1.0 if constant else float(values[training].std())
-    else:
-        mean, deviation = float(stored["mean"]), float(stored["deviation"])
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        scaled = (values - mean) / deviation
-    if len(bad := np.flatnonzero(~(np.abs(scaled) < LARGEST))):
-        what = f"is {LARGEST:g} deviations from the mean or more; correct it or leave the row out."
-        raise refusal(rows, int(bad[0]), column, what)
-    return scaled, {"mean": mean, "deviation": deviation}
-
-
-def _indicators(
-    rows: Rows, column: int, training: np.ndarray, stored: Mapping[str, Any] | None
-) -> dict[str, np.ndarray]:
-    """Text -> a column [R], 1 where that text is and 0 elsewhere.
-
-    The texts are all in the training rows, or the stored ones.
-    """
-    texts = [text_of(rows, row, column) for row in range(len(rows.cells))]
-    kinds = sorted({text for text, used in zip(texts, training, strict=True) if used})
-    if stored is not None:
-        kinds = list(stored["values"])
-    if len(kinds) > MOST_KINDS:
-        raise ValueError(
-            f"{rows.called}: the column {rows.columns[column]!r} is text with {len(kinds)} values "
-            f"in the training tasks, expected numbers or at most {MOST_KINDS} values; "
-            "leave it out with drop= or write numbers."
-        )
-    return {kind: np.array([text == kind for text in texts], np.float64) for kind in kinds}

@@ -6,19 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from jmeta.core._labels import in_range, one_hot, require_range
+from jmeta.core._numbers import at_least_float32
 from jmeta.core._types import Scalar
 from jmeta.losses._objectives import cross_entropy, masked_mean
-
-
-def at_least_float32(values: jax.Array) -> jax.Array:
-    """The same values in float32, or in a wider type if they have one.
-
-    Metrics are counted and averaged in it: bfloat16 cannot count above 256.
-
-    >>> at_least_float32(jnp.ones(2, jnp.bfloat16)).dtype
-    dtype('float32')
-    """
-    return values.astype(jnp.promote_types(values.dtype, jnp.float32))
 
 
 def _checked(logits: jax.Array, labels: jax.Array, *, of: str) -> jax.Array:
@@ -96,12 +86,17 @@ def class_scores(logits: jax.Array, labels: jax.Array) -> Scores:
     hits, guessed = jnp.diagonal(table), table.sum(0)
     present = one_hot(labels, logits.shape[-1], table.dtype).sum(0)  # with those that are NaN
     return Scores(
-        precision=hits / jnp.maximum(guessed, 1),
-        recall=hits / jnp.maximum(present, 1),
-        f1=2 * hits / jnp.maximum(guessed + present, 1),
+        precision=_ratio(hits, guessed),
+        recall=_ratio(hits, present),
+        f1=_ratio(2 * hits, guessed + present),
         support=present,
         predicted=guessed,
     )
+
+
+def _ratio(part: jax.Array, whole: jax.Array) -> jax.Array:
+    """Quotients of counts: 0 for 0/0, and NaN where a count is NaN."""
+    return part / jnp.where(whole == 0, 1, whole)
 
 
 def macro(scores: Scores) -> Scores:
@@ -112,7 +107,7 @@ def macro(scores: Scores) -> Scores:
     >>> float(macro(class_scores(jnp.eye(2), jnp.array([0, 1]))).f1)
     1.0
     """
-    seen = (scores.support > 0) | (scores.predicted > 0)
+    seen = (scores.support != 0) | (scores.predicted != 0)  # a NaN is seen, and stays one
     return Scores(
         precision=masked_mean(scores.precision, seen),
         recall=masked_mean(scores.recall, seen),

@@ -179,7 +179,8 @@ def _compare(source: Path, like: PyTree) -> tuple[PyTree, Callable[[PyTree], PyT
         return older, legacy.renewed
     raise ValueError(
         f"checkpoint {source} is of another experiment: its arrays have other names, "
-        "shapes or dtypes; restore it with the model and optimizer that made it"
+        "shapes or dtypes; restore it with the model and optimizer that made it, and with the "
+        f"JAX_ENABLE_X64 of then (now it is {int(jax.config.read('jax_enable_x64'))})"
     )
 
 
@@ -218,7 +219,8 @@ def restore_first(folder: Path, order: Sequence[int], like: PyTree) -> Checkpoin
             warnings.warn(f"{problem}; falling back to step {step}", stacklevel=2)
         return checkpoint
     raise ValueError(
-        f"no checkpoint in {folder} can be read, so train anew; the wanted one: {problems[0]}"
+        f"no checkpoint in {folder} can be read; the wanted one: {problems[0]}. If that cannot be "
+        "put right, train anew."
     )
 
 

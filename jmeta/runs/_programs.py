@@ -60,8 +60,13 @@ def parts(
         origin: what a stored run says of its data; None for a new run.
 
     Raises:
-        ValueError: options that cannot be satisfied, or a missing set.
+        ValueError: options that cannot be satisfied, a missing set, or `jax.disable_jit`.
     """
+    if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+        raise ValueError(
+            "runs are compiled, but jax.disable_jit is on; unset JAX_DISABLE_JIT, and debug a "
+            "learner by calling its functions."
+        )
     whole = completed(experiment, root, origin=origin)
     domain, method = open_experiment(whole, root, origin=origin)
     return Parts(whole, domain, method, mesh_for(whole))

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jmeta.core._numbers import at_least_float32
 from jmeta.learners.comparison._heads import Head, membership, only_present, real_rows
 
 Value = float | jax.Array  # a number, or a traced, learned array []
@@ -49,6 +50,7 @@ def linear_head(
     """
 
     def fit(embeddings: jax.Array, labels: jax.Array) -> Linear:
+        embeddings = at_least_float32(embeddings)  # LAPACK knows no other precision
         y = membership(labels, ways, embeddings.dtype)  # checks the labels first
         return Linear(solve(_matrix(embeddings, labels), y), y.any(0))
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from jmeta.core import Outputs, PyTree
 from jmeta.core._labels import one_hot, require_range
-from jmeta.core._numbers import require_positive
+from jmeta.core._numbers import at_least_float32, require_positive
 from jmeta.core._padding import blanked
 from jmeta.distances import Distance, squared_euclidean, unit
 
@@ -58,6 +58,8 @@ def membership(labels: jax.Array, ways: int, dtype: jax.typing.DTypeLike) -> jax
 def class_sums(embeddings: PyTree, labels: jax.Array, *, ways: int) -> PyTree:
     """The sum of the embeddings of each class, leaf by leaf: [S, ...], [S] -> [N, ...].
 
+    It is in float32 or wider, whatever the embeddings are.
+
     Args:
         embeddings: [S, ...], or a pytree of such arrays.
         labels: [S] integers, -1 for padding.
@@ -71,6 +73,7 @@ def class_sums(embeddings: PyTree, labels: jax.Array, *, ways: int) -> PyTree:
     """
 
     def leaf(z: jax.Array) -> jax.Array:
+        z = at_least_float32(z)
         return jnp.tensordot(membership(labels, ways, z.dtype), z, (0, 0))
 
     return jax.tree.map(leaf, real_rows(embeddings, labels))
