@@ -465,3 +465,8 @@ def test_labels_of_a_metric_are_an_array_of_integers(name: str, kind: str) -> No
     given, found = LABELS[kind]
     with pytest.raises(ValueError, match=f"an array of integer labels, but got {found}"):
         getattr(metrics, name)(jnp.ones((2, 3)), given)
+
+
+def test_real_targets_ask_for_another_report() -> None:
+    with pytest.raises(ValueError, match=r"targets of dtype float32; .* use regression_report"):
+        metrics.classification_report(jnp.ones((1, 2, 3)), jnp.ones((1, 2)))

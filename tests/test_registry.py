@@ -197,3 +197,8 @@ def test_importing_the_room_stays_light():
     code = f"import sys, jmeta.data; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_family_of_functions_is_described():
+    found = describe("sinusoid")
+    assert found["kind"] == "functions" and found["sampler"] == "jmeta.data.sample_sinusoid"

@@ -258,7 +258,7 @@ def _wrong_examples(pool: Pool, least: int, most: int) -> str | None:
         return (
             f"asked for {least} examples per class (shots + queries) but the smallest class has "
             f"{pool.smallest}; lower shots and queries to at most {pool.smallest} together, or "
-            "leave small classes out of the pool"
+            "leave small classes out (--drop-small)"
         )
     if most > pool.largest:
         return (

@@ -195,7 +195,7 @@ def _decode_classes(
                 raise ValueError(
                     f"in {printable(path)}, {printable(names[0])} is {images[0].shape[:2]} pixels "
                     f"high and wide but {printable(name)} is {image.shape[:2]}; give `size` to "
-                    "scale all images to one."
+                    "--size 28), to which all are scaled."
                 )
             total = max(total, image.nbytes * len(names))
             check_set(total, what=f"the {len(names)} images of {printable(path)} decode to")

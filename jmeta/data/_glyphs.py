@@ -140,7 +140,7 @@ def _listed(fonts: dict[str, Path]) -> list[_Glyph]:
 
 
 def read_list(text: str) -> dict[str, list[int]]:
-    """The code points of each script, from lines `script code code-code ...` in hexadecimal.
+    r"""The code points of each script, from lines `script code code-code ...` in hexadecimal.
 
     >>> read_list("# chosen\nlatin 41 43-45\n")
     {'latin': [65, 67, 68, 69]}

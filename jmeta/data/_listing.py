@@ -64,14 +64,17 @@ def describe(
 
     JSON can hold the result: name, parts, dtype and where, and the entries of `Dataset.info`
     except the names of classes and groups. A table has tasks and rows where others have classes
-    and examples.
+    and examples; a family of functions has a formula and the name of its sampler.
 
     Args:
         name, root, split, size, seed, fit, least, drop_missing: as for `load`.
 
     Raises:
-        ValueError: as `load`, also for a family of functions, which has no examples.
+        ValueError: as `load`.
     """
+    if name in FAMILIES:
+        sampler = f"jmeta.data.{FAMILIES[name].__name__}"
+        return {"name": name, "kind": "functions", "formula": FORMULAS[name], "sampler": sampler}
     options: dict[str, Any] = {"split": split, "size": size, "seed": seed, "fit": fit}
     dataset = load(name, root=root, least=least, drop_missing=drop_missing, **options)
     table = name.startswith("table:")

@@ -205,7 +205,7 @@ def _pool_by_class(
         if pixels.shape != shape:
             raise ValueError(
                 f"the TFDS set {info.name!r} has images of {shape} and of {pixels.shape}; give "
-                "`size` to scale all to one."
+                "`size` (--size 28) to scale all to one."
             )
         if int(example[label]) >= 0:
             members.setdefault(int(example[label]), []).append(pixels)

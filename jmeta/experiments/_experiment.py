@@ -91,8 +91,9 @@ def check_parts(experiment: Experiment) -> None:
         ways = episode.training().ways
         if ways != episode.ways:
             raise ValueError(
-                f"{algorithm.name} has one output a class, so train_ways must equal ways, but got "
-                f"{ways} and {episode.ways}; protonet can train with more."
+                f"{algorithm.name} has one output a class, so it is tested with as many ways as it "
+                f"was trained with, but got {ways} in training and {episode.ways} in the test; "
+                "metric learners such as protonet may have others."
             )
     if isinstance(experiment.network, NoNetwork) and not algorithm.reads_inputs:
         raise ValueError(

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from jmeta.core import Task
+from jmeta.core._text import printable
 from jmeta.data import Pool
-from jmeta.experiments._figures import BAD, GOOD, INK, save, shortened
+from jmeta.experiments._figures import BAD, GOOD, INK, save
 
 
 def images(
@@ -20,7 +21,9 @@ def images(
     names: Mapping[int, str] | None = None,
     most: int = 10,
 ) -> None:
-    """A row a class: its support examples, then its queries framed green or red.
+    """A row a class: its name and support examples, then its queries framed green or red.
+
+    Over a query stand the number of the row of the predicted class, and its probability.
 
     Args:
         task: with images x [E, H, W, C]; of other than 1 or 3 channels the first ones are shown.
@@ -30,7 +33,6 @@ def images(
         most: so many queries of a class are shown, and at most 5 support examples of 10 classes.
     """
     logits, labels = np.asarray(outputs), np.asarray(task.query.y)
-    called = {way: shortened((names or {}).get(way, f"class {way + 1}")) for way in range(99)}
     odds = np.exp(logits - logits.max(-1, keepdims=True))
     odds /= odds.sum(-1, keepdims=True)
     right = (logits.argmax(-1) == labels)[labels >= 0].mean()
@@ -38,15 +40,17 @@ def images(
     support = _columns(task.support.y, logits.shape[-1], 5)
     query = _columns(task.query.y, logits.shape[-1], most)
     title = (
-        "A test episode: support (left), queries with the predicted class (right); "
-        f"{right:.0%} of its queries right{channels}"
+        "A test episode: support (left), queries with the predicted class and its probability "
+        f"(right); {right:.0%} of its queries right{channels}"
     )
-    figure, grid = _grid(support.shape, query.shape[1], title)
+    figure, grid = _grid(support.shape, query.shape[1], title, named=bool(names))
     for way, place, index in _places(support):
-        _picture(grid[way, place], shown.support.x[index], INK, called[way])
+        _picture(grid[way, place], shown.support.x[index], INK, "")
+        if place == 0:
+            _name(grid[way, 0], way, (names or {}).get(way, ""))
     for way, place, index in _places(query):
         said = int(logits[index].argmax())
-        label, colour = f"{called[said]} {odds[index, said]:.0%}", GOOD if said == way else BAD
+        label, colour = f"{said + 1} · {odds[index, said]:.0%}", GOOD if said == way else BAD
         _picture(grid[way, support.shape[1] + 1 + place], shown.query.x[index], colour, label)
     save(figure, path)
 
@@ -118,12 +122,13 @@ def _places(columns: np.ndarray) -> Iterator[tuple[int, int, int]]:
             yield way, column, int(index)
 
 
-def _grid(support: tuple[int, ...], queries: int, title: str) -> tuple[Any, Any]:
-    """A figure with a row a class and a title that is as wide as it may be."""
+def _grid(support: tuple[int, ...], queries: int, title: str, *, named: bool) -> tuple[Any, Any]:
+    """A figure with a row a class, room for its name, and a title that is as wide as it may be."""
     from matplotlib.figure import Figure
 
     rows, shots = support
-    wide = max(0.95 * (shots + queries) + 0.8, 3.2)
+    left = 1.3 if named else 0.3
+    wide = max(0.95 * (shots + queries) + 0.8, 3.2) + left
     text = textwrap.fill(title, int(13 * wide))
     above = 0.35 + 0.17 * (text.count("\n") + 1)
     figure = Figure(figsize=(wide, 1.15 * rows + above))
@@ -135,8 +140,16 @@ def _grid(support: tuple[int, ...], queries: int, title: str) -> tuple[Any, Any]
         axes.set_axis_off()
     figure.suptitle(text, fontsize=10, color=INK, y=1 - 0.08 / (1.15 * rows + above), va="top")
     top = 1 - above / (1.15 * rows + above)
-    figure.subplots_adjust(0.02, 0.02, 0.98, top, 0.12, 0.35)
+    figure.subplots_adjust(left / wide, 0.02, 0.98, top, 0.12, 0.35)
     return figure, grid
+
+
+def _name(axes: Any, way: int, name: str) -> None:
+    """The number of a class, and its name in at most four short lines, beside its row."""
+    lines = textwrap.wrap(printable(name), 16, max_lines=4, placeholder="…")
+    text = "\n".join([str(way + 1), *lines])
+    axes.set_ylabel(text, fontsize=7, color=INK, parse_math=False)
+    axes.yaxis.label.set(rotation=0, ha="right", va="center")
 
 
 def _picture(axes: Any, pixels: np.ndarray, colour: str, label: str) -> None:

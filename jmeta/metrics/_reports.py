@@ -94,10 +94,18 @@ def classification_report(logits: jax.Array, labels: jax.Array) -> dict[str, Est
         logits: [E, Q, N].
         labels: [E, Q] integers, -1 for padding.
 
+    Raises:
+        ValueError: the labels are no integers, or one is out of range.
+
     >>> logits, labels = jnp.stack([jnp.eye(2)] * 2), jnp.array([[0, 1], [0, 0]])
     >>> classification_report(logits, labels)["accuracy"].mean
     0.75
     """
+    if np.issubdtype(getattr(labels, "dtype", np.int32), np.floating):
+        raise ValueError(
+            f"classification_report got targets of dtype {labels.dtype}; for real-valued targets "
+            "use regression_report or gaussian_report (report= of evaluate)."
+        )
     each = classification_each(logits, labels)
     means = {name: estimate(values) for name, values in each.items()}
     return {**means, "ece": _pooled_calibration(logits, labels)}
