@@ -8,6 +8,7 @@ line that names the file and the place in it.
 import json
 import math
 import os
+import tempfile
 import re
 from pathlib import Path
 from typing import Any
@@ -246,7 +247,7 @@ def check_out(path: Path | None) -> None:
     """Refuse a file that `write_out` could not write, before the work that it is to hold.
 
     Raises:
-        ValueError: its folder is missing, or it is a folder itself.
+        ValueError: its folder is missing or takes no files, or it is a folder itself.
 
     >>> check_out(None)
     """
@@ -254,9 +255,18 @@ def check_out(path: Path | None) -> None:
         return
     if path.is_dir():
         raise ValueError(f"{path} is a folder; name a file to write the record to.")
+    if path.exists():
+        return
     target = Path(os.path.realpath(path))
-    if not path.exists() and not target.parent.is_dir():
+    if not target.parent.is_dir():
         raise ValueError(f"{path} cannot be written: its folder does not exist; make it first.")
+    try:
+        with tempfile.TemporaryFile(dir=target.parent):
+            target.with_name(f"{target.name}.tmp").exists()  # a name can be too long
+    except OSError as error:
+        raise ValueError(
+            f"{path} cannot be written: {error.strerror}; name another file."
+        ) from error
 
 
 def finite(value: Any) -> Any:
