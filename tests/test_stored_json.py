@@ -159,7 +159,7 @@ def test_brackets_in_text_are_not_nesting():
 
 def test_a_record_that_cannot_be_written_is_refused_before_the_work(tmp_path):
     longest = tmp_path / f"{'a' * 250}.json"  # the name while it is being written is too long
-    with pytest.raises(ValueError, match="cannot be written: .*; name another file"):
+    with pytest.raises(ValueError, match=r"cannot be written: .*; name another file"):
         stored.check_out(longest)
     stored.check_out(tmp_path / "record.json")
     assert not list(tmp_path.iterdir())

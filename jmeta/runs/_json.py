@@ -8,8 +8,8 @@ line that names the file and the place in it.
 import json
 import math
 import os
-import tempfile
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
