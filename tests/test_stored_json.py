@@ -1,6 +1,7 @@
 """What is stored is checked before it is used: one line that names the file and the place in it."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -163,3 +164,11 @@ def test_a_record_that_cannot_be_written_is_refused_before_the_work(tmp_path):
         stored.check_out(longest)
     stored.check_out(tmp_path / "record.json")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["config.json", "data.json", "metrics.jsonl"])
+def test_a_pipe_in_the_place_of_a_stored_file_is_refused(name, tmp_path):
+    os.mkfifo(tmp_path / name)
+    read = stored.read_lines if name.endswith("l") else stored.read_json
+    with pytest.raises(ValueError, match=f"{name} is a folder, a pipe or a device"):
+        read(tmp_path / name, {})

@@ -199,6 +199,7 @@ def main(args: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if args is None else args)
     with warnings.catch_warnings():
         warnings.simplefilter("default", UserWarning)
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # what it cannot read is refused below
         warnings.showwarning = _warn  # type: ignore[assignment]
         try:
             with ending(process=args is None):

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+import stat
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,11 @@ def read_json(path: Path, schema: Any) -> Any:
         schema: what it must hold, see `check`.
 
     Raises:
-        ValueError: the file is too large, no UTF-8, no JSON, nested too deeply, holds a number that
-            is too large, or does not fit the schema.
+        ValueError: the file is a folder, a pipe or a device, too large, no UTF-8, no JSON, nested
+            too deeply, holds a number that is too large, or does not fit the schema.
         OSError: the file cannot be read.
     """
+    _check_regular(path)
     size = path.stat().st_size
     if size > LARGEST:
         raise ValueError(f"{path} has {size} bytes, where at most {LARGEST} are expected.")
@@ -64,6 +66,7 @@ def read_lines(path: Path, schema: Any) -> list[Any]:
     found: list[Any] = []
     if not path.exists():
         return found
+    _check_regular(path)
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
@@ -73,6 +76,12 @@ def read_lines(path: Path, schema: Any) -> list[Any]:
                     break
                 raise ValueError(f"{path}, line {number}: {error}") from error
     return found
+
+
+def _check_regular(path: Path) -> None:
+    """Refuse what is no file before it is opened, since a pipe would block for ever."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError(f"{path} is a folder, a pipe or a device; expected a regular file.")
 
 
 def parse(content: bytes) -> Any:
