@@ -90,7 +90,7 @@ def evaluations(draw: Random, place: Place) -> Bad:
         ["--episodes", draw.choice(["0", "-1", "1.5", "x", "9" * 22])],
         ["--dataset", draw.choice(["sinusoid", "omnigloth", "folder:no", "table:no.csv", "gp"])],
         ["--algorithm", draw.choice(["maml", "os:system", "no.module:X", ":"])],
-        ["--network", draw.choice(["mlp", "os:system", "no.module:X", ":"])],
+        ["--network", draw.choice(["os:system", "no.module:X", ":"])],
         ["--json"],
         [draw.choice(["another", "--steps", "--out=x", "--resume"])],
     ]
