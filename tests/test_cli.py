@@ -111,7 +111,6 @@ def folder_with(root: Path, *, empty: bool) -> Path:
             "but the targets of table:a.csv are numbers",
         ),
         (["train", "--dataset", "harmonics"], "did you mean harmonic?"),
-        (["data", "prepare", "gp"], "draw its tasks with jmeta.data.sample_gaussian_process"),
         (["data", "info", "table:/nowhere/a.csv"], "there is no file /nowhere/a.csv"),
     ],
 )
