@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from learners import close
+from learners import close, double
 from quick import few
 
 import jmeta
@@ -32,17 +32,12 @@ def padded(batch: Batch, count: int, fill: float = np.nan) -> Batch:
 
 
 def require_padding_ignored(loss: Any, params: Any, task: Task) -> None:
-    """Equal loss, outputs and gradient with and without padding.
-
-    Gradients are compared in units of their largest entry, as float32 has it.
-    """
+    """Equal loss, outputs and gradient with and without padding."""
     gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))
     longer = Task(padded(task.support, 3), padded(task.query, 2))
     (value, outputs), slope = gradient(params, task)
     (again, more), other = gradient(params, longer)
-    close((again, more[: len(outputs)]), (value, outputs), rtol=1e-4, atol=1e-5)
-    largest = max(1.0, *(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(slope)))
-    close(other, slope, rtol=1e-4, atol=1e-5 * largest)
+    close((again, more[: len(outputs)], other), (value, outputs, slope), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", few(CLASSIFIERS, "protonet"))
@@ -53,7 +48,8 @@ def test_every_classifier_ignores_padding_with_batch_statistics(name: str) -> No
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_every_classifier_ignores_padding_over_a_convolution(name: str) -> None:
-    _check(name, CONVOLUTION)
+    with jax.enable_x64(name == "proto-maml"):  # whose gradient float32 has to 1.1e-5 only
+        _check(name, CONVOLUTION)
 
 
 def _check(name: str, network: dict[str, Any]) -> None:
@@ -62,6 +58,8 @@ def _check(name: str, network: dict[str, Any]) -> None:
     example = example_task(domain)
     params = jax.jit(lambda key: method.learner.init(key, example))(KEY)
     task = jax.jit(domain.sample_train)(jax.random.key(1), domain.train)
+    if jax.config.jax_enable_x64:
+        params, task = double(params), double(task)
     require_padding_ignored(method.loss(0), params, task)
 
 

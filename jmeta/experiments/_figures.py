@@ -39,10 +39,10 @@ def logarithmic(axes: Any) -> None:
     axes.yaxis.set_minor_formatter(ticker.NullFormatter())
 
 
-def shortened(name: str, most: int = 11) -> str:
+def shortened(name: str, most: int) -> str:
     """Leave out the middle of a name that is too long for its place.
 
-    >>> shortened("Angelic/character01")
+    >>> shortened("Angelic/character01", 11)
     'Angel…ter01'
     """
     half = most // 2
