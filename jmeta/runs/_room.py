@@ -18,6 +18,11 @@ def needed(compiled: Any, mesh: Mesh) -> int | None:
     return sharing(mesh) * (held + stats.temp_size_in_bytes)
 
 
+def working(compiled: Any, mesh: Mesh) -> int:
+    """Of those bytes, the ones that hold neither its arguments nor its outputs."""
+    return sharing(mesh) * compiled.memory_analysis().temp_size_in_bytes
+
+
 def sharing(mesh: Mesh) -> int:
     """How many devices of a mesh have one memory: on a CPU, all of this process."""
     devices = mesh.local_devices
