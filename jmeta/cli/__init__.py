@@ -1,5 +1,5 @@
 """The `jmeta` command."""
 
-from jmeta.cli._commands import main
+from jmeta.cli._main import main
 
 __all__ = ["main"]

@@ -1,0 +1,101 @@
+"""The command itself: which words choose what, and what a mistake is answered with."""
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from jmeta import __version__, runs
+from jmeta.cli import _commands as commands
+from jmeta.cli import _data_commands as on_data
+from jmeta.runs._interruption import Terminated, ending
+from jmeta.runs._progress import one_line
+
+Words = Sequence[str]
+
+TRAIN = "Meta-train a learner, test it on held-out classes, write it all to a folder."
+_COMMANDS: dict[str, tuple[str, Callable[[Words], int]]] = {
+    "train": (TRAIN, commands.train),
+    "evaluate": (
+        "Test the best checkpoint of a run again, as it was or on others.",
+        commands.evaluate,
+    ),
+    "bench": ("Time an experiment: tasks per second, memory, compile time.", commands.bench),
+    "presets": (commands.PRESETS, commands.presets),
+    "data list": ("Say what data sets there are, and which are on this disk.", on_data.list_),
+    "data info": ("Describe a data set: classes, examples, split and its hash.", on_data.info),
+    "data prepare": ("Decode a data set once, so that runs start at once.", on_data.prepare),
+}
+_USAGE = "\n".join(
+    [
+        "usage: jmeta COMMAND [options]      (jmeta COMMAND --help says more)\n",
+        *(f"  {name:<14}{text}" for name, (text, _) in _COMMANDS.items()),
+    ]
+)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run a command; a user's mistake is one line on stderr and exit code 2."""
+    words = list(sys.argv[1:] if args is None else args)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", UserWarning)
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # what it cannot read is refused below
+        warnings.showwarning = _warn  # type: ignore[assignment]
+        try:
+            with ending(process=args is None):
+                code, said = _outcome(words)
+        except KeyboardInterrupt as error:
+            code = error.code if isinstance(error, Terminated) else 130
+            said = "interrupted; a run goes on from its last checkpoint with --resume"
+    if said:
+        print(f"jmeta: {one_line(said)}", file=sys.stderr)
+    sys.exit(code)
+
+
+_LESS = "set --chunk or --remat, or choose a smaller network or fewer shots and queries"
+
+
+def _outcome(words: list[str]) -> tuple[int, str]:
+    """The exit code of a command, and what to say on stderr."""
+    try:
+        return _dispatch(words), ""
+    except ValueError as error:
+        return 2, f"error: {error}"
+    except OSError as error:
+        return 2, (
+            f"error: cannot use {error.filename or 'a file'}: {error.strerror or error}; "
+            "name a path that can be read and written"
+        )
+    except MemoryError:
+        return 2, f"error: the memory of this machine is full; {_LESS}"
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return 2, f"error: the memory of the device is full; {_LESS}"
+    except runs.Diverged as error:
+        return 1, f"error: {error}"
+    except runs.Interrupted as error:
+        return error.code, str(error)
+
+
+def _warn(message: Warning | str, *_: Any) -> None:
+    """A warning as one line."""
+    print(f"jmeta: warning: {one_line(message)}", file=sys.stderr)
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(_USAGE)
+        return 0
+    if words[0] == "--version":
+        print(f"jmeta {__version__}")
+        return 0
+    name = " ".join(words[:2]) if words[0] == "data" else words[0]
+    if name not in _COMMANDS:
+        raise ValueError(f"unknown command {name!r}: choose one of {', '.join(_COMMANDS)}")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # so that module:Class is found beside the user's scripts
+    return _COMMANDS[name][1](words[len(name.split()) :])
