@@ -2,8 +2,12 @@
 
 The names below are the vocabulary that learners are composed in. More lies in the namespaces:
 `jmeta.losses`, `jmeta.metrics`, `jmeta.distances`, `jmeta.learners` (every learner and head),
-`jmeta.nn` (networks), `jmeta.data` (tasks), `jmeta.train` (whole runs) and `jmeta.testing`.
+`jmeta.nn` (networks), `jmeta.data` (tasks), `jmeta.train` (whole runs), `jmeta.few`
+(a trained run and examples of one's own) and `jmeta.testing`.
 """
+
+from importlib import import_module
+from typing import Any
 
 from jmeta import core, distances, learners, losses, metrics
 from jmeta._evaluation import evaluate, predictions
@@ -78,6 +82,7 @@ __all__ = [
     "inductive",
     "learned",
     "learners",
+    "load",
     "losses",
     "maml",
     "maml_plus_plus",
@@ -107,3 +112,10 @@ __all__ = [
     "train_state",
     "unrolled",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`load` comes from `jmeta.few`, which needs whole runs; these are imported when it is used."""
+    if name == "load":
+        return import_module("jmeta.few").load
+    raise AttributeError(f"module 'jmeta' has no attribute {name!r}")

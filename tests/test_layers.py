@@ -31,11 +31,12 @@ ALLOWED = {
     "data": {"core"},
     "testing": {"core", "losses"},
     "": {"core", "distances", "losses", "metrics", "learners", "_evaluation", "_version"},
+    "few": {"core", "losses", "data", "experiments", "runs"},
     "experiments": {"core", "losses", "metrics", "learners", "nn", "data"},
     "runs": {"core", "metrics", "learners", "experiments", ""},  # the public functions of jmeta
     "train": {"experiments", "runs"},
     "bench": {"core", "experiments", "runs", ""},
-    "cli": {"core", "data", "experiments", "runs", "bench", ""},
+    "cli": {"core", "data", "experiments", "runs", "bench", "few", ""},
     "__main__": {"cli"},
 }
 # room -> the rooms whose private modules it may import; those of the core are open to all
@@ -44,7 +45,8 @@ OPENED = {
     "learners": {"losses"},
     "runs": {"experiments"},
     "bench": {"experiments", "runs"},
-    "cli": {"experiments", "runs"},
+    "few": {"data", "experiments", "runs"},
+    "cli": {"experiments", "runs", "few"},
     "train": set(),
     "": {"_evaluation", "_version"},
 }

@@ -43,6 +43,32 @@ def values_of(
     return np.stack([*columns, y], axis=1).astype(np.float32), facts
 
 
+def features_of(rows: Rows, scaling: Mapping[str, Any]) -> np.ndarray:
+    """The features of a table [R, D], as the scaling of another one has them; no target is needed.
+
+    Args:
+        rows: which have the columns of the features, in any order; others are left out.
+        scaling: `info["scaling"]` of the other table.
+
+    Raises:
+        ValueError: a column is missing, or a cell cannot be used.
+    """
+    wanted = scaling["features"]
+    if missing := [name for name in wanted if name not in rows.columns]:
+        raise ValueError(
+            f"{rows.called} lacks the columns {shown(missing)}; the run has the features "
+            f"{shown(wanted)}."
+        )
+    nobody, columns = np.zeros(len(rows.cells), bool), []
+    for name, stored in wanted.items():
+        column = rows.columns.index(name)
+        if "mean" in stored:
+            columns.append(_standard(rows, column, nobody, stored)[0])
+        else:
+            columns += _indicators(rows, column, nobody, stored).values()
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
 def _of_numbers(rows: Rows, column: int) -> bool:
     return any(is_number(row[column]) for row in rows.cells)
 

@@ -3,9 +3,11 @@
 import csv
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from jmeta.core._text import printable
 from jmeta.data._files import check_regular
@@ -65,6 +67,36 @@ def read_rows(path: Path) -> Rows:
         )
     _check_shape(path, cells, lines)
     return Rows(path, cells[0], lines[1:], cells[1:])
+
+
+def from_columns(columns: Mapping[str, Sequence[Any]], called: str) -> Rows:
+    """Make a table of columns in memory; row n is line n in messages, from 1.
+
+    Args:
+        columns: name -> its cells.
+        called: what to call the table in messages.
+
+    Raises:
+        ValueError: there are no columns or no rows, or columns differ in length.
+
+    >>> from_columns({"hours": [1, 2.5], "kind": ["a", "b"]}, "x").cells
+    [['1', 'a'], ['2.5', 'b']]
+    """
+    lengths = {name: len(cells) for name, cells in columns.items()}
+    if not lengths or 0 in lengths.values() or len(set(lengths.values())) > 1:
+        raise ValueError(
+            f"{called} has columns of {sorted(set(lengths.values()))} rows; give all as many, and "
+            "at least one."
+        )
+    cells = [[_as_text(cell) for cell in row] for row in zip(*columns.values(), strict=True)]
+    return Rows(Path(called), list(columns), [*range(1, len(cells) + 1)], cells)
+
+
+def _as_text(cell: Any) -> str:
+    """A cell as a CSV would hold it; numbers keep all their digits, and None is missing."""
+    if cell is None:
+        return ""
+    return repr(float(cell)) if isinstance(cell, np.floating) else str(cell).strip()
 
 
 def shown(names: Iterable[str], most: int = 20) -> str:

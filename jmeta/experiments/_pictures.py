@@ -19,6 +19,7 @@ def images(
     path: Path,
     *,
     names: Mapping[int, str] | None = None,
+    inverted: bool = True,
     most: int = 10,
 ) -> None:
     """A row a class: its name and support examples, then its queries framed green or red.
@@ -30,6 +31,7 @@ def images(
         outputs: logits of the queries.
         path: where to write the picture.
         names: label -> class; numbers from 1 without it.
+        inverted: of grey images, whether paper is 0 and ink 1.
         most: so many queries of a class are shown, and at most 5 support examples of 10 classes.
     """
     logits, labels = np.asarray(outputs), np.asarray(task.query.y)
@@ -45,13 +47,14 @@ def images(
     )
     figure, grid = _grid(support.shape, query.shape[1], title, named=bool(names))
     for way, place, index in _places(support):
-        _picture(grid[way, place], shown.support.x[index], INK, "")
+        _picture(grid[way, place], shown.support.x[index], INK, "", inverted)
         if place == 0:
             _name(grid[way, 0], way, (names or {}).get(way, ""))
     for way, place, index in _places(query):
         said = int(logits[index].argmax())
         label, colour = f"{said + 1} · {odds[index, said]:.0%}", GOOD if said == way else BAD
-        _picture(grid[way, support.shape[1] + 1 + place], shown.query.x[index], colour, label)
+        place += support.shape[1] + 1
+        _picture(grid[way, place], shown.query.x[index], colour, label, inverted)
     save(figure, path)
 
 
@@ -152,10 +155,13 @@ def _name(axes: Any, way: int, name: str) -> None:
     axes.yaxis.label.set(rotation=0, ha="right", va="center")
 
 
-def _picture(axes: Any, pixels: np.ndarray, colour: str, label: str) -> None:
+def _picture(axes: Any, pixels: np.ndarray, colour: str, label: str, inverted: bool) -> None:
     grey = pixels.shape[-1] == 1
     axes.set_axis_on()
-    axes.imshow(1 - pixels[..., 0] if grey else pixels, cmap="gray" if grey else None)
+    if grey:
+        axes.imshow(pixels[..., 0], cmap="gray_r" if inverted else "gray", vmin=0, vmax=1)
+    else:
+        axes.imshow(pixels)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_title(label, fontsize=7, color=colour, pad=2, parse_math=False)

@@ -90,6 +90,11 @@ class Source(Part):
         return self
 
     @property
+    def inverted(self) -> bool:
+        """Whether paper is 0 and ink 255, unlike in a picture's file."""
+        return False
+
+    @property
     def trained_on(self) -> str:
         """The parts that the parameters are trained on, for the protocol of a result."""
         return "train"

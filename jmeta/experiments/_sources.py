@@ -70,7 +70,7 @@ class _Classes(Source):
             score=metrics.accuracy,
             higher_is_better=True,
             info=found.info if val is found.val else _joined(found.info),
-            draw=_draw(found) if found.test.examples.ndim == 4 else None,
+            draw=_draw(found, inverted=self.inverted) if found.test.examples.ndim == 4 else None,
             each=metrics.classification_each,
         )
 
@@ -83,12 +83,12 @@ class _Classes(Source):
         return data.join_pools(found.train, found.val), None
 
 
-def _draw(found: data.Dataset) -> Callable[[Task, Any, Path], None]:
+def _draw(found: data.Dataset, *, inverted: bool) -> Callable[[Task, Any, Path], None]:
     """How a test episode of images is drawn, with the names of its classes."""
     names = _pictures.names_of_classes(found.test, found.info["classes"]["test"])
 
     def draw(task: Task, outputs: Any, path: Path) -> None:
-        _pictures.images(task, outputs, path, names=names(task))
+        _pictures.images(task, outputs, path, names=names(task), inverted=inverted)
 
     return draw
 
@@ -122,6 +122,11 @@ class Glyphs(_Classes):
     name: ClassVar[str] = "glyphs"
     size: int | None = option(None, _SIZE_HELP, least=1)
 
+    @property
+    def inverted(self) -> bool:
+        """Ink is 255."""
+        return True
+
 
 @dataclass(frozen=True)
 class Omniglot(_Classes):
@@ -135,6 +140,11 @@ class Omniglot(_Classes):
     )
     size: int | None = option(None, _SIZE_HELP, least=1)
 
+    @property
+    def inverted(self) -> bool:
+        """Ink is 255."""
+        return True
+
 
 @dataclass(frozen=True)
 class Tfds(_Classes, Named):
@@ -145,6 +155,11 @@ class Tfds(_Classes, Named):
     size: int | None = option(None, _SIZE_HELP, least=1)
     fit: str = option("stretch", _FIT_HELP, choices=("stretch", "crop", "pad"))
     drop_small: int | None = option(None, _DROP_HELP, least=1)
+
+    @property
+    def inverted(self) -> bool:
+        """Of Omniglot, ink is 255."""
+        return self.path.partition(":")[0] == "omniglot"
 
 
 @dataclass(frozen=True)

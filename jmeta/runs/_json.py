@@ -40,7 +40,7 @@ def read_json(path: Path, schema: Any) -> Any:
             too deeply, holds a number that is too large, or does not fit the schema.
         OSError: the file cannot be read.
     """
-    _check_regular(path)
+    check_regular(path)
     size = path.stat().st_size
     if size > LARGEST:
         raise ValueError(f"{path} has {size} bytes, where at most {LARGEST} are expected.")
@@ -66,7 +66,7 @@ def read_lines(path: Path, schema: Any) -> list[Any]:
     found: list[Any] = []
     if not path.exists():
         return found
-    _check_regular(path)
+    check_regular(path)
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
@@ -78,8 +78,12 @@ def read_lines(path: Path, schema: Any) -> list[Any]:
     return found
 
 
-def _check_regular(path: Path) -> None:
-    """Refuse what is no file before it is opened, since a pipe would block for ever."""
+def check_regular(path: Path) -> None:
+    """Refuse what is no file before it is opened, since a pipe would block for ever.
+
+    Raises:
+        ValueError: it is no regular file.
+    """
     if not stat.S_ISREG(path.stat().st_mode):
         raise ValueError(f"{path} is a folder, a pipe or a device; expected a regular file.")
 
@@ -224,12 +228,12 @@ def write_json(path: Path, record: Any) -> None:
     write_whole(path, json.dumps(finite(record), indent=2) + "\n")
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file whole or not at all, also where the power fails."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file whole or not at all, also where the power fails."""
     scratch = path.with_name(path.name + ".tmp")
     try:
-        with scratch.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with scratch.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         scratch.replace(path)

@@ -41,13 +41,17 @@ def check(parts: Parts, advance: Any, state: TrainState, *, length: int) -> int 
 
 
 def _require_room_for_tasks(parts: Parts) -> None:
-    """Refuse tasks that alone do not fit: the compiler itself would take long, or fail."""
+    """Refuse tasks that leave no room beside them: the compiler itself would take long, or fail.
+
+    A pass forward and one back hold at least three arrays of the size of the inputs beside them.
+    """
     each = parts.experiment.budget.tasks // parts.mesh.size
     chunk = min(programs.chunk_for(parts.experiment) or each, each)
     task = jax.eval_shape(parts.domain.sample_train, jax.random.key(0), parts.domain.train)
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(task))
-    what, advice = f"{chunk} tasks at once need", "set a smaller --chunk, fewer shots or queries"
-    total = chunk * size * room.sharing(parts.mesh)
+    what = f"{chunk} tasks at once, and what is computed of them, need at least"
+    advice = "set a smaller --chunk, fewer shots or queries"
+    total = 4 * chunk * size * room.sharing(parts.mesh)
     room.require(total, parts.mesh, what=what, advice=advice)
 
 

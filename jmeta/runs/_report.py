@@ -4,6 +4,7 @@ import platform
 import statistics
 import time
 import warnings
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,14 +15,16 @@ import numpy as np
 from jmeta import __version__, learners
 from jmeta.core import Learner, Params
 from jmeta.metrics import Estimate
+from jmeta.runs import _card as card
 from jmeta.runs import _episodes as episodes
+from jmeta.runs import _model as model
 from jmeta.runs import _plots as plots
 from jmeta.runs import _processes as processes
 from jmeta.runs import _programs as programs
 from jmeta.runs import _records as records
 from jmeta.runs import _room as room
 from jmeta.runs._episodes import Predicted
-from jmeta.runs._json import write_json
+from jmeta.runs._json import write_json, write_whole
 from jmeta.runs._programs import Parts
 from jmeta.runs._progress import Progress, quiet
 
@@ -48,8 +51,9 @@ def finish(
 
     All processes test; the first one writes.
     """
-    tested, found = _tested(parts, params, progress=progress)
+    tested, found, alone = _tested(parts, params, progress=progress)
     written = processes.once(lambda: _write(parts, out, params, tested, best=best, cost=cost))
+    processes.once(lambda: _write_model(parts, out, alone, written))
     processes.once(lambda: episodes.write(parts, out, found))
     return processes.tell(written)
 
@@ -81,6 +85,14 @@ def _write(
     return result
 
 
+def _write_model(parts: Parts, out: Path, params: Params, result: Mapping[str, Any] | None) -> None:
+    """Write the model and its card; `params` hold fixed moments where there are such."""
+    assert result is not None, "the first process has written it"
+    record = model.record_of(parts, moments=parts.method.fix is not None)
+    model.write_arrays(out / model.FILE, model.named(params), record)
+    write_whole(out / card.FILE, card.written(parts.experiment, record, result))
+
+
 def test(parts: Parts, params: Params, *, progress: Progress = quiet) -> dict[str, Any]:
     """Metrics on fixed test episodes with their protocol.
 
@@ -92,8 +104,11 @@ def test(parts: Parts, params: Params, *, progress: Progress = quiet) -> dict[st
 
 def _tested(
     parts: Parts, params: Params, *, progress: Progress
-) -> tuple[dict[str, Any], list[Predicted]]:
-    """The record of a test, and the predictions that it was made from; inductive ones second."""
+) -> tuple[dict[str, Any], list[Predicted], Params]:
+    """The record of a test, and the predictions that it was made from; inductive ones second.
+
+    And the parameters of the last predictions.
+    """
     begun = time.perf_counter()
     progress({"event": "test", "what": "testing"})
     learner = parts.method.learner
@@ -108,7 +123,7 @@ def _tested(
         learner, params, how = _inductive(parts, learner, params)
         found.append(_predict(parts, learner, params))
         record["inductive"] = {"metrics": _measure(parts, found[1]), "statistics": how}
-    return {**record, "test_seconds": time.perf_counter() - begun}, found
+    return {**record, "test_seconds": time.perf_counter() - begun}, found, params
 
 
 def _predict(parts: Parts, learner: Learner, params: Params) -> Predicted:

@@ -1,0 +1,99 @@
+"""The domain of a source without its data: what a learner needs to know to be built again."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jmeta import losses, metrics
+from jmeta.core import Batch, Key, Task
+from jmeta.experiments._domain import Domain, Sampler, example_task
+from jmeta.experiments._parts import Episode, Points, Size
+from jmeta.experiments._source import Source
+
+FACTS = {
+    "kind": str,
+    "example": {"shape": [int], "dtype": str},
+    "outputs": int,
+    "pixels": bool,
+    "inverted": bool,
+    "features": (list, None),
+    "target": (dict, None),
+    "scaling": (dict, None),
+}
+
+
+def facts_of(source: Source, domain: Domain) -> dict[str, Any]:
+    """What somebody else's examples must look like, for JSON.
+
+    Args:
+        source: of the domain.
+        domain: opened from it.
+
+    Returns:
+        `kind`; shape and dtype of one `example`, as networks see it; width of `outputs`; whether an
+        example is made of `pixels`, 0 to 255, and `inverted`, so that paper is 0 and ink 1; and of
+        a table its `features`, `target` and `scaling`.
+    """
+    x = example_task(domain, train=False).query.x
+    stored = getattr(domain.test, "examples", None)
+    pixels = domain.kind == "classes" and stored is not None and stored.dtype == np.uint8
+    return {
+        "kind": domain.kind,
+        "example": {"shape": list(x.shape[1:]), "dtype": str(x.dtype)},
+        "outputs": domain.outputs,
+        "pixels": pixels,
+        "inverted": source.inverted,
+        "features": domain.info.get("features"),
+        "target": domain.info.get("target"),
+        "scaling": domain.info.get("scaling"),
+    }
+
+
+def bare_domain(facts: Mapping[str, Any], episode: Episode | Points, outputs: int) -> Domain:
+    """A domain of zeros, for building the learner of a run where its data are not.
+
+    Args:
+        facts: from `facts_of`.
+        episode: the numbers of an episode.
+        outputs: classes of a test episode, or the width of the targets.
+    """
+    classes = facts["kind"] == "classes"
+    return Domain(
+        facts["kind"],
+        *((), None, ()),
+        sample_train=_zeros(facts, episode.training(), outputs),
+        sample_eval=_zeros(facts, episode.testing(), outputs),
+        outputs=outputs,
+        objective=losses.cross_entropy if classes else losses.mean_squared_error,
+        report=metrics.classification_report if classes else metrics.regression_report,
+        metric="accuracy" if classes else "mse",
+        score=metrics.accuracy if classes else losses.mean_squared_error,
+        higher_is_better=classes,
+        info={},
+    )
+
+
+def _zeros(facts: Mapping[str, Any], size: Size, outputs: int) -> Sampler:
+    """A sampler of episodes of the right shapes, all zeros."""
+    shape, dtype = tuple(facts["example"]["shape"]), facts["example"]["dtype"]
+    ways = size.ways if facts["kind"] == "classes" else 1
+
+    def batch(each: int, key: Key) -> Batch:
+        count = ways * each
+        labels = jnp.repeat(jnp.arange(ways, dtype=jnp.int32), each)
+        y = labels if facts["kind"] == "classes" else jnp.zeros((count, outputs))
+        return Batch(jnp.zeros((count, *shape), dtype), y, key)
+
+    def sample(key: Key, pool: Any) -> Task:
+        del pool
+        return Task(batch(size.shots, key), batch(size.queries, key))
+
+    return sample
+
+
+def abstract(tree: Any) -> Any:
+    """The shapes and dtypes of a tree."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)

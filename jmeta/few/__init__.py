@@ -1,0 +1,6 @@
+"""From a trained run to examples of one's own: adapt, predict, export, serve."""
+
+from jmeta.few._fewshot import Adapted, FewShot
+from jmeta.few._load import load, load_adapted
+
+__all__ = ["Adapted", "FewShot", "load", "load_adapted"]

@@ -1,0 +1,196 @@
+"""A trained run, adapted to a few examples of one's own."""
+
+import os
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jmeta.core import PyTree
+from jmeta.core._home import expanded
+from jmeta.data._images import Fit
+from jmeta.experiments import to_json
+from jmeta.few import _inputs as inputs
+from jmeta.few._machine import Machine
+from jmeta.losses import Gaussian
+from jmeta.runs import _model as stored
+
+CHUNK = 64  # queries that are predicted at once
+
+
+class FewShot:
+    """A meta-trained model that learns from a few examples. `jmeta.load` makes one."""
+
+    def __init__(self, machine: Machine, params: PyTree) -> None:
+        self._machine, self._params = machine, params
+
+    @property
+    def kind(self) -> str:
+        """What it predicts: "classes", or "numbers" for regression."""
+        return self._machine.facts["kind"]
+
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        """The shape of one example, as the network takes it."""
+        return tuple(self._machine.facts["example"]["shape"])
+
+    @property
+    def ways(self) -> int | None:
+        """The classes of the episodes that it was tested on; None for regression."""
+        return self._machine.ways
+
+    def adapt(self, x: Any, y: Any, *, fit: Fit = "stretch") -> "Adapted":
+        """Learn from a few labelled examples, the support set.
+
+        Args:
+            x: the examples, S of them: an array [S, ...] of the shape that the network takes, or of
+                uint8 images of any size; or paths of image files, Pillow images, or a table with
+                names of columns (a pandas frame or a dictionary of columns).
+            y: their labels [S], text or numbers, of at least two classes; or for regression their
+                targets, [S] or [S, D].
+            fit: how images that are not square are fitted, as for `jmeta.data.resize_image`.
+
+        Returns:
+            What predicts.
+
+        Raises:
+            ValueError: examples of another shape, as many labels as there are not, or another
+                number of classes than a learner with one output a class was trained with.
+
+        """
+        facts = self._machine.facts
+        support = inputs.examples(x, facts, fit=fit)
+        if self.kind == "numbers":
+            targets = inputs.targets(y, facts, len(support))
+            state = self._machine.functions(None).adapt(self._params, support, targets)
+            return Adapted(self._machine, state, None, len(support))
+        classes, labels = inputs.labelled(y, len(support))
+        self._machine.check_ways(len(classes))
+        state = self._machine.functions(len(classes)).adapt(self._params, support, labels)
+        return Adapted(self._machine, state, classes, len(support))
+
+    def __repr__(self) -> str:
+        return f"FewShot({self._machine.title}, {self.kind}, examples {list(self.example_shape)})"
+
+
+class Adapted:
+    """A model that has learned from a support set. `FewShot.adapt` makes one.
+
+    A prediction does not depend on the other examples that are predicted with it.
+
+    Attributes:
+        classes: the labels in order, which are the columns of `predict_proba`; None for regression.
+    """
+
+    def __init__(
+        self, machine: Machine, state: PyTree, classes: list[Any] | None, count: int
+    ) -> None:
+        self._machine, self._state, self.classes, self._count = machine, state, classes, count
+
+    def outputs(self, x: Any, *, fit: Fit = "stretch") -> PyTree:
+        """What the learner says of each example: logits [N, classes], numbers, or a Gaussian.
+
+        Args:
+            x: examples, as for `FewShot.adapt`.
+            fit: how images that are not square are fitted.
+
+        Raises:
+            ValueError: examples of another shape, or what is no finite number.
+        """
+        found = inputs.examples(x, self._machine.facts, fit=fit)
+        ways = None if self.classes is None else len(self.classes)
+        predict = self._machine.functions(ways).predict
+        pieces = [
+            jax.tree.map(np.asarray, self._piece(predict, found[start : start + CHUNK]))
+            for start in range(0, len(found), CHUNK)
+        ]
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *pieces)
+
+    def _piece(self, predict: Any, x: np.ndarray) -> PyTree:
+        """Predictions of at most CHUNK examples, by a program for the next power of two of them.
+
+        The examples that fill it up change no other prediction, since all are inductive.
+        """
+        room = 1 << (len(x) - 1).bit_length()
+        filled = np.concatenate([x, np.repeat(x[:1], room - len(x), axis=0)])
+        outputs = predict(self._state, filled)
+        return jax.tree.map(lambda leaf: leaf[: len(x)], outputs)
+
+    def predict_proba(self, x: Any, *, fit: Fit = "stretch") -> np.ndarray:
+        """The probability of each class, [N, classes]: the softmax of the logits.
+
+        Args:
+            x: examples, as for `FewShot.adapt`.
+            fit: how images that are not square are fitted.
+
+        Raises:
+            ValueError: the run has learned numbers; or as `FewShot.adapt`.
+        """
+        if self.classes is None:
+            raise ValueError("the run has learned numbers, which have no probabilities.")
+        return np.asarray(jax.nn.softmax(jnp.asarray(self.outputs(x, fit=fit)), axis=-1))
+
+    def predict(self, x: Any, *, return_std: bool = False, fit: Fit = "stretch") -> Any:
+        """The label of each example [N]; or for regression its value, [N] or [N, D].
+
+        Args:
+            x: examples, as for `FewShot.adapt`.
+            return_std: also the standard deviation of each value, of a learner that knows it.
+            fit: how images that are not square are fitted.
+
+        Raises:
+            ValueError: a deviation is asked for of a learner that has none; or as `FewShot.adapt`.
+        """
+        if self.classes is not None:
+            if return_std:
+                raise ValueError("labels have no deviation; predict_proba has their probabilities.")
+            best = np.asarray(self.outputs(x, fit=fit)).argmax(-1)
+            return np.asarray(self.classes)[best]
+        mean, deviation = moments(self.outputs(x, fit=fit))
+        if return_std and deviation is None:
+            name = self._machine.model.experiment.algorithm.name
+            raise ValueError(f"{name} does not know its deviation; neural processes do: cnp, anp.")
+        target = self._machine.facts["target"]
+        unit, centre = (target["deviation"], target["mean"]) if target is not None else (1.0, 0.0)
+        values = _flat(mean * unit + centre)
+        return (values, _flat(deviation * unit)) if return_std and deviation is not None else values
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write what was adapted to one file, which `jmeta.load_adapted` reads with its model.
+
+        Args:
+            path: the file, such as `pets.safetensors`. It holds arrays and JSON, no code.
+
+        Raises:
+            ValueError: labels that JSON cannot hold.
+            OSError: the file cannot be written.
+        """
+        classes = self.classes
+        if classes is not None and not all(isinstance(c, str | int | float) for c in classes):
+            raise ValueError("only labels that are text or numbers can be saved.")
+        record = {
+            **self._machine.model.record,
+            "experiment": to_json(self._machine.model.experiment),
+            "support": self._count,
+            "classes": classes,
+        }
+        stored.write_arrays(expanded(path), stored.named(self._state), record)
+
+    def __repr__(self) -> str:
+        what = "regression" if self.classes is None else f"{len(self.classes)} classes"
+        return f"Adapted({self._machine.title}, {what}, {self._count} examples)"
+
+
+def moments(outputs: PyTree) -> tuple[np.ndarray, np.ndarray | None]:
+    """Mean and deviation [N, D] of predicted numbers; the latter None where it is not known."""
+    if not isinstance(outputs, Gaussian):
+        return np.asarray(outputs), None
+    mean, scale = np.asarray(outputs.mean), np.asarray(outputs.scale)
+    if mean.ndim == 2:
+        return mean, scale
+    return mean.mean(1), np.sqrt(mean.var(1) + (scale**2).mean(1))  # equal parts of L latents
+
+
+def _flat(values: np.ndarray) -> np.ndarray:
+    return values[:, 0] if values.shape[1] == 1 else values
