@@ -9,9 +9,9 @@ from jmeta import runs
 from jmeta.cli import _parser as parser
 from jmeta.cli._backend import start, use_all_cores
 from jmeta.cli._folders import run_folder
+from jmeta.cli._own import own_parts
 from jmeta.cli._table import table
 from jmeta.experiments import SOURCES
-from jmeta.experiments._names import find
 from jmeta.runs import _adaptation as adaptation
 from jmeta.runs import _processes as processes
 from jmeta.runs import _progress as progress
@@ -64,8 +64,7 @@ def evaluate(words: Words) -> int:
     asked = parser.evaluate_parser().read(words)
     check_out(asked.json)
     start()
-    given = {name: getattr(asked, name) for name in ("algorithm", "network", "dataset")}
-    parts = {what: find(what, name) for what, name in given.items() if name is not None}
+    parts = own_parts(vars(asked))
     known = [type(part) for part in parts.values()]
     options: dict[str, Any] = {name: getattr(asked, name, None) for name in parser.EVALUATED}
     source = parts.get("dataset")

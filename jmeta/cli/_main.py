@@ -11,6 +11,7 @@ import jax
 from jmeta import __version__, runs
 from jmeta.cli import _commands as commands
 from jmeta.cli import _data_commands as on_data
+from jmeta.cli import _predicting as predicting
 from jmeta.runs._interruption import Terminated, ending
 from jmeta.runs._progress import one_line
 
@@ -23,6 +24,8 @@ _COMMANDS: dict[str, tuple[str, Callable[[Words], int]]] = {
         "Test the best checkpoint of a run again, as it was or on others.",
         commands.evaluate,
     ),
+    "predict": (predicting.PREDICT, predicting.predict),
+    "export": (predicting.EXPORT, predicting.export),
     "bench": ("Time an experiment: tasks per second, memory, compile time.", commands.bench),
     "presets": (commands.PRESETS, commands.presets),
     "data list": ("Say what data sets there are, and which are on this disk.", on_data.list_),

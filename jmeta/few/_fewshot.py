@@ -36,6 +36,11 @@ class FewShot:
         return tuple(self._machine.facts["example"]["shape"])
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """What examples look like: shape, dtype, whether pixels, and the scaling of a table."""
+        return self._machine.facts
+
+    @property
     def ways(self) -> int | None:
         """The classes of the episodes that it was tested on; None for regression."""
         return self._machine.ways
@@ -182,15 +187,16 @@ class Adapted:
         return f"Adapted({self._machine.title}, {what}, {self._count} examples)"
 
 
-def moments(outputs: PyTree) -> tuple[np.ndarray, np.ndarray | None]:
+def moments(outputs: PyTree) -> tuple[jax.Array, jax.Array | None]:
     """Mean and deviation [N, D] of predicted numbers; the latter None where it is not known."""
     if not isinstance(outputs, Gaussian):
-        return np.asarray(outputs), None
-    mean, scale = np.asarray(outputs.mean), np.asarray(outputs.scale)
+        return outputs, None
+    mean, scale = jnp.asarray(outputs.mean), jnp.asarray(outputs.scale)
     if mean.ndim == 2:
         return mean, scale
-    return mean.mean(1), np.sqrt(mean.var(1) + (scale**2).mean(1))  # equal parts of L latents
+    return mean.mean(1), jnp.sqrt(mean.var(1) + (scale**2).mean(1))  # equal parts of L latents
 
 
-def _flat(values: np.ndarray) -> np.ndarray:
+def _flat(values: Any) -> np.ndarray:
+    values = np.asarray(values)
     return values[:, 0] if values.shape[1] == 1 else values
