@@ -32,7 +32,7 @@ def _over_leaves(pairwise: Callable, left: PyTree, right: PyTree) -> jax.Array:
                 f"a distance expects embeddings [N, D] and [M, D], but got {a.shape} and "
                 f"{b.shape}; add the batch axis, or give both the same D."
             )
-        return pairwise(a.reshape(len(a), -1), b.reshape(len(b), -1))
+        return pairwise(a.reshape(a.shape[0], -1), b.reshape(b.shape[0], -1))
 
     total: jax.Array = jax.tree.reduce(jnp.add, jax.tree.map(leaf, left, right))
     return total

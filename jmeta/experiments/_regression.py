@@ -104,4 +104,5 @@ def _family(name: str) -> type[Functions]:
 
 
 FAMILIES: tuple[type[Functions], ...] = tuple(_family(name) for name in data.FAMILIES)
+globals().update({made.__name__: made for made in FAMILIES})  # so that experiments can be pickled
 TABLE: tuple[type[Source], ...] = (Table, *FAMILIES)

@@ -67,9 +67,7 @@ def export(
 def _run(few: FewShot, ways: int | None) -> dict[str, bytes]:
     """The two functions of a run."""
     machine, params = few._machine, few._params
-    ways = ways or machine.ways
-    if ways is not None:
-        machine.check_ways(ways)
+    ways = _ways(machine, ways)
     functions, scope = machine.functions(ways), exporting.SymbolicScope()
 
     def adapt(x: jax.Array, y: jax.Array) -> tuple[jax.Array, ...]:
@@ -87,6 +85,18 @@ def _run(few: FewShot, ways: int | None) -> dict[str, bytes]:
         ADAPT: _exported(adapt, x, y, of=machine),
         PREDICT: _exported(predict, leaves, _examples(machine, "q", scope), of=machine),
     }
+
+
+def _ways(machine: Machine, asked: int | None) -> int | None:
+    """The classes that `adapt` learns; None for regression."""
+    if asked is None:
+        return machine.ways
+    if machine.ways is None:
+        raise ValueError(f"{machine.title} has learned numbers, which have no classes: no ways.")
+    if asked < 2:
+        raise ValueError(f"ways must be at least 2, but got {asked}.")
+    machine.check_ways(asked)
+    return asked
 
 
 def _adapted(adapted: Adapted) -> dict[str, bytes]:

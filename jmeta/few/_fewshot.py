@@ -25,6 +25,11 @@ class FewShot:
     def __init__(self, machine: Machine, params: PyTree) -> None:
         self._machine, self._params = machine, params
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "FewShot":
+        """Nothing in it changes, so that `sklearn.base.clone` need not copy it."""
+        del memo
+        return self
+
     @property
     def kind(self) -> str:
         """What it predicts: "classes", or "numbers" for regression."""

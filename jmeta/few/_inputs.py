@@ -256,6 +256,6 @@ def labelled(y: Any, count: int) -> tuple[list[Any], np.ndarray]:
         raise ValueError("y holds labels of several types; use text alone, or numbers.") from error
     if len(classes) < 2:
         raise ValueError(
-            f"y has the one class {classes[0]!r}; give examples of at least two classes."
+            f"y has the one class {classes.tolist()[0]!r}; give examples of at least two classes."
         )
     return classes.tolist(), labels.astype(np.int32)

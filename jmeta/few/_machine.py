@@ -29,6 +29,10 @@ class Machine:
         self.model, self.facts = model, model.facts
         self.functions = cache(self._functions)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Programs are compiled again in another process."""
+        return Machine, (self.model,)
+
     @property
     def ways(self) -> int | None:
         """The classes of a test episode; None for regression."""

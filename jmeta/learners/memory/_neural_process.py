@@ -162,7 +162,7 @@ def _points(support: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
     """x [S, D], y [S, E] and the mask [S], which is true everywhere unless x is a `Points`."""
     if isinstance(support.x, Points):
         return support.x.x, support.y, support.x.mask
-    return support.x, support.y, jnp.ones(len(support.x), bool)
+    return support.x, support.y, jnp.ones(support.x.shape[0], bool)
 
 
 def _key(support: Batch) -> Key:
