@@ -34,8 +34,9 @@ ALLOWED = {
     "experiments": {"core", "losses", "metrics", "learners", "nn", "data"},
     "runs": {"core", "metrics", "learners", "experiments", ""},  # the public functions of jmeta
     "train": {"experiments", "runs"},
+    "tracking": {"runs"},
     "bench": {"core", "experiments", "runs", ""},
-    "cli": {"core", "data", "experiments", "runs", "bench", ""},
+    "cli": {"core", "data", "experiments", "runs", "tracking", "bench", ""},
     "__main__": {"cli"},
 }
 # room -> the rooms whose private modules it may import; those of the core are open to all
@@ -44,6 +45,7 @@ OPENED = {
     "learners": {"losses"},
     "runs": {"experiments"},
     "bench": {"experiments", "runs"},
+    "tracking": {"runs"},
     "cli": {"experiments", "runs"},
     "train": set(),
     "": {"_evaluation", "_version"},
