@@ -104,10 +104,11 @@ def _rows(record: dict[str, Any]) -> list[tuple[str, str, str, str]]:
         sections.append((", inductive", means, [gap.get("inductive", {}) for gap in gaps]))
     named = [one_line(one["name"]) for one in record["runs"]]
     return [
-        (metric + suffix, name, _interval(mean.get(metric)), _interval(gap.get(metric), sign="+"))
+        (metric + suffix, name, _interval(mean[metric]), _interval(gap.get(metric), sign="+"))
         for suffix, means, differences in sections
         for metric in dict.fromkeys(metric for mean in means for metric in mean)
         for name, mean, gap in zip(named, means, differences, strict=True)
+        if metric in mean
     ]
 
 
@@ -117,7 +118,9 @@ def _interval(value: dict[str, Any] | None, *, sign: str = "") -> str:
     >>> _interval({"mean": 0.5, "ci95": 0.25}, sign="+")
     '+0.5000 ± 0.2500'
     """
-    return "" if value is None else f"{value['mean']:{sign}.4f} ± {value['ci95']:.4f}"
+    if value is None:
+        return ""
+    return f"{round(value['mean'], 4) + 0.0:{sign}.4f} ± {value['ci95']:.4f}"  # and no -0.0000
 
 
 def runs_(words: Words) -> int:

@@ -14,7 +14,6 @@ from jmeta.losses._gaussian import Gaussian, gaussian_nll
 from jmeta.losses._objectives import mean_squared_error
 from jmeta.metrics import _classification as metrics
 
-
 Values = jax.Array | np.ndarray
 
 

@@ -58,14 +58,16 @@ def plot_comparison(
             f"there are no paired differences of {name!r}; choose one of {', '.join(known)}."
         )
     count = len(record["runs"])
-    figure = Figure(figsize=(9, 1.9 + 0.45 * count), layout="constrained")
+    figure = Figure(figsize=(9, 2.1 + 0.45 * count), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     _draw_runs(left, record, name)
     _draw_differences(right, record, name)
     left.set_yticks(range(count), [_label(one["name"]) for one in record["runs"]])
+    for axes in (left, right):
+        axes.locator_params(axis="x", nbins=6)
     left.set_ylim(count - 0.5, -0.5)  # the first run is above
     if "inductive" in record["differences"][0]:
-        _explain(left)
+        _explain(figure, left)
     if path is not None:
         save(figure, path)
     return figure
@@ -128,8 +130,8 @@ def _hue(value: Mapping[str, Any] | None, *, higher: bool) -> str:
     return GOOD if (value["mean"] > 0) == higher else BAD
 
 
-def _explain(axes: Any) -> None:
-    """What the two kinds of points are."""
+def _explain(figure: Any, axes: Any) -> None:
+    """What the two kinds of points are, below the panels."""
     axes.plot([], [], "o", color=INK, label="as tested")
     axes.plot([], [], "s", color=INK, mfc="white", label="inductive")
-    axes.legend(frameon=False, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
