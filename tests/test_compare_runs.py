@@ -14,44 +14,20 @@ from quick import SINUSOID, without_pictures
 from jmeta import cli
 from jmeta.runs import _compare as comparing
 from jmeta.runs import _sides as sides
-from jmeta.train import compare_runs, evaluate_run, experiment, plot_comparison, run
+from jmeta.train import compare_runs, experiment, plot_comparison, run, to_json
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 CLASSES = {
-    **{"network": "mlp", "hidden": (4,), "norm": "batch", "split": "0.34,0.33,0.33"},
+    **{"network": "mlp", "hidden": (4, 4), "norm": "batch", "split": "0.34,0.33,0.33"},
     **{"ways": 2, "queries": 2, "train_queries": 1, "steps": 1, "tasks": 2, "devices": 1},
     **{"validate_every": 1, "validation_episodes": 2, "log_every": 1, "episodes": 10},
 }
-
-
-CLASSIFIERS = ("proto", "match")
 
 
 def command(*words: str) -> int:
     with pytest.raises(SystemExit) as stopped:
         cli.main(list(words))
     return stopped.value.code or 0
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
-    """A folder of finished runs: three of a sinusoid, two of images of noise."""
-    place = tmp_path_factory.mktemp("made")
-    images = np.random.default_rng(0).integers(0, 255, (48, 8, 8), dtype=np.uint8)
-    np.savez(place / "set.npz", x=images, y=np.repeat(np.arange(12), 4))
-    short = {"steps": 1, "validate_every": 1}
-    made = {
-        "maml": experiment(start=SINUSOID, **short),
-        "reptile": experiment("reptile", start=SINUSOID, seed=1, shots=2, **short),
-        "cnp": experiment("cnp", start=SINUSOID, seed=2, norm="none", **short),
-        "proto": experiment("protonet", dataset=f"arrays:{place}/set.npz", **CLASSES),
-        "match": experiment("matching", dataset=f"arrays:{place}/set.npz", **CLASSES),
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        without_pictures(patch)
-        for name, one in made.items():
-            run(one, place / name)
-    return place
 
 
 def changed(out: Path, file: str, **entries) -> None:
@@ -64,6 +40,28 @@ def changed(out: Path, file: str, **entries) -> None:
             inner = inner[name]
         inner[last] = value
     (out / file).write_text(json.dumps(record))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A folder of finished runs: three of a sinusoid, two of images of noise."""
+    place = tmp_path_factory.mktemp("made")
+    images = np.random.default_rng(0).integers(0, 255, (48, 8, 8), dtype=np.uint8)
+    np.savez(place / "set.npz", x=images, y=np.repeat(np.arange(12), 4))
+    short = {"steps": 1, "validate_every": 1}
+    made = {
+        "maml": experiment(start=SINUSOID, **short),
+        "reptile": experiment("reptile", start=SINUSOID, rate=0.1, **short),
+        "cnp": experiment("cnp", start=SINUSOID, seed=2, shots=2, norm="none", **short),
+        "proto": experiment("protonet", dataset=f"arrays:{place}/set.npz", **CLASSES),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        without_pictures(patch)
+        for name, one in made.items():
+            run(one, place / name)
+    shutil.copytree(place / "proto", place / "match")  # which has the same parameters
+    changed(place / "match", "config.json", algorithm=to_json(experiment("matching"))["algorithm"])
+    return place
 
 
 # The same episodes
@@ -94,33 +92,40 @@ def test_an_algorithm_that_changes_the_episodes_is_found_out(made):
         sides.same_episodes([first, other._replace(parts=other.parts._replace(domain=shifted))], 0)
 
 
-def test_the_first_run_has_the_figures_of_evaluate(made):
-    found = compare_runs([made / "maml", made / "reptile", made / "cnp"])
-    assert found["runs"][0]["metrics"] == evaluate_run(made / "maml")["metrics"]
+def test_the_first_run_has_the_figures_of_its_own_result(made):
+    found = compare_runs([made / "maml", made / "cnp"])
+    alone = json.loads((made / "maml" / "result.json").read_text())
+    assert found["runs"][0]["metrics"] == alone["metrics"]
     assert found["episodes"]["number"] == 8 and found["episodes"]["seed"] == 0
     assert found["protocol"]["shots"] == 1 and found["metric"] == "mse"
-    names = [set(one["metrics"]) for one in found["differences"]]
-    assert names == [{"mse"}, {"mse"}]  # the likelihood of a neural process has no partner
+    assert set(found["differences"][0]["metrics"]) == {"mse"}  # a likelihood has no partner
     json.dumps(found)
 
 
 def test_the_differences_are_those_of_single_episodes(made):
     """The two runs have one seed, so that their tables of episodes have the same rows."""
+    names = ("maml", "reptile")
+    found = compare_runs([made / name for name in names])["differences"][0]["metrics"]["mse"]
+    texts = [(made / name / "episodes.csv").read_text() for name in names]
+    left, right = ([float(row["mse"]) for row in csv.DictReader(t.splitlines())] for t in texts)
+    gaps = np.subtract(right, left)
+    assert found["episodes"] == len(gaps) == 8 and gaps.std() > 0
+    assert found["mean"] == pytest.approx(gaps.mean(), rel=1e-5)
+    assert found["ci95"] == pytest.approx(1.96 * gaps.std(ddof=1) / math.sqrt(8), rel=1e-5)
+
+
+def test_inductive_figures_are_compared_as_well(made):
     found = compare_runs([made / "proto", made / "match"])
-    texts = [(made / name / "episodes.csv").read_text() for name in CLASSIFIERS]
-    tables = [list(csv.DictReader(text.splitlines())) for text in texts]
-    for prefix, section in (("", "metrics"), ("inductive_", "inductive")):
-        for name, value in found["differences"][0][section].items():
-            left, right = ([float(row[prefix + name]) for row in rows] for rows in tables)
-            gaps = np.subtract(right, left)
-            assert value["episodes"] == len(gaps) == 10
-            assert value["mean"] == pytest.approx(gaps.mean(), abs=1e-6)
-            half = 1.96 * gaps.std(ddof=1) / math.sqrt(10)
-            assert value["ci95"] == pytest.approx(half, abs=1e-6)
-    for one, name in zip(found["runs"], CLASSIFIERS, strict=True):
-        alone = json.loads((made / name / "result.json").read_text())
-        assert one["metrics"] == alone["metrics"]
-        assert one["inductive"] == alone["inductive"]
+    alone = json.loads((made / "proto" / "result.json").read_text())
+    first, other = found["runs"]
+    gap = found["differences"][0]
+    assert first["metrics"] == alone["metrics"] and first["inductive"] == alone["inductive"]
+    assert first["transductive"] and other["transductive"] and gap["inductive"] != gap["metrics"]
+    for name in ("accuracy", "precision", "recall", "f1", "nll"):
+        plain = other["metrics"][name]["mean"] - first["metrics"][name]["mean"]
+        fixed = [one["inductive"]["metrics"][name]["mean"] for one in (first, other)]
+        assert gap["metrics"][name]["mean"] == pytest.approx(plain, abs=1e-6)
+        assert gap["inductive"][name]["mean"] == pytest.approx(fixed[1] - fixed[0], abs=1e-6)
 
 
 def test_a_run_and_its_copy_do_not_differ(made, tmp_path):

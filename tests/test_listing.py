@@ -1,9 +1,7 @@
 """The runs below a folder: what is said of each, whatever state it is in."""
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -16,7 +14,7 @@ from test_one_writer import HOLDER
 
 from jmeta import cli
 from jmeta.runs._lock import fcntl, locked, writer
-from jmeta.train import Interrupted, experiment, list_runs, run
+from jmeta.train import experiment, list_runs, run
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 SHORT = experiment(start=SINUSOID, steps=4, validate_every=2)
@@ -30,18 +28,17 @@ def command(*words: str) -> int:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
-    """A finished run and an interrupted one, some way down."""
+    """A finished run and, some way down, one that was killed after step 3."""
     place = tmp_path_factory.mktemp("runs")
-
-    def stop(event):
-        if event["event"] == "validation":
-            os.kill(os.getpid(), signal.SIGINT)  # one more update is under way
-
     with pytest.MonkeyPatch.context() as patch:
         without_pictures(patch)
         run(SHORT, place / "done")
-        with pytest.raises(Interrupted):
-            run(SHORT, place / "group" / "stopped", progress=stop)
+    killed = Path(shutil.copytree(place / "done", place / "group" / "stopped"))
+    (killed / "result.json").unlink()
+    shutil.rmtree(killed / "checkpoints" / "step_00000004")
+    lines = [json.loads(line) for line in (killed / "metrics.jsonl").read_text().splitlines()]
+    kept = [json.dumps(line) for line in lines if line["step"] <= 3]
+    (killed / "metrics.jsonl").write_text("\n".join([*kept, '{"step": 4, "lo']))
     return place
 
 
@@ -51,7 +48,7 @@ def runs(made, tmp_path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "runs"))
 
 
-def test_a_finished_and_an_interrupted_run(made):
+def test_a_finished_run_and_a_killed_one(made):
     done, stopped = list_runs(made)
     result = json.loads((made / "done" / "result.json").read_text())["metrics"]["mse"]
     facts = {"algorithm": "maml", "dataset": "sinusoid", "ways": None, "shots": 1, "steps": 4}

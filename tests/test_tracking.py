@@ -104,11 +104,14 @@ def failing(kind: str, step: int | None = None):
 @pytest.mark.parametrize(
     ("kind", "step", "says", "kept"),
     [
-        ("start", None, "there is no checkpoint yet", []),
+        pytest.param(*("start", None, "there is no checkpoint yet", []), marks=pytest.mark.slow),
         ("train", 1, "event 'train' of step 1 with .*there is no checkpoint yet", []),
         ("train", 3, "event 'train' of step 3 with .*the checkpoint of step 2 is kept", [2]),
         ("validation", 4, "event 'validation' of step 4 .*checkpoint of step 2 is kept", [2]),
-        ("test", None, "event test with .*the checkpoint of step 4 is kept", [2, 4]),
+        pytest.param(
+            *("test", None, "event test with .*the checkpoint of step 4 is kept", [2, 4]),
+            marks=pytest.mark.slow,
+        ),
         ("result", None, "the run itself is finished and written to", [2, 4]),
     ],
 )
