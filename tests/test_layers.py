@@ -35,8 +35,9 @@ ALLOWED = {
     "experiments": {"core", "losses", "metrics", "learners", "nn", "data"},
     "runs": {"core", "metrics", "learners", "experiments", ""},  # the public functions of jmeta
     "train": {"experiments", "runs"},
+    "tracking": {"runs"},
     "bench": {"core", "experiments", "runs", ""},
-    "cli": {"core", "data", "experiments", "runs", "bench", "few", ""},
+    "cli": {"core", "data", "experiments", "runs", "tracking", "bench", "few", ""},
     "__main__": {"cli"},
 }
 # room -> the rooms whose private modules it may import; those of the core are open to all
@@ -46,6 +47,7 @@ OPENED = {
     "runs": {"experiments"},
     "bench": {"experiments", "runs"},
     "few": {"data", "experiments", "runs"},
+    "tracking": {"runs"},
     "cli": {"experiments", "runs", "few"},
     "train": set(),
     "": {"_evaluation", "_version"},

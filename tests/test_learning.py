@@ -177,7 +177,7 @@ def test_images_are_learned_and_both_figures_reported(images, tmp_path, no_pictu
 def test_gradient_based_learners_have_an_inductive_figure_too(images):
     small = {"network": "mlp", "hidden": (8,)}
     parts = programs.parts(experiment("maml", start=images, queries=1, **small))
-    tested = report.test(parts, programs.initial_state(parts).params)
+    tested = report.tested(parts, programs.initial_state(parts).params).record
     assert tested["inductive"]["statistics"] == "the support set and the one query"
     assert set(tested["inductive"]["metrics"]) == set(tested["metrics"])
 

@@ -20,6 +20,7 @@ NAMESPACES = [
     "jmeta.metrics",
     "jmeta.nn",
     "jmeta.testing",
+    "jmeta.tracking",
     "jmeta.train",
 ]
 namespaces = pytest.mark.parametrize("namespace", NAMESPACES)

@@ -54,7 +54,7 @@ def test_every_classifier_trains_and_is_tested(algorithm: str) -> None:
     state = programs.initial_state(parts)
     state, (losses, scores) = programs.dispatch(parts)(state, pool=parts.domain.train, length=2)
     assert np.isfinite(losses).all() and (0 <= scores).all() and (scores <= 1).all()
-    found = report.test(parts, state.params)
+    found = report.tested(parts, state.params).record
     for figure in (found, found["inductive"]):
         assert 0 <= figure["metrics"]["accuracy"]["mean"] <= 1
         assert np.isfinite(figure["metrics"]["nll"]["mean"])

@@ -2,10 +2,11 @@
 
 import argparse
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
 from typing import Any
 
-from jmeta import runs
+from jmeta import runs, tracking
 from jmeta.cli import _parser as parser
 from jmeta.cli._backend import start, use_all_cores
 from jmeta.cli._folders import run_folder
@@ -34,9 +35,8 @@ def train(words: Words) -> int:
     with run_folder(asked.out, name) as out, ExitStack() as stack:
         first = processes.first()
         show = stack.enter_context(progress.bar()) if first else progress.quiet
-        if asked.tensorboard and first:
-            events = stack.enter_context(progress.tensorboard(out / "tensorboard"))
-            show = progress.both(show, events)
+        trackers = _trackers(asked, out) if first else []
+        show = tracking.several(show, *(stack.enter_context(each) for each in trackers))
         result = runs.run(experiment, out, resume=asked.resume, progress=show)
     if not first:
         return 0
@@ -47,6 +47,18 @@ def train(words: Words) -> int:
     written = [name for name in (*files, "metrics.jsonl", "checkpoints/") if (out / name).exists()]
     print(one_line(f"written to {out}/: {', '.join(written)}"))
     return 0
+
+
+def _trackers(asked: argparse.Namespace, out: Path) -> list[AbstractContextManager[runs.Progress]]:
+    """The trackers that were asked for."""
+    found = []
+    if asked.tensorboard:
+        found.append(tracking.tensorboard(out / "tensorboard"))
+    if asked.wandb is not None:
+        found.append(tracking.wandb(project=asked.wandb, name=out.name))
+    if asked.mlflow is not None:
+        found.append(tracking.mlflow(asked.mlflow, run_name=out.name))
+    return found
 
 
 def _join(asked: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ import jax
 
 from jmeta import __version__, runs
 from jmeta.cli import _commands as commands
+from jmeta.cli import _comparing as comparing
 from jmeta.cli import _data_commands as on_data
 from jmeta.cli import _predicting as predicting
 from jmeta.runs._interruption import Terminated, ending
@@ -26,6 +27,8 @@ _COMMANDS: dict[str, tuple[str, Callable[[Words], int]]] = {
     ),
     "predict": (predicting.PREDICT, predicting.predict),
     "export": (predicting.EXPORT, predicting.export),
+    "compare": (comparing.COMPARE, comparing.compare),
+    "runs": (comparing.RUNS, comparing.runs_),
     "bench": ("Time an experiment: tasks per second, memory, compile time.", commands.bench),
     "presets": (commands.PRESETS, commands.presets),
     "data list": ("Say what data sets there are, and which are on this disk.", on_data.list_),
@@ -78,7 +81,7 @@ def _outcome(words: list[str]) -> tuple[int, str]:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         return 2, f"error: the memory of the device is full; {_LESS}"
-    except runs.Diverged as error:
+    except (runs.Diverged, runs.HookFailed) as error:
         return 1, f"error: {error}"
     except runs.Interrupted as error:
         return error.code, str(error)

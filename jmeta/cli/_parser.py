@@ -19,7 +19,7 @@ class Training(NamedTuple):
     """What `jmeta train` was asked."""
 
     experiment: Experiment
-    run: argparse.Namespace  # out, preset, resume, tensorboard and the options of processes
+    run: argparse.Namespace  # out, preset, resume, trackers and the options of processes
 
 
 PROG = "jmeta train"
@@ -116,6 +116,12 @@ def _add_run(parser: Parser) -> None:
         "--tensorboard",
         action="store_true",
         help="also write TensorBoard event files to OUT/tensorboard",
+    )
+    group.add_argument(
+        "--wandb", metavar="PROJECT", help="also send all numbers to this project of W&B"
+    )
+    group.add_argument(
+        "--mlflow", metavar="EXPERIMENT", help="also send all numbers to this experiment of MLflow"
     )
     group.add_argument(
         "--distributed",

@@ -14,6 +14,8 @@ from jmeta.losses._gaussian import Gaussian, gaussian_nll
 from jmeta.losses._objectives import mean_squared_error
 from jmeta.metrics import _classification as metrics
 
+Values = jax.Array | np.ndarray
+
 
 class Estimate(NamedTuple):
     """A mean over episodes with its confidence interval."""
@@ -23,7 +25,7 @@ class Estimate(NamedTuple):
     episodes: int  # n
 
 
-def estimate(values: jax.Array) -> Estimate:
+def estimate(values: Values) -> Estimate:
     """The mean of per-episode values [E] and its 95% interval, 1.96 σ/√E.
 
     σ is the sample standard deviation (with E − 1 in the denominator). If the value of one episode
@@ -34,12 +36,15 @@ def estimate(values: jax.Array) -> Estimate:
     """
     host = np.asarray(values, np.float64)
     with np.errstate(invalid="ignore"):
+        mean = host.mean()
         spread = host.std(ddof=1) / np.sqrt(host.size) if host.size > 1 else 0.0
-    return Estimate(float(host.mean()), float(1.96 * spread), int(host.size))
+    return Estimate(float(mean), float(1.96 * spread), int(host.size))
 
 
-def paired(left: jax.Array, right: jax.Array) -> Estimate:
+def paired(left: Values, right: Values) -> Estimate:
     """The mean of left − right over the same episodes [E], with the interval of the differences.
+
+    The interval is 1.96 σ/√E, and σ is the sample standard deviation of the differences.
 
     Raises:
         ValueError: the two have different numbers of episodes.
@@ -51,7 +56,8 @@ def paired(left: jax.Array, right: jax.Array) -> Estimate:
         raise ValueError(
             f"a paired comparison needs the same episodes, but got {left.shape} and {right.shape}."
         )
-    return estimate(left - right)
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        return estimate(np.asarray(left, np.float64) - np.asarray(right, np.float64))
 
 
 Report = Callable[[Outputs, Targets], dict[str, Estimate]]

@@ -98,7 +98,7 @@ def evaluate_run(
             Population statistics stay those of the run's training images.
         root: where data sets are looked for; None for `$JMETA_DATA`.
         known: classes of your own that the run was made of.
-        progress: told of every event, see `jmeta.train.lines`.
+        progress: told of every event, see `jmeta.tracking`.
         **options: `episodes`, `ways`, `shots`, `queries`, `inner_steps` of the test; None, or
             left out, for the run's own.
 
@@ -121,10 +121,11 @@ def evaluate_run(
     parts, params, best = _with_best(out, parts)
     if source is not None:
         parts = _tested_on(parts, source, out, stored, root=root)
-    tested = report.test(parts, params, progress=progress)
+    tested = report.tested(parts, params, progress=progress).record
     if source is not None:
         mine = trained.source
         tested["protocol"]["trained_on"] = f"{mine.trained_on} of {mine.label}"
+    progress(report.result_event(tested, best))
     return {
         "schema": report.SCHEMA,
         **tested,

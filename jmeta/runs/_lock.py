@@ -2,9 +2,11 @@
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from jmeta.core._text import printable
 
@@ -14,6 +16,7 @@ except ImportError:  # no such locks on this system: folders are then not locked
     fcntl = None  # type: ignore[assignment]
 
 NAME = ".lock"
+_TRIES, _PAUSE = 5, 0.02  # seconds: `writer` holds a lock for a moment, which is waited for
 
 
 @contextmanager
@@ -32,8 +35,7 @@ def locked(out: Path) -> Iterator[None]:
     out.mkdir(parents=True, exist_ok=True)
     with (out / NAME).open("a+", encoding="utf-8", errors="replace") as file:
         try:
-            if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(file)
         except BlockingIOError as error:
             file.seek(0)
             raise ValueError(
@@ -46,6 +48,43 @@ def locked(out: Path) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
         yield
+
+
+def writer(out: Path) -> str | None:
+    """Who is writing in a folder, such as "process 7 on here"; None where nobody is known to.
+
+    Nothing is written, so that a folder which may only be read can be looked at.
+    """
+    path = out / NAME
+    if fcntl is None or not path.is_file():
+        return None
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return _owner(file.read(200))
+    except OSError:  # not to be read, or a file system without locks
+        pass
+    return None
+
+
+def _take(file: IO[str]) -> None:
+    """Lock a file for this process alone.
+
+    Raises:
+        BlockingIOError: another process holds it, and not only for a moment.
+        OSError: a file system without locks.
+    """
+    if fcntl is None:
+        return
+    for left in reversed(range(_TRIES)):
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not left:
+                raise
+            time.sleep(_PAUSE)
 
 
 def _owner(text: str) -> str:

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from jmeta.core import TrainState
-from jmeta.experiments import Budget, Experiment
+from jmeta.experiments import Budget, Experiment, to_json
 from jmeta.experiments._experiment import Origin
 from jmeta.runs import _checkpoint as checkpoint
 from jmeta.runs import _data as rundata
@@ -21,6 +21,7 @@ from jmeta.runs import _processes as processes
 from jmeta.runs import _programs as programs
 from jmeta.runs import _records as records
 from jmeta.runs import _report as report
+from jmeta.runs._hooks import check_hook, guarded
 from jmeta.runs._interruption import Interrupted, interruption
 from jmeta.runs._programs import Parts
 from jmeta.runs._progress import Progress, quiet
@@ -47,7 +48,8 @@ def run(
         resume: go on from the last checkpoint in `out`, if there is one; the result equals that
             of an undisturbed run, bit for bit, on the same devices.
         root: where data sets are looked for; None for `$JMETA_DATA`.
-        progress: told of every event, see `jmeta.runs._progress`.
+        progress: a hook, told of every event; `jmeta.tracking` lists them and has hooks for
+            TensorBoard, Weights & Biases and MLflow.
 
     Returns:
         The content of `result.json`.
@@ -57,6 +59,7 @@ def run(
             another process, or a run on data that have changed since.
         Interrupted: Ctrl-C or SIGTERM; the state was saved.
         Diverged: the loss became infinite or NaN.
+        HookFailed: the hook raised an error; checkpoints are as they were.
 
     >>> import tempfile
     >>> from jmeta.experiments import experiment
@@ -67,7 +70,8 @@ def run(
     ['mse']
     """
     out = Path(out)
-    progress = progress if processes.first() else quiet
+    check_hook(progress)
+    progress = guarded(progress if processes.first() else quiet, out)
     origin = _origin(experiment, out) if resume else None
     parts = processes.together(lambda: programs.parts(experiment, root=root, origin=origin))
     data = processes.together(lambda: rundata.record(parts, out, root))
@@ -138,7 +142,8 @@ def _started(experiment: Experiment, state: TrainState, memory: int | None) -> d
     """What is told before the first update."""
     size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     told = {"event": "start", "step": int(state.step), "steps": experiment.budget.steps}
-    return {**told, "parameters": size, "memory": memory}
+    told |= {"parameters": size, "memory": memory}
+    return {**told, "experiment": to_json(experiment)}
 
 
 def _train(

@@ -3,30 +3,16 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from jmeta.core._text import printable
 
-Event = dict[str, Any]  # {"event": "start" | "train" | "validation" | "resumed" | "test", ...}
-Progress = Callable[[Event], None]
+Event = dict[str, Any]  # {"event": NAME, ...}: `jmeta.tracking` lists all names and entries
+Progress = Callable[[Event], None]  # a hook: told of every event of a run
 
 
 def quiet(event: Event) -> None:
     """A listener that shows nothing."""
-
-
-def both(*listeners: Progress) -> Progress:
-    """Tell several listeners.
-
-    >>> both(quiet, quiet)({"event": "start"})
-    """
-
-    def tell(event: Event) -> None:
-        for listener in listeners:
-            listener(event)
-
-    return tell
 
 
 def _describe(event: Event) -> str:
@@ -116,33 +102,3 @@ def _two_lines() -> Any:
         rich.MofNCompleteColumn(),
         rich.TimeRemainingColumn(),
     )
-
-
-@contextmanager
-def tensorboard(folder: Path) -> Iterator[Progress]:
-    """Write every number to TensorBoard event files in `folder`.
-
-    Raises:
-        ValueError: tensorboardX is not installed.
-    """
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError as error:
-        raise ValueError(
-            "--tensorboard needs tensorboardX: pip install 'jmeta[tensorboard]'."
-        ) from error
-    opened: list[Any] = []  # at the first number, when the run has checked its folder
-
-    def write(event: Event) -> None:
-        if event["event"] in ("train", "validation"):
-            if not opened:
-                opened.append(SummaryWriter(str(folder)))
-            for name, value in event.items():
-                if isinstance(value, float):
-                    opened[0].add_scalar(f"{event['event']}/{name}", value, event["step"])
-
-    try:
-        yield write
-    finally:
-        for writer in opened:
-            writer.close()

@@ -26,7 +26,7 @@ from jmeta.runs import _room as room
 from jmeta.runs._episodes import Predicted
 from jmeta.runs._json import write_json, write_whole
 from jmeta.runs._programs import Parts
-from jmeta.runs._progress import Progress, quiet
+from jmeta.runs._progress import Event, Progress, quiet
 
 SCHEMA = 1
 
@@ -51,11 +51,24 @@ def finish(
 
     All processes test; the first one writes.
     """
-    tested, found, alone = _tested(parts, params, progress=progress)
-    written = processes.once(lambda: _write(parts, out, params, tested, best=best, cost=cost))
-    processes.once(lambda: _write_model(parts, out, alone, written))
-    processes.once(lambda: episodes.write(parts, out, found))
+    outcome = tested(parts, params, progress=progress)
+    written = processes.once(
+        lambda: _write(parts, out, params, outcome.record, best=best, cost=cost)
+    )
+    processes.once(lambda: _write_model(parts, out, outcome.alone, written))
+    processes.once(lambda: episodes.write(parts, out, outcome.predicted))
+    progress(result_event(outcome.record, best))
     return processes.tell(written)
+
+
+def result_event(outcome: dict[str, Any], best: dict[str, Any]) -> Event:
+    """What is told when a test is over.
+
+    >>> result_event({"metrics": {}, "protocol": {}}, {"step": 7, "value": None})
+    {'event': 'result', 'step': 7, 'metrics': {}}
+    """
+    told: Event = {name: outcome[name] for name in ("metrics", "inductive") if name in outcome}
+    return {"event": "result", "step": best["step"], **told}
 
 
 def _write(
@@ -93,26 +106,32 @@ def _write_model(parts: Parts, out: Path, params: Params, result: Mapping[str, A
     write_whole(out / card.FILE, card.written(parts.experiment, record, result))
 
 
-def test(parts: Parts, params: Params, *, progress: Progress = quiet) -> dict[str, Any]:
-    """Metrics on fixed test episodes with their protocol.
+class Tested(NamedTuple):
+    """A test."""
+
+    record: dict[str, Any]
+    predicted: list[Predicted]  # that it was made from; inductive ones second
+    alone: Params  # with which a prediction does not depend on others, where the algorithm can
+
+
+def tested(
+    parts: Parts, params: Params, *, seed: int | None = None, progress: Progress = quiet
+) -> Tested:
+    """Metrics on fixed test episodes with their protocol, and the predictions behind them.
 
     With batch statistics, the figure as the statistics of the query batch give it
     (transductive) is accompanied by an inductive one.
-    """
-    return _tested(parts, params, progress=progress)[0]
 
-
-def _tested(
-    parts: Parts, params: Params, *, progress: Progress
-) -> tuple[dict[str, Any], list[Predicted], Params]:
-    """The record of a test, and the predictions that it was made from; inductive ones second.
-
-    And the parameters of the last predictions.
+    Args:
+        parts: the run.
+        params: its parameters.
+        seed: of the test episodes; None for that of the run.
+        progress: told what is tested.
     """
     begun = time.perf_counter()
     progress({"event": "test", "what": "testing"})
-    learner = parts.method.learner
-    found = [_predict(parts, learner, params)]
+    learner, key = parts.method.learner, key_of_test(parts, seed)
+    found = [_predict(parts, learner, params, key)]
     record: dict[str, Any] = {
         "metrics": _measure(parts, found[0]),
         "protocol": protocol(parts),
@@ -121,14 +140,19 @@ def _tested(
     if record["protocol"]["transductive"]:
         progress({"event": "test", "what": "testing inductively"})
         learner, params, how = _inductive(parts, learner, params)
-        found.append(_predict(parts, learner, params))
+        found.append(_predict(parts, learner, params, key))
         record["inductive"] = {"metrics": _measure(parts, found[1]), "statistics": how}
-    return {**record, "test_seconds": time.perf_counter() - begun}, found, params
+    record["test_seconds"] = time.perf_counter() - begun
+    return Tested(record, found, params)
 
 
-def _predict(parts: Parts, learner: Learner, params: Params) -> Predicted:
+def key_of_test(parts: Parts, seed: int | None = None) -> jax.Array:
+    """The key of all test episodes, from a seed or from that of the run."""
+    return programs.keys(parts.experiment.budget.seed if seed is None else seed).test
+
+
+def _predict(parts: Parts, learner: Learner, params: Params, key: jax.Array) -> Predicted:
     predict = programs.predict(parts, learner, episodes=parts.experiment.budget.episodes)
-    key = programs.keys(parts.experiment.budget.seed).test
     return Predicted(*predict(params, parts.domain.test, key))
 
 
