@@ -146,7 +146,7 @@ class DenseBlock(nn.Module):
     def following(self, past: jax.Array, mask: jax.Array, x: jax.Array) -> jax.Array:
         """The outputs for elements [Q, C], each the next one after the sequence `past` [S, C]."""
         del mask
-        before = jnp.pad(past, ((self.dilation, 0), (0, 0)))[past.shape[0]]
+        before = jnp.pad(past, ((self.dilation, 0), (0, 0)))[-self.dilation]
         return self._append(jnp.broadcast_to(before, x.shape), x)
 
     def _append(self, before: jax.Array, x: jax.Array) -> jax.Array:

@@ -54,7 +54,7 @@ def ridge(ways: int, *, strength: Value = 1.0, scale: Value = 10.0, bias: Value 
 
     def inverse(gram: jax.Array, right: jax.Array) -> jax.Array:
         least = jnp.finfo(gram.dtype).eps * lax.stop_gradient(jnp.trace(gram))
-        gram += jnp.maximum(strength, least) * jnp.eye(len(gram), dtype=gram.dtype)
+        gram += jnp.maximum(strength, least) * jnp.eye(gram.shape[0], dtype=gram.dtype)
         return cho_solve(cho_factor(gram), right)
 
     def solve(x: jax.Array, y: jax.Array) -> jax.Array:

@@ -84,7 +84,7 @@ def dual_head(
 
 def _matrix(embeddings: jax.Array, labels: jax.Array) -> jax.Array:
     """Embeddings [S, D] with zeros in padded rows, after a check of their shape."""
-    if embeddings.ndim != 2 or len(embeddings) != len(labels):
+    if embeddings.ndim != 2 or embeddings.shape[0] != labels.shape[0]:
         raise ValueError(
             f"a linear head expects embeddings [S, D] and labels [S], but got {embeddings.shape} "
             f"and {labels.shape}; flatten the embeddings."

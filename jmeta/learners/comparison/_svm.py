@@ -105,7 +105,7 @@ def _project(point: jax.Array, problem: Problem) -> jax.Array:
 def _admm(problem: Problem, steps: int) -> jax.Array:
     """An A [S, N] near the optimum, by the alternating direction method of multipliers."""
     rho = _size(problem)
-    eye = jnp.eye(len(problem.gram), dtype=problem.gram.dtype)
+    eye = jnp.eye(problem.gram.shape[0], dtype=problem.gram.dtype)
     inverse = cho_solve(cho_factor(problem.gram + rho * eye), eye)
 
     def improve(_: int, state: tuple) -> tuple:
