@@ -5,9 +5,9 @@
 A run is trained on the training classes of Caltech-101 (4-way 3-shot, 42x42 pixels, the split of 61
 / 15 / 25 classes), unless one is given. Then, as somebody with a camera would, three labelled
 photos of each of four test classes lie in one folder and five more of each in another, and
-`predict` labels the twenty; 100 such pairs of folders are drawn. The share that is right is compared
-with the inductive accuracy of `evaluate_run` on 600 episodes of the same size. The claim is that
-the intervals overlap. The images and the split must be under $JMETA_DATA.
+`predict` labels the twenty; 100 such pairs of folders are drawn. The share that is right is
+compared with the inductive accuracy of `evaluate_run` on 600 episodes of the same size. The claim
+is that the intervals overlap. The images and the split must be under $JMETA_DATA.
 """
 
 import argparse
