@@ -61,6 +61,7 @@ with_code = pytest.mark.parametrize(
 
 
 @with_code
+@pytest.mark.usefixtures("compiled_once", "no_pictures")
 @pytest.mark.filterwarnings("ignore:.*holds no run to go on with")
 def test_the_code_runs(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
