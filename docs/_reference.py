@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +22,16 @@ NAMESPACES = (
     "jmeta.testing",
     "jmeta.bench",
 )
+NOTES = {  # values without a docstring or a comment where they are assigned
+    "__version__": "The version of jmeta.",
+    "everything": "The `Selection` of all parameters that are learned: MAML.",
+    "Report": "`(outputs [E, Q, ...], targets [E, Q]) -> name -> Estimate`, over E episodes.",
+    "ALGORITHMS": "Name on the command line -> the class of an algorithm.",
+    "NETWORKS": "Name on the command line -> the class of a network.",
+    "PRESETS": "Name -> experiment; `jmeta presets` describes them.",
+    "SOURCES": "Name on the command line -> the class of a source.",
+    "Progress": "`(event) -> None`: what a run calls to tell how it goes; an event is a dictionary.",
+}
 
 
 @cache
@@ -80,7 +91,8 @@ def page(namespace: str) -> str:
     """The page of a namespace: its docstring, a table of its names, and their entries."""
     everything = members(namespace)
     rows = "\n".join(
-        f"   * - :py:obj:`{name} <{_target(namespace, name)}>`\n     - {_first_line(value)}"
+        f"   * - :py:obj:`{name} <{_target(namespace, name)}>`\n     - "
+        f"{_first_line(f'{namespace}.{name}', value)}"
         for name, value in everything
     )
     entries = "\n".join(
@@ -99,7 +111,7 @@ def entry(full: str, value: Any) -> str:
     """The directive that documents one name."""
     if is_own(value):
         return f".. auto{'class' if inspect.isclass(value) else 'function'}:: {full}\n"
-    about = _comment(full) or _contents(value)
+    about = " ".join([_comment(full), _contents(value)]).strip()
     namespace, _, name = full.rpartition(".")
     return f".. py:data:: {name}\n   :module: {namespace}\n\n{about and f'   {about}' + chr(10)}"
 
@@ -110,36 +122,39 @@ def _target(namespace: str, name: str) -> str:
     return value.__name__ if inspect.ismodule(value) else homes()[f"{namespace}.{name}"]
 
 
-def _first_line(value: Any) -> str:
+def _first_line(full: str, value: Any) -> str:
     import _docstrings
 
     if isinstance(value, ModuleType) or is_own(value):
         line = (inspect.getdoc(value) or "").strip().splitlines()[0]
-        return _docstrings.marked_up(line, "jmeta")
-    return ""
+        return _docstrings.marked_up(line, full.rpartition(".")[0] or "jmeta")
+    return _comment(full)
 
 
 def _summary(namespace: str) -> str:
-    return _first_line(importlib.import_module(namespace))
+    return _first_line(namespace, importlib.import_module(namespace))
 
 
 def _contents(value: Any) -> str:
     """The names in a table such as `jmeta.train.ALGORITHMS`."""
-    return ", ".join(f"``{name}``" for name in value) if hasattr(value, "keys") else ""
+    names = ", ".join(f"``{name}``" for name in value) if isinstance(value, Mapping) else ""
+    return f"Names: {names}." if names else ""
 
 
 def _comment(full: str) -> str:
-    """The comment that explains an alias or a table where it is assigned."""
+    """What explains an alias or a table: a note, or the comment where it is assigned."""
     import _docstrings
 
     namespace, _, name = full.rpartition(".")
+    if name in NOTES:
+        return _docstrings.marked_up(NOTES[name], namespace)
     place = Path(str(importlib.import_module(namespace).__file__))
     root = Path(str(importlib.import_module("jmeta").__file__)).parent
     files = [place] if place.name != "__init__.py" else [*place.parent.glob("_*.py")]
     for path in sorted(files) + sorted(root.rglob("_*.py")):
         if found := re.search(rf"^{name}\b[^=\n]*= .*?  # (.+)$", path.read_text(), re.MULTILINE):
             sentence = found[1][0].upper() + found[1][1:]
-            return _docstrings.marked_up(sentence.rstrip(".") + ".", namespace)
+            return _docstrings.marked_up(sentence + "." * (sentence[-1] != "."), namespace)
     return ""
 
 

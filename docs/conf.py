@@ -31,9 +31,11 @@ nitpicky = False
 
 html_theme = "sphinx_book_theme"
 html_title = "jmeta"
-html_static_path: list[str] = []
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_theme_options = {
+    "navbar_persistent": [],
     "show_navbar_depth": 1,
     "show_toc_level": 2,
     "use_download_button": False,
