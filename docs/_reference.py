@@ -30,7 +30,7 @@ NOTES = {  # values without a docstring or a comment where they are assigned
     "NETWORKS": "Name on the command line -> the class of a network.",
     "PRESETS": "Name -> experiment; `jmeta presets` describes them.",
     "SOURCES": "Name on the command line -> the class of a source.",
-    "Progress": "`(event) -> None`: what a run calls to tell how it goes; an event is a dictionary.",
+    "Progress": "`(event) -> None`: a run calls it at each event, which is a dictionary.",
 }
 
 
@@ -98,8 +98,7 @@ def page(namespace: str) -> str:
     entries = "\n".join(
         entry(f"{namespace}.{name}", value)
         for name, value in everything
-        if homes()[f"{namespace}.{name}"] == f"{namespace}.{name}"
-        and not inspect.ismodule(value)
+        if homes()[f"{namespace}.{name}"] == f"{namespace}.{name}" and not inspect.ismodule(value)
     )
     return (
         f"{_title(namespace)}\n.. automodule:: {namespace}\n   :no-members:\n\n"

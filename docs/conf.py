@@ -8,11 +8,11 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # nothing is computed, so no device is claimed
 
-import _docstrings
-import _pages
-import _reference
+import _docstrings  # noqa: E402
+import _pages  # noqa: E402
+import _reference  # noqa: E402
 
-import jmeta
+import jmeta  # noqa: E402
 
 project = "jmeta"
 author = "the jmeta authors"
