@@ -25,6 +25,7 @@ LONG = (
     *("test_layers", "test_learning", "test_experiments", "test_train", "test_contract"),
     *("test_cli", "test_neural_processes", "test_one_writer", "test_steps", "test_gradients"),
     *("test_distributed", "test_omniglot", "test_memory", "test_wiring", "test_optimizers"),
+    *("test_docs_making", "test_docs_pages"),
 )
 
 _scratch = None if "JMETA_CACHE" in os.environ else tempfile.mkdtemp(prefix="jmeta-tests-")

@@ -1,0 +1,71 @@
+"""Pages of docs/ as tests: their code runs in an empty folder, their commands are read.
+
+The Python blocks of a page share their names and run in order. A block whose first line is
+`# NAME.py` is also written to that file. Code of other libraries stands in blocks of the language
+`py`, which are not run.
+"""
+
+import re
+import shlex
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from jmeta.cli import _parser as parser
+
+DOCS = Path(__file__).parent.parent / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+WITH_CODE = [path for path in PAGES if BLOCK.search(path.read_text())]
+MAKING = ("getting_started", "data", "networks", "algorithms")  # about half of the time
+READERS = {
+    "train": parser.read_training,
+    "bench": parser.read_bench,
+    "evaluate": lambda words: parser.evaluate_parser().read(words),
+    "data list": lambda words: parser.data_parser("list").read(words),
+    "data info": lambda words: parser.data_parser("info").read(words),
+    "data prepare": lambda words: parser.data_parser("prepare").read(words),
+    "presets": lambda words: parser.Parser("jmeta presets", "").read(words),
+}
+
+
+def identify(path: Path) -> str:
+    return path.stem
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    return [body for kind, body in BLOCK.findall(path.read_text()) if kind == language]
+
+
+def commands(path: Path) -> list[list[str]]:
+    """The words behind `jmeta` of every command of a page."""
+    found = []
+    for body in blocks(path, "bash"):
+        for line in body.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if "jmeta" in words and words[0] != "pip":
+                found.append(words[words.index("jmeta") + 1 :])
+    return found
+
+
+def read(words: list[str]) -> None:
+    """Read a command as the command line does, without running it."""
+    name = " ".join(words[:2]) if words[0] == "data" else words[0]
+    READERS[name](words[len(name.split()) :])
+
+
+def run(path: Path, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Run the Python of a page in a folder, then read its commands there."""
+    patch.chdir(folder)
+    patch.syspath_prepend(folder)
+    page = types.ModuleType("page")
+    patch.setitem(sys.modules, "page", page)
+    for body in blocks(path, "python"):
+        if name := re.match(r"# (\w+)\.py\n", body):
+            (folder / f"{name[1]}.py").write_text(body)
+            patch.delitem(sys.modules, name[1], raising=False)
+        exec(compile(body, str(path), "exec"), page.__dict__)
+    for words in commands(path):
+        read(words)
