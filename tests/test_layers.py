@@ -36,7 +36,8 @@ ALLOWED = {
     "runs": {"core", "metrics", "learners", "experiments", ""},  # the public functions of jmeta
     "train": {"experiments", "runs"},
     "bench": {"core", "experiments", "runs", ""},
-    "cli": {"core", "data", "experiments", "runs", "bench", "few", ""},
+    "serve": {"core", "data", "runs", "few", ""},
+    "cli": {"core", "data", "experiments", "runs", "bench", "few", "serve", ""},
     "__main__": {"cli"},
 }
 # room -> the rooms whose private modules it may import; those of the core are open to all
@@ -46,14 +47,27 @@ OPENED = {
     "runs": {"experiments"},
     "bench": {"experiments", "runs"},
     "few": {"data", "experiments", "runs"},
+    "serve": {"data", "runs"},
     "cli": {"experiments", "runs", "few"},
     "train": set(),
     "": {"_evaluation", "_version"},
 }
 # imports inside functions, for start-up time: what is imported -> who may wait with it
-LATE = {"jmeta.bench": {"jmeta.cli._commands"}}
+LATE = {
+    "jmeta.bench": {"jmeta.cli._commands"},
+    "jmeta.serve": {"jmeta.cli._serving"},
+}
 CORE_NEEDS = {"jax", "optax", "numpy", "jmeta"}
-HEAVY = ("tensorflow_datasets", "tensorflow", "matplotlib", "orbax", "tyro", "rich", "PIL")
+HEAVY = (
+    "tensorflow_datasets",
+    "tensorflow",
+    "matplotlib",
+    "orbax",
+    "tyro",
+    "rich",
+    "PIL",
+    "starlette",
+)
 
 
 def source_of(module: str) -> Path:

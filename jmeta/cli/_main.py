@@ -11,6 +11,7 @@ import jax
 from jmeta import __version__, runs
 from jmeta.cli import _commands as commands
 from jmeta.cli import _data_commands as on_data
+from jmeta.cli import _serving as serving
 from jmeta.runs._interruption import Terminated, ending
 from jmeta.runs._progress import one_line
 
@@ -24,6 +25,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[Words], int]]] = {
         commands.evaluate,
     ),
     "bench": ("Time an experiment: tasks per second, memory, compile time.", commands.bench),
+    "serve": (serving.SERVE, serving.serve),
     "presets": (commands.PRESETS, commands.presets),
     "data list": ("Say what data sets there are, and which are on this disk.", on_data.list_),
     "data info": ("Describe a data set: classes, examples, split and its hash.", on_data.info),
