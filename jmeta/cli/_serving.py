@@ -5,6 +5,7 @@ from dataclasses import fields
 from importlib.util import find_spec
 
 from jmeta import few
+from jmeta.cli._backend import keep_compiled
 from jmeta.cli._words import Parser, add, path_of, value_of
 from jmeta.runs._progress import one_line
 
@@ -44,6 +45,7 @@ def serve(words: Words) -> int:
     asked = parser.read(words)
     names = [each.name for each in fields(serving.Limits) if hasattr(asked, each.name)]
     limits = serving.Limits(**{name: getattr(asked, name) for name in names})
+    keep_compiled()
     model = few.load(asked.run)
     with serving.listen(asked.host, asked.port) as listening:
         print(one_line(f"serving {model.title} on {serving.address_of(listening)}"), flush=True)

@@ -86,8 +86,8 @@ async def _unknown(request: Request, error: Exception) -> Response:
     """Another path or method."""
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "another method")
-        return error_response(405, f"this path takes {allowed} alone.", dict(error.headers or {}))
+        allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
+        return error_response(405, f"this path takes {allowed} alone.", {"allow": allowed})
     known = ", ".join(["/health", "/adapt", "/predict", "/openapi.json"])
     return error_response(
         error.status_code, f"there is nothing here; use {known}, or / for the page."

@@ -2,7 +2,11 @@
 
 from importlib.resources import files
 
-_KINDS = {"index.html": "text/html", "style.css": "text/css", "app.js": "text/javascript"}
+_KINDS = {
+    "index.html": "text/html",
+    "style.css": "text/css",
+    **dict.fromkeys(["app.js", "pad.js", "parts.js", "words.js"], "text/javascript"),
+}
 _FOLDER = files("jmeta.serve") / "page"
 
 FILES: dict[str, tuple[bytes, str]] = {  # path -> content and type

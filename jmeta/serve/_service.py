@@ -14,6 +14,7 @@ from jmeta.serve._requests import examples_of, read
 from jmeta.serve._sessions import Sessions
 
 PROGRAMS = 64  # shapes for which compiled programs are kept
+NEVER = 1e9  # seconds of compilation after which a program is written to the disk
 
 
 class Service:
@@ -84,10 +85,14 @@ class Service:
         return encoded({"predictions": _computed(lambda: _predictions(adapted, asked.x))})
 
     def _make_room(self, *shapes: Any) -> None:
-        """Forget all compiled programs when there are many: each shape of a request has its own."""
+        """Forget all compiled programs when there are many: each shape of a request has its own.
+
+        From then on none is written to the disk either, which nobody shall fill by odd shapes.
+        """
         self._shapes.add(shapes)
         if len(self._shapes) > PROGRAMS:
             jax.clear_caches()
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", NEVER)
             self._shapes = {shapes}
 
 
