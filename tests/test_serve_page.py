@@ -54,7 +54,7 @@ def browser():
     options.binary_location = shutil.which("chromium")
     for word in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
         options.add_argument(word)
-    options.add_argument("--window-size=1180,1000")
+    options.add_argument("--window-size=1180,960")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     service = webdriver.ChromeService(shutil.which("chromedriver"))
     found = webdriver.Chrome(options=options, service=service)
@@ -186,7 +186,7 @@ def test_works_by_keyboard(page) -> None:
     for _ in range(20):
         focused = page.switch_to.active_element
         reached.add(focused.get_attribute("aria-label") or focused.text or focused.tag_name)
-        focused.send_keys(Keys.TAB)
+        ActionChains(page).send_keys(Keys.TAB).perform()
     assert {"example 1 of A: draw here", "Add a class", "What is it: draw here"} <= reached
 
 

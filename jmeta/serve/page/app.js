@@ -22,9 +22,10 @@ function addClass() {
   const take = async (files) => {
     for (const file of files) await (each.pads.find((pad) => pad.empty) || addPad(each)).load(file);
   };
-  const tools = make("div", { class: "row" }, button("Another drawing", () => addPad(each).canvas.focus()));
-  tools.append(chooser("Choose pictures", true, take));
-  const remove = button("Remove class", () => removeClass(each));
+  const tools = make("div", { class: "row" }, button("Draw another", () => addPad(each).canvas.focus()));
+  tools.append(chooser("Pictures…", true, take));
+  const remove = button("Remove", () => removeClass(each));
+  remove.setAttribute("aria-label", `Remove class ${made}`);
   each.element = make("section", { class: "card", "aria-label": `Class ${made}` });
   each.element.append(make("div", { class: "row" }, label, input, remove), each.holder, tools);
   droppable(each.element, take);
@@ -44,12 +45,11 @@ const padName = (each, i) => `example ${i + 1} of ${each.input.value || "a class
 
 function addPad(each) {
   const removed = () => {
-    if (each.pads.length === 1) return pad.clear();
     each.pads.splice(each.pads.indexOf(pad), 1);
     pad.element.remove();
     changedExamples();
   };
-  const pad = new Pad(model.example.shape, padName(each, each.pads.length), changedExamples, removed);
+  const pad = new Pad(model.example.shape, padName(each, each.pads.length), changedExamples, each.pads.length ? removed : null);
   each.pads.push(pad);
   each.holder.append(pad.element);
   return pad;
