@@ -49,7 +49,9 @@ function addPad(each) {
     pad.element.remove();
     changedExamples();
   };
-  const pad = new Pad(model.example.shape, padName(each, each.pads.length), changedExamples, each.pads.length ? removed : null);
+  const place = each.pads.length;
+  const remove = place ? removed : null; // the first is only cleared
+  const pad = new Pad(model.example.shape, padName(each, place), changedExamples, remove);
   each.pads.push(pad);
   each.holder.append(pad.element);
   return pad;
@@ -186,7 +188,8 @@ function show(found) {
 }
 
 function barOf() {
-  const words = make("div", { class: "row" }, make("span", { class: "name" }), make("span", { class: "share" }));
+  const [name, share] = ["name", "share"].map((each) => make("span", { class: each }));
+  const words = make("div", { class: "row" }, name, share);
   return make("li", {}, words, make("div", { class: "track" }, make("div", { class: "bar" })));
 }
 

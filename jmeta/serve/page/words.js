@@ -2,7 +2,10 @@
 
 function sample(example) {
   if (example.image) return '"image": "BASE64 OF A PNG OR JPEG"';
-  if (example.columns) return `"x": {${example.columns.map((name) => `${JSON.stringify(name)}: 0`).join(", ")}}`;
+  if (example.columns) {
+    const cells = example.columns.map((name) => `${JSON.stringify(name)}: 0`);
+    return `"x": {${cells.join(", ")}}`;
+  }
   const zeros = example.shape.reduceRight((inner, size) => Array(Math.min(size, 2)).fill(inner), 0);
   return `"x": ${JSON.stringify(example.shape.length ? zeros : 0)}`;
 }
