@@ -52,7 +52,7 @@ def address(tmp_path_factory):
 def browser():
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium")
-    for word in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
+    for word in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars"):
         options.add_argument(word)
     options.add_argument("--window-size=1180,960")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
