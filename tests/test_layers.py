@@ -37,7 +37,9 @@ ALLOWED = {
     "train": {"experiments", "runs"},
     "tracking": {"runs"},
     "bench": {"core", "experiments", "runs", ""},
-    "cli": {"core", "data", "experiments", "runs", "tracking", "bench", "few", ""},
+    "serve": {"core", "data", "runs", "few", ""},
+    "sklearn": {"few"},
+    "cli": {"core", "data", "experiments", "runs", "tracking", "bench", "few", "serve", ""},
     "__main__": {"cli"},
 }
 # room -> the rooms whose private modules it may import; those of the core are open to all
@@ -48,14 +50,27 @@ OPENED = {
     "bench": {"experiments", "runs"},
     "few": {"data", "experiments", "runs"},
     "tracking": {"runs"},
+    "serve": {"data", "runs"},
     "cli": {"experiments", "runs", "few"},
     "train": set(),
     "": {"_evaluation", "_version"},
 }
 # imports inside functions, for start-up time: what is imported -> who may wait with it
-LATE = {"jmeta.bench": {"jmeta.cli._commands"}}
+LATE = {
+    "jmeta.bench": {"jmeta.cli._commands"},
+    "jmeta.serve": {"jmeta.cli._serving"},
+}
 CORE_NEEDS = {"jax", "optax", "numpy", "jmeta"}
-HEAVY = ("tensorflow_datasets", "tensorflow", "matplotlib", "orbax", "tyro", "rich", "PIL")
+HEAVY = (
+    "tensorflow_datasets",
+    "tensorflow",
+    "matplotlib",
+    "orbax",
+    "tyro",
+    "rich",
+    "PIL",
+    "starlette",
+)
 
 
 def source_of(module: str) -> Path:

@@ -13,6 +13,7 @@ from jmeta.cli import _commands as commands
 from jmeta.cli import _comparing as comparing
 from jmeta.cli import _data_commands as on_data
 from jmeta.cli import _predicting as predicting
+from jmeta.cli import _serving as serving
 from jmeta.runs._interruption import Terminated, ending
 from jmeta.runs._progress import one_line
 
@@ -30,6 +31,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[Words], int]]] = {
     "compare": (comparing.COMPARE, comparing.compare),
     "runs": (comparing.RUNS, comparing.runs_),
     "bench": ("Time an experiment: tasks per second, memory, compile time.", commands.bench),
+    "serve": (serving.SERVE, serving.serve),
     "presets": (commands.PRESETS, commands.presets),
     "data list": ("Say what data sets there are, and which are on this disk.", on_data.list_),
     "data info": ("Describe a data set: classes, examples, split and its hash.", on_data.info),

@@ -68,6 +68,28 @@ def decode_image(
     return pixels if size is None else resize_image(pixels, size, fit=fit)
 
 
+def image_size(data: bytes, *, name: str) -> tuple[int, int]:
+    """Width and height of an image file, of which only the header is read.
+
+    Args:
+        data: the file's bytes, as for `decode_image`.
+        name: what to call the image in an error.
+
+    Raises:
+        ValueError: the bytes are not an image, or it has too many pixels.
+
+    >>> from PIL import Image
+    >>> stream = io.BytesIO()
+    >>> Image.new("L", (4, 6), 255).save(stream, "PNG")
+    >>> image_size(stream.getvalue(), name="white.png")
+    (4, 6)
+    """
+    called = printable(name)
+    with _opened(data, called) as image:
+        check_pixels(image.width, image.height, what=called)
+        return image.width, image.height
+
+
 def resize_image(pixels: np.ndarray, size: int, *, fit: Fit = "stretch") -> np.ndarray:
     """Scale one uint8 image to `size` by `size` pixels (Lanczos).
 

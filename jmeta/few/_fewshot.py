@@ -46,6 +46,28 @@ class FewShot:
         return self._machine.facts
 
     @property
+    def title(self) -> str:
+        """Its algorithm and the data that it was trained on, in words."""
+        return self._machine.title
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether an example may be an image file."""
+        return self.columns is None and inputs.images(self.example_shape)
+
+    @property
+    def columns(self) -> list[str] | None:
+        """The columns that an example of a table has; None where it is an array or an image."""
+        facts = self._machine.facts
+        return None if facts["features"] is None else list(facts["scaling"]["features"])
+
+    @property
+    def only_ways(self) -> int | None:
+        """The one number of classes that it can adapt to; None where any will do."""
+        one = self._machine.model.experiment.algorithm.one_output_a_class
+        return self.ways if one else None
+
+    @property
     def ways(self) -> int | None:
         """The classes of the episodes that it was tested on; None for regression."""
         return self._machine.ways
@@ -55,8 +77,9 @@ class FewShot:
 
         Args:
             x: the examples, S of them: an array [S, ...] of the shape that the network takes, or of
-                uint8 images of any size; or paths of image files, Pillow images, or a table with
-                names of columns (a pandas frame or a dictionary of columns).
+                uint8 images of any size; or paths of image files, what such files hold as bytes,
+                Pillow images, or a table with names of columns (a pandas frame or a dictionary of
+                columns).
             y: their labels [S], text or numbers, of at least two classes; or for regression their
                 targets, [S] or [S, D].
             fit: how images that are not square are fitted, as for `jmeta.data.resize_image`.
@@ -91,12 +114,13 @@ class Adapted:
 
     Attributes:
         classes: the labels in order, which are the columns of `predict_proba`; None for regression.
+        count: how many examples it has learned from.
     """
 
     def __init__(
         self, machine: Machine, state: PyTree, classes: list[Any] | None, count: int
     ) -> None:
-        self._machine, self._state, self.classes, self._count = machine, state, classes, count
+        self._machine, self._state, self.classes, self.count = machine, state, classes, count
 
     def outputs(self, x: Any, *, fit: Fit = "stretch") -> PyTree:
         """What the learner says of each example: logits [N, classes], numbers, or a Gaussian.
@@ -157,14 +181,36 @@ class Adapted:
                 raise ValueError("labels have no deviation; predict_proba has their probabilities.")
             best = np.asarray(self.outputs(x, fit=fit)).argmax(-1)
             return np.asarray(self.classes)[best]
-        mean, deviation = moments(self.outputs(x, fit=fit))
+        values, deviation = self.values(x, fit=fit)
         if return_std and deviation is None:
             name = self._machine.model.experiment.algorithm.name
             raise ValueError(f"{name} does not know its deviation; neural processes do: cnp, anp.")
+        return (values, deviation) if return_std else values
+
+    def values(self, x: Any, *, fit: Fit = "stretch") -> tuple[np.ndarray, np.ndarray | None]:
+        """The value of each example, and its standard deviation, [N] or [N, D], for regression.
+
+        Args:
+            x: examples, as for `FewShot.adapt`.
+            fit: how images that are not square are fitted.
+
+        Returns:
+            The values, and their deviations or None where the learner does not know them.
+
+        Raises:
+            ValueError: the run has learned classes; or as `FewShot.adapt`.
+        """
+        if self.classes is not None:
+            raise ValueError("the run has learned classes; predict_proba has their probabilities.")
+        mean, deviation = moments(self.outputs(x, fit=fit))
         target = self._machine.facts["target"]
         unit, centre = (target["deviation"], target["mean"]) if target is not None else (1.0, 0.0)
-        values = _flat(mean * unit + centre)
-        return (values, _flat(deviation * unit)) if return_std and deviation is not None else values
+        return _flat(mean * unit + centre), None if deviation is None else _flat(deviation * unit)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of what was adapted."""
+        return sum(leaf.nbytes for leaf in jax.tree.leaves(self._state))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write what was adapted to one file, which `jmeta.load_adapted` reads with its model.
@@ -182,14 +228,14 @@ class Adapted:
         record = {
             **self._machine.model.record,
             "experiment": to_json(self._machine.model.experiment),
-            "support": self._count,
+            "support": self.count,
             "classes": classes,
         }
         stored.write_arrays(expanded(path), stored.named(self._state), record)
 
     def __repr__(self) -> str:
         what = "regression" if self.classes is None else f"{len(self.classes)} classes"
-        return f"Adapted({self._machine.title}, {what}, {self._count} examples)"
+        return f"Adapted({self._machine.title}, {what}, {self.count} examples)"
 
 
 def moments(outputs: PyTree) -> tuple[jax.Array, jax.Array | None]:

@@ -14,15 +14,16 @@ from jmeta.data._limits import check_set
 from jmeta.data._rows import LARGEST, Rows, from_columns
 
 Facts = Mapping[str, Any]  # see `jmeta.experiments._bare.facts_of`
+_File = str | os.PathLike | bytes  # the path of an image, or what stands in its file
 
 
 def examples(x: Any, facts: Facts, *, what: str = "x", fit: Fit = "stretch") -> np.ndarray:
     """Examples as an array [N, ...] of the shape and dtype that the network takes.
 
     Args:
-        x: an array [N, ...]; or paths of image files, Pillow images or arrays, in a sequence or
-            alone; or a table with names of columns: a pandas frame, a dictionary of columns, or
-            `Rows`.
+        x: an array [N, ...]; or paths of image files, their bytes, Pillow images or arrays, in a
+            sequence or alone; or a table with names of columns: a pandas frame, a dictionary of
+            columns, or `Rows`.
         facts: what examples look like.
         what: what to call them in a message.
         fit: how an image that is not square is fitted, see `jmeta.data.resize_image`.
@@ -33,10 +34,10 @@ def examples(x: Any, facts: Facts, *, what: str = "x", fit: Fit = "stretch") -> 
     if facts["features"] is not None:
         return _table(x, facts, what)
     shape, dtype = tuple(facts["example"]["shape"]), facts["example"]["dtype"]
-    found = _single(x, shape, what) if not isinstance(x, str | os.PathLike) else [x]
+    found = [x] if isinstance(x, _File) else _single(x, shape, what)
     if isinstance(found, np.ndarray) and found.shape[1:] == shape:
         array = found
-    elif _images(shape):
+    elif images(shape):
         check_set(len(found) * int(np.prod(shape)) * 4, what=f"the {len(found)} images of {what}")
         named = [(each, f"{what}[{place}]") for place, each in enumerate(found)]
         array = np.stack([_image(each, shape, facts, name, fit) for each, name in named])
@@ -47,7 +48,7 @@ def examples(x: Any, facts: Facts, *, what: str = "x", fit: Fit = "stretch") -> 
     return _finite(array, what).astype(dtype)
 
 
-def _images(shape: Sequence[int]) -> bool:
+def images(shape: Sequence[int]) -> bool:
     """Whether examples of a shape can be made of pictures."""
     return len(shape) == 3 and shape[2] in (1, 3)
 
@@ -70,7 +71,7 @@ def _single(x: Any, shape: tuple[int, ...], what: str) -> Any:
         )
     if not len(x):
         raise ValueError(f"{what} is empty; give at least one example.")
-    if any(isinstance(each, str | os.PathLike) or _is_picture(each) for each in x):
+    if any(isinstance(each, _File) or _is_picture(each) for each in x):
         return list(x)
     arrays = [_numbers(np.asarray(each), what) for each in x]
     alike = len({array.shape for array in arrays}) == 1
@@ -100,8 +101,9 @@ def _image(x: Any, shape: tuple[int, ...], facts: Facts, what: str, fit: Fit) ->
         x = decode_image(
             read_bytes(path, expected="an image"), name=str(path), mode=_mode(channels)
         )
-    elif _is_picture(x):
-        x = decode_image(_bytes(x, what), name=what, mode=_mode(channels))
+    elif isinstance(x, bytes) or _is_picture(x):
+        content = x if isinstance(x, bytes) else _bytes(x, what)
+        x = decode_image(content, name=what, mode=_mode(channels))
     else:
         return _resized_array(np.asarray(x), shape, what, fit)
     pixels = x.reshape(*x.shape[:2], channels)
