@@ -19,6 +19,9 @@ NAMESPACES = (
     "jmeta.nn",
     "jmeta.data",
     "jmeta.train",
+    "jmeta.few",
+    "jmeta.sklearn",
+    "jmeta.tracking",
     "jmeta.testing",
     "jmeta.bench",
 )
