@@ -4,7 +4,6 @@ import os
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jmeta.core import PyTree
@@ -126,7 +125,7 @@ class Adapted:
         ways = None if self.classes is None else len(self.classes)
         predict = self._machine.functions(ways).predict
         pieces = [
-            jax.tree.map(np.asarray, self._piece(predict, found[start : start + CHUNK]))
+            self._piece(predict, found[start : start + CHUNK])
             for start in range(0, len(found), CHUNK)
         ]
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *pieces)
@@ -139,7 +138,7 @@ class Adapted:
         room = 1 << (len(x) - 1).bit_length()
         filled = np.concatenate([x, np.repeat(x[:1], room - len(x), axis=0)])
         outputs = predict(self._state, filled)
-        return jax.tree.map(lambda leaf: leaf[: len(x)], outputs)
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[: len(x)], outputs)
 
     def predict_proba(self, x: Any, *, fit: Fit = "stretch") -> np.ndarray:
         """The probability of each class, [N, classes]: the softmax of the logits.
@@ -153,7 +152,7 @@ class Adapted:
         """
         if self.classes is None:
             raise ValueError("the run has learned numbers, which have no probabilities.")
-        return np.asarray(jax.nn.softmax(jnp.asarray(self.outputs(x, fit=fit)), axis=-1))
+        return _softmax(self.outputs(x, fit=fit))
 
     def predict(self, x: Any, *, return_std: bool = False, fit: Fit = "stretch") -> Any:
         """The label of each example [N]; or for regression its value, [N] or [N, D].
@@ -236,6 +235,17 @@ def moments(outputs: PyTree) -> tuple[np.ndarray, np.ndarray | None]:
     if mean.ndim == 2:
         return mean, scale
     return mean.mean(1), np.sqrt(mean.var(1) + (scale**2).mean(1))  # equal parts of L latents
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities, in float32 or wider; without a program for each number of examples.
+
+    >>> _softmax(np.zeros((1, 2))).tolist()
+    [[0.5, 0.5]]
+    """
+    wide = logits.astype(np.promote_types(logits.dtype, np.float32))
+    powers = np.exp(wide - wide.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
 
 
 def _flat(values: np.ndarray) -> np.ndarray:
