@@ -15,6 +15,7 @@ import httpx
 import numpy as np
 import pytest
 from hostile_requests import malformed
+from PIL import Image
 from quick import without_pictures
 from serving import png, post, served, strokes, text, trained
 
@@ -301,8 +302,9 @@ def test_serves_numbers(sinusoid) -> None:
         assert post(address, "/predict", vast).status_code in (200, 422)
 
 
-def test_serves_a_learner_of_one_output_a_class(tmp_path, no_pictures) -> None:
-    few = trained(tmp_path / "run", "maml", network="mlp", hidden=(8,), ways=2, shots=1)
+def test_serves_a_learner_of_one_output_a_class(few, monkeypatch) -> None:
+    algorithm = type(few._machine.model.experiment.algorithm)
+    monkeypatch.setattr(algorithm, "one_output_a_class", True)  # as that of MAML
     with served(few) as address:
         assert httpx.get(f"{address}/health").json()["ways"] == 2
         answer = post(address, "/adapt", {"examples": labelled("a", "b", "c")})
@@ -310,6 +312,28 @@ def test_serves_a_learner_of_one_output_a_class(tmp_path, no_pictures) -> None:
         assert "was trained with 2 classes" in answer.json()["error"]
 
 
+@pytest.mark.slow
+def test_serves_photographs(tmp_path, no_pictures) -> None:
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(12), 8)
+    x = (rng.random((96, 16, 16, 3)) * 255).astype(np.uint8)
+    np.savez(tmp_path / "a.npz", x=x, y=y)
+    few = trained(tmp_path / "run", dataset=f"arrays:{tmp_path / 'a.npz'}", **SMALL)
+    files = [tmp_path / f"{i}.jpg" for i in range(4)]
+    for file in files:
+        Image.fromarray((rng.random((40, 30, 3)) * 255).astype(np.uint8)).save(file)
+    sent = [{"image": text(file.read_bytes())} for file in files]
+    with served(few) as address:
+        support = [{**each, "label": label} for each, label in zip(sent, "abab", strict=True)]
+        session = post(address, "/adapt", {"examples": support}).json()["session"]
+        body = {"session": session, "examples": sent}
+        found = post(address, "/predict", body).json()["predictions"]
+    expected = few.adapt(files, list("abab")).predict_proba(files)
+    shares = [list(each["probabilities"].values()) for each in found]
+    np.testing.assert_allclose(shares, expected, atol=1e-6)
+
+
+@pytest.mark.slow
 def test_serves_a_table(tmp_path, no_pictures) -> None:
     rng = np.random.default_rng(0)
     rows = ["task,size,colour,price"]

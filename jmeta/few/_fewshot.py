@@ -4,7 +4,6 @@ import os
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jmeta.core import PyTree
@@ -136,7 +135,7 @@ class Adapted:
         ways = None if self.classes is None else len(self.classes)
         predict = self._machine.functions(ways).predict
         pieces = [
-            jax.tree.map(np.asarray, self._piece(predict, found[start : start + CHUNK]))
+            self._piece(predict, found[start : start + CHUNK])
             for start in range(0, len(found), CHUNK)
         ]
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *pieces)
@@ -149,7 +148,7 @@ class Adapted:
         room = 1 << (len(x) - 1).bit_length()
         filled = np.concatenate([x, np.repeat(x[:1], room - len(x), axis=0)])
         outputs = predict(self._state, filled)
-        return jax.tree.map(lambda leaf: leaf[: len(x)], outputs)
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[: len(x)], outputs)
 
     def predict_proba(self, x: Any, *, fit: Fit = "stretch") -> np.ndarray:
         """The probability of each class, [N, classes]: the softmax of the logits.
@@ -163,7 +162,7 @@ class Adapted:
         """
         if self.classes is None:
             raise ValueError("the run has learned numbers, which have no probabilities.")
-        return np.asarray(jax.nn.softmax(jnp.asarray(self.outputs(x, fit=fit)), axis=-1))
+        return _softmax(self.outputs(x, fit=fit))
 
     def predict(self, x: Any, *, return_std: bool = False, fit: Fit = "stretch") -> Any:
         """The label of each example [N]; or for regression its value, [N] or [N, D].
@@ -238,16 +237,29 @@ class Adapted:
         return f"Adapted({self._machine.title}, {what}, {self.count} examples)"
 
 
-def moments(outputs: PyTree) -> tuple[jax.Array, jax.Array | None]:
-    """Mean and deviation [N, D] of predicted numbers; the latter None where it is not known."""
+def moments(outputs: PyTree) -> tuple[Any, Any]:
+    """Mean and deviation [N, D] of predicted numbers; the latter None where it is not known.
+
+    Of NumPy's arrays or of traced ones, which stay what they are.
+    """
     if not isinstance(outputs, Gaussian):
         return outputs, None
-    mean, scale = jnp.asarray(outputs.mean), jnp.asarray(outputs.scale)
+    mean, scale = outputs
     if mean.ndim == 2:
         return mean, scale
-    return mean.mean(1), jnp.sqrt(mean.var(1) + (scale**2).mean(1))  # equal parts of L latents
+    return mean.mean(1), (mean.var(1) + (scale**2).mean(1)) ** 0.5  # equal parts of L latents
 
 
-def _flat(values: Any) -> np.ndarray:
-    values = np.asarray(values)
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities, in float32 or wider; without a program for each number of examples.
+
+    >>> _softmax(np.zeros((1, 2))).tolist()
+    [[0.5, 0.5]]
+    """
+    wide = logits.astype(np.promote_types(logits.dtype, np.float32))
+    powers = np.exp(wide - wide.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def _flat(values: np.ndarray) -> np.ndarray:
     return values[:, 0] if values.shape[1] == 1 else values
