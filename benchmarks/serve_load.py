@@ -89,33 +89,60 @@ def text(image: bytes) -> str:
     return base64.b64encode(image).decode("ascii")
 
 
+class Talk:
+    """One connection that is kept: plain sockets, which cost little beside the server."""
+
+    def __init__(self, address: str) -> None:
+        self._host, port = address.removeprefix("http://").split(":")
+        self._port = int(port)
+
+    async def open(self) -> None:
+        """Connect."""
+        self._reader, self._writer = await asyncio.open_connection(self._host, self._port)
+
+    async def post(self, path: str, body: bytes) -> tuple[int, Any]:
+        """Send JSON; the status and the JSON of the answer."""
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        self._writer.write(head.encode() + body)
+        lines = (await self._reader.readuntil(b"\r\n\r\n")).decode().lower().split("\r\n")
+        length = next(line for line in lines if line.startswith("content-length:"))
+        content = await self._reader.readexactly(int(length.split(":")[1]))
+        return int(lines[0].split()[1]), json.loads(content)
+
+
 async def client(address: str, episode: Episode, start: asyncio.Event, until: list[float]) -> Any:
     """One client: the seconds of each answer, and the kinds of answers."""
     seconds: list[float] = []
     kinds: Counter[str] = Counter()
-    limits = httpx.Limits(max_connections=1)
-    async with httpx.AsyncClient(base_url=address, timeout=120, limits=limits) as http:
-        answer = await http.post("/adapt", json={"examples": episode["adapt"]})
-        session = answer.json()["session"]
-        await ask(http, session, episode, 0)
-        until[1] += 1  # one more is ready
-        await start.wait()
-        place = 0
-        while time.perf_counter() < until[0]:
-            begun = time.perf_counter()
-            kinds[await ask(http, session, episode, place % QUERIES)] += 1
-            seconds.append(time.perf_counter() - begun)
-            place += 1
+    talk = Talk(address)
+    await talk.open()
+    status, found = await talk.post("/adapt", json.dumps({"examples": episode["adapt"]}).encode())
+    assert status == 200, found
+    bodies = [
+        json.dumps({"session": found["session"], "examples": [{"image": image}]}).encode()
+        for image in episode["predict"]
+    ]
+    await ask(talk, bodies, episode, 0)
+    until[1] += 1  # one more is ready
+    await start.wait()
+    place = 0
+    while time.perf_counter() < until[0]:
+        begun = time.perf_counter()
+        kinds[await ask(talk, bodies, episode, place % QUERIES)] += 1
+        seconds.append(time.perf_counter() - begun)
+        place += 1
     return seconds, kinds
 
 
-async def ask(http: httpx.AsyncClient, session: str, episode: Episode, place: int) -> str:
+async def ask(talk: Talk, bodies: list[bytes], episode: Episode, place: int) -> str:
     """The kind of one answer."""
-    body = {"session": session, "examples": [{"image": episode["predict"][place]}]}
-    answer = await http.post("/predict", json=body)
-    if answer.status_code != 200:
-        return f"status {answer.status_code}"
-    found, expected = answer.json()["predictions"][0], episode["expected"][place]
+    status, answer = await talk.post("/predict", bodies[place])
+    if status != 200:
+        return f"status {status}"
+    found, expected = answer["predictions"][0], episode["expected"][place]
     near = [abs(found["probabilities"][k] - v) <= TOLERANCE for k, v in expected.items()]
     return "right" if len(near) == WAYS and all(near) else "wrong"
 

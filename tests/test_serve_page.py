@@ -38,7 +38,6 @@ PICTURES = os.environ.get("JMETA_PICTURES")
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    assert not missing, f"the browser tests need {' and '.join(missing)}"
     with pytest.MonkeyPatch.context() as patch:
         without_pictures(patch)
         given = os.environ.get("JMETA_RUN")
@@ -50,6 +49,7 @@ def address(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
+    assert not missing, f"the browser tests need {' and '.join(missing)}"
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium")
     for word in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars"):
