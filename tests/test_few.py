@@ -227,6 +227,8 @@ def test_pictures_of_every_kind_become_the_same_array(tmp_path):
     ink = (255 - pixels)[None]
     for given in (ink[..., None], [ink[0]], wanted, ink[..., None] / np.float32(255)):
         np.testing.assert_array_equal(inputs.examples(given, GREY), wanted)
+    mixed = [ink[0][..., None], wanted[0]]
+    np.testing.assert_array_equal(inputs.examples(mixed, GREY), np.concatenate([wanted] * 2))
     plain = {**GREY, "inverted": False}
     np.testing.assert_array_equal(
         inputs.examples(path, plain), (pixels.astype(np.float32) / 255)[None, ..., None]
@@ -268,6 +270,8 @@ BAD = {
     "a number": (3, GREY, r"must be an array of examples \[6, 6, 1\]"),
     "other shapes": (np.zeros((2, 5)), GREY, r"must hold examples of shape \[6, 6, 1\]"),
     "floats of another size": (np.zeros((2, 5, 5, 1)), GREY, "must hold examples of shape"),
+    "no examples": (np.zeros((0, 6, 6, 1)), GREY, "is empty"),
+    "pixels up to 255": (np.full((1, 6, 6, 1), 255.0), GREY, "divide by 255, or give uint8"),
     "texts": (np.array([["a"]], object), GREY, "must hold numbers"),
     "NaN": (np.full((1, 6, 6, 1), np.nan), GREY, r"x\[0\] holds a number that is not finite"),
     "no such file": (["nowhere.png"], GREY, "there is no file nowhere.png"),

@@ -61,10 +61,7 @@ def _labels(adapted: Adapted, queries: Labelled, fit: Any) -> dict[str, Any]:
 
 def _values(adapted: Adapted, queries: Labelled, fit: Any) -> dict[str, Any]:
     """Answers of regression, and the root of the mean squared error where targets are known."""
-    try:
-        mean, deviation = adapted.predict(queries.x, return_std=True, fit=fit)
-    except ValueError:  # a learner that does not know its deviation
-        mean, deviation = adapted.predict(queries.x, fit=fit), None
+    mean, deviation = adapted.values(queries.x, fit=fit)
     found: list[dict[str, Any]] = []
     for place, name in enumerate(queries.names):
         answer: dict[str, Any] = {"file": name, "value": np.asarray(mean[place]).tolist()}

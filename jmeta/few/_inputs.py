@@ -13,6 +13,7 @@ from jmeta.data._images import Fit, decode_image, resize_image
 from jmeta.data._limits import check_set
 from jmeta.data._rows import LARGEST, Rows, from_columns
 
+_BRIGHTEST = 2.0  # of pixels in 0..1, with room for what scaling adds at edges
 Facts = Mapping[str, Any]  # see `jmeta.experiments._bare.facts_of`
 _File = str | os.PathLike | bytes  # the path of an image, or what stands in its file
 
@@ -43,9 +44,20 @@ def examples(x: Any, facts: Facts, *, what: str = "x", fit: Fit = "stretch") -> 
         array = np.stack([_image(each, shape, facts, name, fit) for each, name in named])
     else:
         raise _misshapen(found, shape, what)
-    if array.dtype == np.uint8:
-        array = array.astype(np.float32) / 255
-    return _finite(array, what).astype(dtype)
+    if not len(array):
+        raise ValueError(f"{what} is empty; give at least one example.")
+    array = _finite(_in_unit(array), what)
+    if facts["pixels"] and array.max() > _BRIGHTEST:
+        raise ValueError(
+            f"{what} holds pixels up to {array.max():g}, and the network takes numbers from 0 to "
+            "1; divide by 255, or give uint8."
+        )
+    return array.astype(dtype)
+
+
+def _in_unit(array: np.ndarray) -> np.ndarray:
+    """uint8 as float32 in 0..1, as in training; other numbers as they are."""
+    return array.astype(np.float32) / 255 if array.dtype == np.uint8 else array
 
 
 def images(shape: Sequence[int]) -> bool:
@@ -75,7 +87,9 @@ def _single(x: Any, shape: tuple[int, ...], what: str) -> Any:
         return list(x)
     arrays = [_numbers(np.asarray(each), what) for each in x]
     alike = len({array.shape for array in arrays}) == 1
-    return np.stack(arrays) if alike and arrays[0].shape == shape else arrays
+    if alike and arrays[0].shape == shape:
+        return np.stack([_in_unit(array) for array in arrays])
+    return arrays
 
 
 def _is_picture(x: Any) -> bool:
