@@ -1,8 +1,8 @@
 """Pages of docs/ as tests: their code runs in an empty folder, their commands are read.
 
 The Python blocks of a page share their names and run in order. A block whose first line is
-`# NAME.py` is also written to that file. Code of other libraries stands in blocks of the language
-`py`, which are not run.
+`# NAME.py` is also written to that file. Code of other libraries, and what asks a server, stands in
+blocks of the language `py`, which are not run.
 """
 
 import re
@@ -13,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from jmeta.cli import _comparing as comparing
 from jmeta.cli import _parser as parser
+from jmeta.cli import _predicting as predicting
+from jmeta.cli import _serving as serving
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
@@ -24,6 +27,11 @@ READERS = {
     "train": parser.read_training,
     "bench": parser.read_bench,
     "evaluate": lambda words: parser.evaluate_parser().read(words),
+    "predict": lambda words: predicting.predict_parser().read(words),
+    "export": lambda words: predicting.export_parser().read(words),
+    "compare": lambda words: comparing.compare_parser().read(words),
+    "runs": lambda words: comparing.runs_parser().read(words),
+    "serve": lambda words: serving.serve_parser().read(words),
     "data list": lambda words: parser.data_parser("list").read(words),
     "data info": lambda words: parser.data_parser("info").read(words),
     "data prepare": lambda words: parser.data_parser("prepare").read(words),

@@ -27,7 +27,7 @@ _OWN = ("algorithm", "network", "dataset")
 
 def compare(words: Words) -> int:
     """`jmeta compare`."""
-    asked = _compare_parser().read(words)
+    asked = compare_parser().read(words)
     check_out(asked.json)
     _check_picture(asked.out)
     start()
@@ -43,7 +43,8 @@ def compare(words: Words) -> int:
     return 0
 
 
-def _compare_parser() -> Parser:
+def compare_parser() -> Parser:
+    """The parser of `jmeta compare`."""
     parser = Parser("jmeta compare", COMPARE, argument="RUN RUN... ")
     parser.add_argument(
         "runs",
@@ -125,7 +126,7 @@ def _interval(value: dict[str, Any] | None, *, sign: str = "") -> str:
 
 def runs_(words: Words) -> int:
     """`jmeta runs`."""
-    asked = _runs_parser().read(words)
+    asked = runs_parser().read(words)
     check_out(asked.json)
     found = runs.list_runs(asked.folder)
     titles = ("run", "algorithm", "dataset", "task", "steps", "result", "state")
@@ -138,7 +139,8 @@ def runs_(words: Words) -> int:
     return 0
 
 
-def _runs_parser() -> Parser:
+def runs_parser() -> Parser:
+    """The parser of `jmeta runs`."""
     parser = Parser("jmeta runs", RUNS, argument="[DIR] ")
     parser.add_argument(
         "folder",

@@ -10,7 +10,6 @@ from jmeta.cli._own import known_parts
 from jmeta.cli._table import table
 from jmeta.cli._words import Parser, path_of, value_of
 from jmeta.core._text import printable
-from jmeta.data._images import FITS
 from jmeta.few import _answers as answered
 from jmeta.few import _export as exported
 from jmeta.few import _files as files
@@ -69,7 +68,7 @@ def _add_run(parser: Parser) -> None:
 def _add_fit(parser: Parser) -> None:
     parser.add_argument(
         "--fit",
-        choices=FITS,
+        choices=inputs.FITS,
         default="stretch",
         help="how images that are not square are fitted (default: stretch)",
     )

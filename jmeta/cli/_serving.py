@@ -23,6 +23,23 @@ def serve(words: Words) -> int:
         )
     from jmeta import serve as serving
 
+    asked = serve_parser().read(words)
+    names = [each.name for each in fields(serving.Limits) if hasattr(asked, each.name)]
+    limits = serving.Limits(**{name: getattr(asked, name) for name in names})
+    keep_compiled()
+    model = few.load(asked.run)
+    with serving.listen(asked.host, asked.port) as listening:
+        print(one_line(f"serving {model.title} on {serving.address_of(listening)}"), flush=True)
+        if serving.is_open(listening):
+            print("every machine that reaches this one may use it", flush=True)
+        serving.serve(model, listening, limits)
+    return 0
+
+
+def serve_parser() -> Parser:
+    """The parser of `jmeta serve`; its limits are options."""
+    from jmeta import serve as serving
+
     parser = Parser("jmeta serve", SERVE, argument="RUN ")
     parser.add_argument("run", type=path_of, metavar="RUN", help="a run of `jmeta train`")
     parser.add_argument(
@@ -42,14 +59,4 @@ def serve(words: Words) -> int:
     for each in fields(serving.Limits):
         kind = type(each.default)
         add(group, each.name, kind, each.default, f"at most: {each.metadata['help']}")
-    asked = parser.read(words)
-    names = [each.name for each in fields(serving.Limits) if hasattr(asked, each.name)]
-    limits = serving.Limits(**{name: getattr(asked, name) for name in names})
-    keep_compiled()
-    model = few.load(asked.run)
-    with serving.listen(asked.host, asked.port) as listening:
-        print(one_line(f"serving {model.title} on {serving.address_of(listening)}"), flush=True)
-        if serving.is_open(listening):
-            print("every machine that reaches this one may use it", flush=True)
-        serving.serve(model, listening, limits)
-    return 0
+    return parser

@@ -9,6 +9,7 @@ import numpy as np
 from jmeta.core._home import expanded
 from jmeta.data._columns import features_of
 from jmeta.data._files import read_bytes
+from jmeta.data._images import FITS as FITS
 from jmeta.data._images import Fit, decode_image, resize_image
 from jmeta.data._limits import check_set
 from jmeta.data._rows import LARGEST, Rows, from_columns
