@@ -84,9 +84,9 @@ class FewShotClassifier(ClassifierMixin, _Estimator):
         X = self._checked(few, X, reset=True)
         y = check_array(column_or_1d(y, warn=True), ensure_2d=False, dtype=None, input_name="y")
         check_classification_targets(y)
-        self.classes_, labels = np.unique(y, return_inverse=True)
+        self.classes_ = np.unique(y)
         self.few_ = few
-        self.adapted_ = few.adapt(X, labels, fit=self.resize)  # type: ignore[arg-type]
+        self.adapted_ = few.adapt(X, y, fit=self.resize)  # type: ignore[arg-type]
         return self
 
     def predict(self, X: Any) -> np.ndarray:

@@ -43,7 +43,16 @@ def train(words: Words) -> int:
     _print_result(result)
     if (rate := result["throughput"]["tasks_per_second"]) is not None:
         print(f"tasks per second  {rate:.1f}")
-    files = ["result.json", "episodes.csv", "confusion.csv", "curves.png", "episode.png"]
+    files = [
+        "model.safetensors",
+        "config.json",
+        "README.md",
+        "result.json",
+        "episodes.csv",
+        "confusion.csv",
+        "curves.png",
+        "episode.png",
+    ]
     written = [name for name in (*files, "metrics.jsonl", "checkpoints/") if (out / name).exists()]
     print(one_line(f"written to {out}/: {', '.join(written)}"))
     return 0

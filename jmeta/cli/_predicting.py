@@ -14,7 +14,7 @@ from jmeta.few import _answers as answered
 from jmeta.few import _export as exported
 from jmeta.few import _files as files
 from jmeta.few import _inputs as inputs
-from jmeta.runs._json import check_out, write_out, write_whole
+from jmeta.runs._json import check_out, write_out, write_text
 from jmeta.runs._progress import one_line
 
 Words = Sequence[str]
@@ -79,6 +79,7 @@ def predict(words: Words) -> int:
     asked = predict_parser().read(words)
     _check_out(asked.out, (".csv", ".json"), "--out")
     _check_out(asked.picture, (".png",), "--picture")
+    _check_kept((asked.out, asked.picture), (asked.support, *asked.query))
     start()
     model = few.load(asked.run, known=known_parts(vars(asked)))
     facts = model.facts
@@ -91,7 +92,7 @@ def predict(words: Words) -> int:
     if asked.out is not None and asked.out.suffix == ".json":
         write_out(asked.out, record)
     elif asked.out is not None:
-        write_whole(asked.out, answered.written_csv(record))
+        write_text(asked.out, answered.written_csv(record))
     if asked.picture is not None:
         answered.picture(record, x, asked.picture, inverted=facts["inverted"])
     return 0
@@ -102,6 +103,14 @@ def _check_out(path: Path | None, suffixes: Sequence[str], option: str) -> None:
     if path is not None and path.suffix not in suffixes:
         raise ValueError(f"{option} must end in {' or '.join(suffixes)}, but got {path.name!r}.")
     check_out(path)
+
+
+def _check_kept(outs: Sequence[Path | None], given: Sequence[Path]) -> None:
+    """Refuse to write over what is read."""
+    read = {path.resolve() for path in given}
+    for out in outs:
+        if out is not None and out.resolve() in read:
+            raise ValueError(f"{out} is read, so nothing is written over it; name another file.")
 
 
 def _print(record: dict[str, Any]) -> None:

@@ -122,7 +122,7 @@ def text_of(rows: Rows, row: int, column: int) -> str:
     if is_missing(text):
         raise refusal(
             *(rows, row, column),
-            "is a missing value; fill it in, or leave such rows out (--drop-missing).",
+            "is a missing value; fill it in, or leave the row out (jmeta train: --drop-missing).",
         )
     return text
 

@@ -1,5 +1,6 @@
 """The domain of a source without its data: what a learner needs to know to be built again."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from jmeta.experiments._domain import Domain, Sampler, example_task
 from jmeta.experiments._parts import Episode, Points, Size
 from jmeta.experiments._source import Source
 
+_LARGEST = 10**8  # numbers of an example
 FACTS = {
     "kind": str,
     "example": {"shape": [int], "dtype": str},
@@ -50,6 +52,23 @@ def facts_of(source: Source, domain: Domain) -> dict[str, Any]:
         "target": domain.info.get("target"),
         "scaling": domain.info.get("scaling"),
     }
+
+
+def check_facts(facts: Mapping[str, Any]) -> None:
+    """Refuse facts that fit their schema and cannot be: they come from a file.
+
+    Raises:
+        ValueError: it says which.
+    """
+    example, dtypes = facts["example"], ("float32", "float64", "int32", "int64", "uint8", "bool")
+    if facts["kind"] not in ("classes", "numbers"):
+        raise ValueError(f"its kind is {facts['kind'][:40]!r}.")
+    if example["dtype"] not in dtypes or not 0 < math.prod(example["shape"]) < _LARGEST:
+        raise ValueError("its examples have no shape and dtype that a network takes.")
+    if not 0 < facts["outputs"] < _LARGEST:
+        raise ValueError(f"its outputs are {facts['outputs']}.")
+    if facts["features"] is not None and not (facts["scaling"] and facts["target"]):
+        raise ValueError("its features have no scaling.")
 
 
 def bare_domain(facts: Mapping[str, Any], episode: Episode | Points, outputs: int) -> Domain:

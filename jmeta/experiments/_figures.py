@@ -1,5 +1,6 @@
 """What all pictures share: colours, axes, and files that are whole."""
 
+import secrets
 import warnings
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ GOOD, BAD, INK = "#1b7f5c", "#c4372f", "#22313f"
 
 def save(figure: Any, path: Path) -> None:
     """Write a figure whole or not at all."""
-    scratch = path.with_name(path.stem + ".tmp.png")
+    scratch = path.with_name(f".{path.stem[:100]}-{secrets.token_hex(4)}.tmp.png")
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)

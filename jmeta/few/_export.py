@@ -53,9 +53,11 @@ def export(
     if isinstance(what, Adapted):
         if ways is not None:
             raise ValueError("what was adapted has its classes; leave ways out.")
-        programs, about = _adapted(what), _about(what._machine, what.classes)
+        programs = _adapted(what)
+        about = _about(what._machine, what.classes, len(what.classes or ()) or None)
     else:
-        programs, about = _run(what, ways), _about(what._machine, None)
+        ways = _ways(what._machine, ways)
+        programs, about = _run(what, ways), _about(what._machine, None, ways)
     folder.mkdir(parents=True, exist_ok=True)
     for name, program in programs.items():
         (folder / name).write_bytes(program)
@@ -67,7 +69,6 @@ def export(
 def _run(few: FewShot, ways: int | None) -> dict[str, bytes]:
     """The two functions of a run."""
     machine, params = few._machine, few._params
-    ways = _ways(machine, ways)
     functions, scope = machine.functions(ways), exporting.SymbolicScope()
 
     def adapt(x: jax.Array, y: jax.Array) -> tuple[jax.Array, ...]:
@@ -173,7 +174,7 @@ def _back(like: PyTree) -> Callable[[tuple[jax.Array, ...]], PyTree]:
     return back
 
 
-def _about(machine: Machine, classes: list[Any] | None) -> dict[str, Any]:
+def _about(machine: Machine, classes: list[Any] | None, ways: int | None) -> dict[str, Any]:
     """What a person who has the programs must know."""
     facts = machine.facts
     kept = ("kind", "example", "outputs", "pixels", "inverted", "features", "target", "scaling")
@@ -182,9 +183,26 @@ def _about(machine: Machine, classes: list[Any] | None) -> dict[str, Any]:
         "model": machine.title,
         **{name: facts[name] for name in kept},
         "classes": classes,
+        **_takes(facts, ways),
         "platforms": list(PLATFORMS),
         "jax": jax.__version__,
     }
+
+
+def _takes(facts: Any, ways: int | None) -> dict[str, str]:
+    """What the programs take and return, in words."""
+    if facts["pixels"]:
+        ink = "ink 1 and paper 0" if facts["inverted"] else "black 0 and white 1"
+        x = f"pixels from 0 to 1, {ink}"
+    else:
+        x = "numbers as the network sees them"
+        if facts["features"]:
+            x = "features, standardised by the means and deviations in scaling"
+    if ways is None:
+        y = "targets in their own units, not standardised"
+        return {"x": x, "y": y, "answers": "values in the units of the targets"}
+    y = f"int32 labels from 0 to {ways - 1}; others give NaN"
+    return {"x": x, "y": y, "answers": f"probabilities of the {ways} classes, in order"}
 
 
 def _example(about: dict[str, Any], *, adapts: bool, ways: int | None) -> str:

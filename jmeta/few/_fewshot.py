@@ -76,7 +76,7 @@ class FewShot:
 
         Args:
             x: the examples, S of them: an array [S, ...] of the shape that the network takes, or of
-                uint8 images of any size; or paths of image files, what such files hold as bytes,
+                uint8 pictures of any size; or paths of image files, what such files hold as bytes,
                 Pillow images, or a table with names of columns (a pandas frame or a dictionary of
                 columns).
             y: their labels [S], text or numbers, of at least two classes; or for regression their
@@ -138,7 +138,7 @@ class Adapted:
             self._piece(predict, found[start : start + CHUNK])
             for start in range(0, len(found), CHUNK)
         ]
-        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *pieces)
+        return _checked(jax.tree.map(lambda *leaves: np.concatenate(leaves), *pieces))
 
     def _piece(self, predict: Any, x: np.ndarray) -> PyTree:
         """Predictions of at most CHUNK examples, by a program for the next power of two of them.
@@ -235,6 +235,21 @@ class Adapted:
     def __repr__(self) -> str:
         what = "regression" if self.classes is None else f"{len(self.classes)} classes"
         return f"Adapted({self._machine.title}, {what}, {self.count} examples)"
+
+
+def _checked(outputs: PyTree) -> PyTree:
+    """Outputs, all of which are finite.
+
+    Raises:
+        ValueError: some are not: adaptation diverged, or the examples are too large.
+    """
+    finite = [np.isfinite(leaf).reshape(len(leaf), -1).all(1) for leaf in jax.tree.leaves(outputs)]
+    if len(bad := np.flatnonzero(~np.all(finite, axis=0))):
+        raise ValueError(
+            f"the answers to {len(bad)} of {len(finite[0])} examples are not finite, that to x"
+            f"[{bad[0]}] first: adaptation diverges, or numbers are far from those of training."
+        )
+    return outputs
 
 
 def moments(outputs: PyTree) -> tuple[Any, Any]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from jmeta.core._text import printable
 from jmeta.data._images import SUFFIXES
 from jmeta.data._layout import entries_of, find_classes
-from jmeta.data._rows import Rows, number_of, read_rows, shown, text_of
+from jmeta.data._rows import Rows, is_missing, number_of, read_rows, shown, text_of
 
 FILE_COLUMN, LABEL_COLUMN = "file", "label"  # of a table of images
 Facts = Any  # see `jmeta.experiments._bare.facts_of`
@@ -37,6 +37,8 @@ def support_of(path: Path, facts: Facts) -> Labelled:
     found = _table(path, facts) if _is_table(path) else _folder(path, facts)
     if found.y is None:
         missing = "column of labels" if _is_table(path) else "folders of classes"
+        if facts["features"] is not None:
+            missing = f"column {facts['target']['column']!r} of targets"
         raise ValueError(
             f"the support set {printable(path)} has no {missing}; expected "
             f"{_expected(facts)}, with what each example is."
@@ -64,7 +66,7 @@ def queries_of(paths: Sequence[Path], facts: Facts) -> Labelled:
             "or one folder or CSV."
         )
     _require_images(facts, paths[0])
-    return Labelled([str(path) for path in paths], list(paths), None)
+    return Labelled([printable(path) for path in paths], list(paths), None)
 
 
 def _is_table(path: Path) -> bool:
@@ -102,11 +104,14 @@ def _folder(path: Path, facts: Facts) -> Labelled:
     _require_images(facts, path)
     flat = [name for name in entries_of(path) if "/" not in name and _is_image(Path(name))]
     if flat:
-        return Labelled(sorted(flat), [path / name for name in sorted(flat)], None)
+        return Labelled(
+            [printable(n) for n in sorted(flat)], [path / name for name in sorted(flat)], None
+        )
     files = find_classes(path).files
     pairs = [(name, label) for label, names in files.items() for name in names]
     names = [name for name, _ in pairs]
-    return Labelled(names, [path / name for name in names], [label for _, label in pairs])
+    found = [path / name for name in names]
+    return Labelled([printable(n) for n in names], found, [label for _, label in pairs])
 
 
 def _table(path: Path, facts: Facts) -> Labelled:
@@ -123,8 +128,8 @@ def _features(rows: Rows, facts: Facts) -> Labelled:
     """Rows with the features of the run, and the target where the file has it."""
     target = facts["target"]["column"]
     y = None
-    if target in rows.columns:
-        column = rows.columns.index(target)
+    column = rows.columns.index(target) if target in rows.columns else None
+    if column is not None and not all(is_missing(row[column]) for row in rows.cells):
         y = [number_of(rows, row, column) for row in range(len(rows.cells))]
     return Labelled(_row_names(rows), rows, y)
 

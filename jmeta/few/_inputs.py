@@ -37,28 +37,38 @@ def examples(x: Any, facts: Facts, *, what: str = "x", fit: Fit = "stretch") -> 
         return _table(x, facts, what)
     shape, dtype = tuple(facts["example"]["shape"]), facts["example"]["dtype"]
     found = [x] if isinstance(x, _File) else _single(x, shape, what)
+    if isinstance(found, np.ndarray) and _is_alone(found, shape):
+        found = found[None]
     if isinstance(found, np.ndarray) and found.shape[1:] == shape:
         array = found
-    elif images(shape):
+    elif images(shape) and facts["pixels"]:
         check_set(len(found) * int(np.prod(shape)) * 4, what=f"the {len(found)} images of {what}")
         named = [(each, f"{what}[{place}]") for place, each in enumerate(found)]
         array = np.stack([_image(each, shape, facts, name, fit) for each, name in named])
+    elif images(shape) and any(isinstance(each, _File) or _is_picture(each) for each in found):
+        raise ValueError(
+            f"the run has learned from arrays of numbers and not from pixels, so {what} must be an "
+            f"array [N, {', '.join(map(str, shape))}], not pictures."
+        )
     else:
         raise _misshapen(found, shape, what)
     if not len(array):
         raise ValueError(f"{what} is empty; give at least one example.")
-    array = _finite(_in_unit(array), what)
-    if facts["pixels"] and array.max() > _BRIGHTEST:
+    with np.errstate(over="ignore"):
+        array = _finite(_in_unit(array, facts), what).astype(dtype)
+    if facts["pixels"] and _finite(array, what).max() > _BRIGHTEST:
         raise ValueError(
             f"{what} holds pixels up to {array.max():g}, and the network takes numbers from 0 to "
             "1; divide by 255, or give uint8."
         )
-    return array.astype(dtype)
+    return _finite(array, what)
 
 
-def _in_unit(array: np.ndarray) -> np.ndarray:
-    """uint8 as float32 in 0..1, as in training; other numbers as they are."""
-    return array.astype(np.float32) / 255 if array.dtype == np.uint8 else array
+def _in_unit(array: np.ndarray, facts: Facts) -> np.ndarray:
+    """Pixels as float32 in 0..1, and inverted as those of a file; other numbers as they are."""
+    if array.dtype != np.uint8 or not facts["pixels"]:
+        return array
+    return (255 - array if facts["inverted"] else array).astype(np.float32) / 255
 
 
 def images(shape: Sequence[int]) -> bool:
@@ -87,10 +97,14 @@ def _single(x: Any, shape: tuple[int, ...], what: str) -> Any:
     if any(isinstance(each, _File) or _is_picture(each) for each in x):
         return list(x)
     arrays = [_numbers(np.asarray(each), what) for each in x]
-    alike = len({array.shape for array in arrays}) == 1
-    if alike and arrays[0].shape == shape:
-        return np.stack([_in_unit(array) for array in arrays])
-    return arrays
+    kinds = {(array.shape, array.dtype == np.uint8) for array in arrays}
+    return np.stack(arrays) if len(kinds) == 1 and arrays[0].shape == shape else arrays
+
+
+def _is_alone(array: np.ndarray, shape: tuple[int, ...]) -> bool:
+    """Whether an array is one example and not several: of the shape, or one picture."""
+    picture = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
+    return array.shape == shape or (images(shape) and array.dtype == np.uint8 and picture)
 
 
 def _is_picture(x: Any) -> bool:
@@ -107,22 +121,36 @@ def _numbers(array: np.ndarray, what: str) -> np.ndarray:
 def _image(x: Any, shape: tuple[int, ...], facts: Facts, what: str, fit: Fit) -> np.ndarray:
     """One picture as [H, W, C], in 0..1 as the network sees it.
 
-    A file or a Pillow image has dark ink on light paper; it is inverted for a network that sees ink
-    as 1. An array is taken as it is.
+    The pixels of a file, of a Pillow image or of a uint8 array are of dark ink on light paper; they
+    are inverted for a network that sees ink as 1. Other arrays are taken as they are.
     """
     high, wide, channels = shape
     if isinstance(x, str | os.PathLike):
         path = expanded(x)
-        x = decode_image(
-            read_bytes(path, expected="an image"), name=str(path), mode=_mode(channels)
-        )
-    elif isinstance(x, bytes) or _is_picture(x):
-        content = x if isinstance(x, bytes) else _bytes(x, what)
-        x = decode_image(content, name=what, mode=_mode(channels))
+        content, called = read_bytes(path, expected="an image"), str(path)
+    elif isinstance(x, bytes):
+        content, called = x, what
     else:
-        return _resized_array(np.asarray(x), shape, what, fit)
-    pixels = x.reshape(*x.shape[:2], channels)
-    return _resized(pixels, high, wide, fit, inverted=facts["inverted"])
+        if not _is_picture(x):
+            array = np.asarray(x)
+            if array.shape == shape and array.dtype != np.uint8:
+                return array.astype(np.float32)
+            x = _as_picture(array, shape, what)
+        content, called = _bytes(x, what), what
+    pixels = decode_image(content, name=called, mode=_mode(channels))
+    pixels = pixels.reshape(*pixels.shape[:2], channels)
+    return _in_unit(_resized(pixels, high, wide, fit), facts)
+
+
+def _as_picture(x: np.ndarray, shape: tuple[int, ...], what: str) -> Any:
+    """A uint8 array [H, W] or [H, W, 1, 3 or 4] as a Pillow image."""
+    from PIL import Image
+
+    flat = x[..., 0] if x.ndim == 3 and x.shape[2] == 1 else x
+    plain = flat.ndim == 2 or (flat.ndim == 3 and flat.shape[2] in (3, 4))
+    if x.dtype != np.uint8 or not plain or 0 in x.shape:
+        raise _misshapen(x[None], shape, what)
+    return Image.fromarray(flat)
 
 
 def _mode(channels: int) -> Any:
@@ -141,29 +169,16 @@ def _bytes(image: Any, what: str) -> bytes:
     return stream.getvalue()
 
 
-def _resized_array(x: np.ndarray, shape: tuple[int, ...], what: str, fit: Fit) -> np.ndarray:
-    """One array of pixels as [H, W, C]; of another size only as uint8, which can be scaled."""
-    if x.ndim == 2 and shape[2] == 1:
-        x = x[..., None]
-    if x.shape == shape and x.dtype != np.uint8:
-        return x.astype(np.float32)
-    if x.dtype != np.uint8 or x.ndim != 3 or x.shape[2] != shape[2] or 0 in x.shape:
-        raise _misshapen(x[None], shape, what)
-    return _resized(x, shape[0], shape[1], fit)
-
-
-def _resized(
-    pixels: np.ndarray, high: int, wide: int, fit: Fit, *, inverted: bool = False
-) -> np.ndarray:
-    """uint8 pixels scaled to a size, in 0..1."""
-    if pixels.shape[:2] != (high, wide):
-        if high != wide:
-            raise ValueError(
-                f"an image is {pixels.shape[1]}x{pixels.shape[0]} pixels, and this model takes "
-                f"{wide}x{high}; scale it first."
-            )
-        pixels = resize_image(pixels, high, fit=fit)
-    return (255 - pixels if inverted else pixels).astype(np.float32) / 255
+def _resized(pixels: np.ndarray, high: int, wide: int, fit: Fit) -> np.ndarray:
+    """uint8 pixels scaled to a size."""
+    if pixels.shape[:2] == (high, wide):
+        return pixels
+    if high != wide:
+        raise ValueError(
+            f"an image is {pixels.shape[1]}x{pixels.shape[0]} pixels, and this model takes "
+            f"{wide}x{high}; scale it first."
+        )
+    return resize_image(pixels, high, fit=fit)
 
 
 def _misshapen(found: Any, shape: tuple[int, ...], what: str) -> ValueError:
@@ -257,16 +272,21 @@ def labelled(y: Any, count: int) -> tuple[list[Any], np.ndarray]:
     >>> labelled(["owl", "cat", "owl"], 3)
     (['cat', 'owl'], array([1, 0, 1], dtype=int32))
     """
+    if isinstance(y, np.ma.MaskedArray):
+        raise ValueError("y is a masked array; leave out the examples whose label is masked.")
     array = np.asarray(y)
     if array.shape != (count,):
         raise ValueError(
             f"y must hold a label for each of the {count} examples, but its shape is "
             f"{list(array.shape)}."
         )
+    listed = array.tolist() if hasattr(y, "__array__") else list(y)
+    if any(each is None or each != each for each in listed):
+        raise ValueError("y holds a label that is missing or NaN; every example needs a label.")
+    if len({isinstance(each, str) for each in listed}) > 1:
+        raise ValueError("y holds labels of several types; use text alone, or numbers.")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ValueError("y holds a label that is not finite; every example needs a label.")
-    if array.dtype.kind == "O" and any(each is None or each != each for each in array):
-        raise ValueError("y holds a label that is missing; every example needs a label.")
     try:
         classes, labels = np.unique(array, return_inverse=True)
     except TypeError as error:

@@ -71,6 +71,11 @@ def _with_best(out: Path, parts: Parts) -> tuple[Parts, Params, dict[str, Any]]:
     like = programs.initial_state(parts)
     last = checkpoint.restore_last(folder, like)
     if last is None:
+        if (out / "model.safetensors").exists():
+            raise ValueError(
+                f"{out} is a model without its checkpoints; `jmeta predict` and jmeta.load open "
+                "it, and this needs the whole run."
+            )
         raise ValueError(f"{out} has no checkpoint yet; train it with `jmeta train --out {out}`.")
     best = last.record["best"]
     if best["step"] == 0:  # interrupted before the first validation: the last is all there is

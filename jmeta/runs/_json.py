@@ -244,7 +244,12 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 def write_out(path: Path, record: Any) -> None:
-    """Write JSON to where a person asked for it: a file, or what stands in the place of one.
+    """Write JSON to where a person asked for it, as `write_text`."""
+    write_text(path, json.dumps(finite(record), indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text to where a person asked for it: a file, or what stands in the place of one.
 
     A file is written whole or not at all; of a link, the file that it leads to. A device, a pipe
     or a standard stream is written to, and stays what it is.
@@ -252,9 +257,9 @@ def write_out(path: Path, record: Any) -> None:
     streams = path.absolute().parts[1:2] in (("dev",), ("proc",))  # /dev/stdout may be a file
     if path.exists() and (streams or not path.is_file()):
         with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(finite(record), indent=2) + "\n")
+            file.write(text)
         return
-    write_json(Path(os.path.realpath(path)), record)
+    write_whole(Path(os.path.realpath(path)), text)
 
 
 def check_out(path: Path | None) -> None:

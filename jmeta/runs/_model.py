@@ -18,7 +18,7 @@ from jmeta import __version__, learners
 from jmeta.core import Learner, Params, PyTree
 from jmeta.core._networks import is_key
 from jmeta.experiments import Domain, Episode, Experiment, Method, Part, example_task, from_json
-from jmeta.experiments._bare import FACTS, bare_domain, facts_of
+from jmeta.experiments._bare import FACTS, bare_domain, check_facts, facts_of
 from jmeta.runs._json import check, check_regular, parse, write_whole
 from jmeta.runs._programs import Parts
 from jmeta.runs._records import read_config
@@ -32,6 +32,7 @@ RECORD = {
     "dataset": str,
     "split_hash": (str, None),
     "moments": bool,
+    "x64": bool,
     "facts": FACTS,
 }
 
@@ -64,6 +65,7 @@ def record_of(parts: Parts, *, moments: bool) -> dict[str, Any]:
         "dataset": parts.experiment.source.label,
         "split_hash": parts.domain.info.get("hash"),
         "moments": moments,
+        "x64": bool(jax.config.read("jax_enable_x64")),
         "facts": facts_of(parts.experiment.source, parts.domain),
     }
 
@@ -188,11 +190,17 @@ def read_arrays(path: Path, schema: Any) -> tuple[dict[str, np.ndarray], Any]:
             arrays = {name: file.get_tensor(name) for name in file.keys()}
         if record["schema"] != SCHEMA:
             raise ValueError(f"its schema is {record['schema']}, and this version reads {SCHEMA}.")
-    except (SafetensorError, ValueError) as error:
+        check_facts(record["facts"])
+    except (SafetensorError, ValueError, AttributeError, TypeError) as error:
         raise ValueError(
             f"{path} is not a file that jmeta has written, or it is damaged: "
             f"{f'{error}'.splitlines()[0][:200]}"
         ) from error
+    if record["x64"] != bool(jax.config.read("jax_enable_x64")):
+        raise ValueError(
+            f"{path} was written with JAX_ENABLE_X64={int(record['x64'])}; set it alike, since "
+            "numbers of other precision would be drawn and computed."
+        )
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise ValueError(f"{path} holds numbers that are not finite, in {name!r}.")
