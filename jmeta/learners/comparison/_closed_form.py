@@ -59,7 +59,8 @@ def ridge(ways: int, *, strength: Value = 1.0, scale: Value = 10.0, bias: Value 
 
     def solve(x: jax.Array, y: jax.Array) -> jax.Array:
         examples, dimensions = x.shape
-        few = isinstance(examples, int) and examples <= dimensions  # an export has any number
+        any_number = not isinstance(examples, int)  # in an export, which is of few as a rule
+        few = any_number or examples <= dimensions
         return x.T @ inverse(x @ x.T, y) if few else inverse(x.T @ x, x.T @ y)
 
     return linear_head(solve, ways=ways, scale=scale, bias=bias)
