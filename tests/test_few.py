@@ -122,11 +122,11 @@ def test_what_is_saved_and_exported_says_the_same(name, vectors, tmp_path):
     learn, predict = (read(tmp_path / "both" / name) for name in ("adapt.jax", "predict.jax"))
     labels = np.array([int(label[1]) for label in y], np.int32)
     queries = queries.astype(np.float32)
-    # the rounding errors of a head that iterates grow
-    bound = 5e-6 if name in ("lrd2", "metaopt-net") else 1e-6
+    # the rounding errors of a head that solves a system grow, by another program too
+    bound = 5e-6 if name in ("r2d2", "lrd2", "metaopt-net") else 1e-6
     np.testing.assert_allclose(predict.call(learn.call(x, labels), queries), odds, atol=bound)
     alone = read(tmp_path / "one" / "predict.jax")
-    np.testing.assert_allclose(alone.call(queries), odds, atol=1e-6)
+    np.testing.assert_allclose(alone.call(queries), odds, atol=bound)
     assert set(alone.platforms) == {"cpu", "cuda", "tpu"}
 
 
