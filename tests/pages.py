@@ -23,6 +23,15 @@ PAGES = sorted(DOCS.glob("*.md"))
 BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 WITH_CODE = [path for path in PAGES if BLOCK.search(path.read_text())]
 MAKING = ("getting_started", "data", "networks", "algorithms")  # about half of the time
+QUICK = ("index", "getting_started", "predict", "running", "serve", "data")  # in the default run
+
+
+def timed(paths: list[Path]) -> list:
+    """Pages as parameters; those that few readers begin with are slow."""
+    slow = pytest.mark.slow
+    return [path if path.stem in QUICK else pytest.param(path, marks=slow) for path in paths]
+
+
 READERS = {
     "train": parser.read_training,
     "bench": parser.read_bench,

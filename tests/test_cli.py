@@ -75,7 +75,7 @@ def folder_with(root: Path, *, empty: bool) -> Path:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["trian"], "unknown command 'trian': choose one of train, evaluate, compare,"),
+        (["trian"], "unknown command 'trian': choose one of train, evaluate, predict, export,"),
         (["data"], "unknown command 'data'"),
         (["train", "--algorithm", "mamll"], "unknown algorithm 'mamll': choose one of maml,"),
         (["train", "--dataset", "omniglott"], "gp; did you mean omniglot?"),

@@ -66,7 +66,8 @@ def test_a_run_writes_what_it_promises(finished):
         "checkpoints",
         "result.json",
     }
-    assert {path.name for path in out.iterdir()} == {*names, "curves.png", "episode.png"}
+    model = {"model.safetensors", "README.md"}
+    assert {path.name for path in out.iterdir()} == {*names, *model, "curves.png", "episode.png"}
     assert result == json.loads((out / "result.json").read_text())
     assert result["schema"] == 1 and result["seconds"] > 0
     assert set(result["metrics"]) == {"mse"}

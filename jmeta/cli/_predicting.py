@@ -165,6 +165,6 @@ def export(words: Words) -> int:
         adapted = model.adapt(support.x, support.y, fit=asked.fit)
         written = few.export(adapted, asked.out)
     print(f"written to {one_line(str(asked.out))}/: {', '.join(written)}")
-    print("Load and run it where there is nothing but jax:\n")
+    print("Load and run it where there is nothing but jax and flatbuffers:\n")
     print((asked.out / exported.EXAMPLE).read_text().rstrip())
     return 0
