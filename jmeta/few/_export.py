@@ -29,10 +29,10 @@ def export(
 
         adapt(x [S, ...], y [S]) -> adapted,    predict(adapted, x [Q, ...]) -> answers
 
-    (jax reads them with the package flatbuffers.) S and Q are any numbers. Answers are probabilities [Q, classes]; or for regression values
-    [Q, D], and of neural processes a pair of values and deviations. x is as the network takes it:
-    pixels in 0..1, or features that were standardised as `export.json` says; labels y are int32
-    from 0, and targets have their own units.
+    S and Q are any numbers. jax reads the programs with the package flatbuffers. Answers are
+    probabilities [Q, classes]; or for regression values [Q, D], and of neural processes a pair of
+    values and deviations. x is as the network takes it: pixels in 0..1, or features that were
+    standardised as `export.json` says; labels y are int32 from 0, and targets have their own units.
 
     Args:
         what: from `jmeta.load`, or from its `adapt`.
