@@ -205,6 +205,7 @@ def test_the_episodes_of_a_test_are_predicted_as_the_test_predicts_them(vectors,
 
 
 GREY = {
+    "objective": "cross_entropy",
     "kind": "classes",
     "example": {"shape": [6, 6, 1], "dtype": "float32"},
     "outputs": 2,
@@ -245,6 +246,7 @@ SCALING = {
 }
 TABLE = {
     **GREY,
+    "objective": "mean_squared_error",
     "kind": "numbers",
     "example": {"shape": [3], "dtype": "float32"},
     "outputs": 1,
@@ -350,6 +352,15 @@ def copied(folder: Path, to: Path) -> Path:
         (lambda path: edited(path, lambda a, r: a.update(more=np.zeros(1))), "has in addition 'mo"),
         (lambda path: edited(path, lambda a, r: r.update(schema=9)), "its schema is 9"),
         (lambda path: edited(path, lambda a, r: r["facts"].update(outputs="x")), "facts.outputs"),
+        (lambda path: edited(path, lambda a, r: r["facts"].update(objective=None)), "of its own"),
+        (
+            lambda path: edited(path, lambda a, r: r["facts"].update(kind="odd")),
+            "kind is 'odd'",
+        ),
+        (
+            lambda path: edited(path, lambda a, r: r.update(x64=True)),
+            "X64=1; set it alike",
+        ),
         (lambda path: edited(path, shapes), "expected float32"),
         (lambda path: edited(path, not_finite), "not finite"),
     ],

@@ -64,6 +64,7 @@ class AnyWidth(few.FewShot):
 
 def any_width(kind: str) -> AnyWidth:
     facts = {
+        "objective": "cross_entropy" if kind == "classes" else "mean_squared_error",
         "kind": kind,
         "example": {"shape": [2], "dtype": "float32"},
         "outputs": 2 if kind == "classes" else 1,

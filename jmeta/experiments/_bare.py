@@ -9,13 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from jmeta import losses, metrics
-from jmeta.core import Batch, Key, Task
+from jmeta.core import Batch, Key, Objective, Task
 from jmeta.experiments._domain import Domain, Sampler, example_task
 from jmeta.experiments._parts import Episode, Points, Size
 from jmeta.experiments._source import Source
 
 _LARGEST = 10**8  # numbers of an example
+OBJECTIVES: dict[str, Objective] = {  # what a stored learner may descend when it adapts
+    "cross_entropy": losses.cross_entropy,
+    "mean_squared_error": losses.mean_squared_error,
+}
 FACTS = {
+    "objective": (str, None),
     "kind": str,
     "example": {"shape": [int], "dtype": str},
     "outputs": int,
@@ -35,14 +40,17 @@ def facts_of(source: Source, domain: Domain) -> dict[str, Any]:
         domain: opened from it.
 
     Returns:
-        `kind`; shape and dtype of one `example`, as networks see it; width of `outputs`; whether an
-        example is made of `pixels`, 0 to 255, and `inverted`, so that paper is 0 and ink 1; and of
-        a table its `features`, `target` and `scaling`.
+        `objective`, or None for one of a person's own; `kind`; shape and dtype of one `example`, as
+        networks see it; width of `outputs`; whether an example is made of `pixels`, 0 to 255, and
+        `inverted`, so that paper is 0 and ink 1; and of a table its `features`, `target` and
+        `scaling`.
     """
     x = example_task(domain, train=False).query.x
     stored = getattr(domain.test, "examples", None)
     pixels = domain.kind == "classes" and stored is not None and stored.dtype == np.uint8
+    named = (name for name, each in OBJECTIVES.items() if each is domain.objective)
     return {
+        "objective": next(named, None),
         "kind": domain.kind,
         "example": {"shape": list(x.shape[1:]), "dtype": str(x.dtype)},
         "outputs": domain.outputs,
@@ -63,6 +71,8 @@ def check_facts(facts: Mapping[str, Any]) -> None:
     example, dtypes = facts["example"], ("float32", "float64", "int32", "int64", "uint8", "bool")
     if facts["kind"] not in ("classes", "numbers"):
         raise ValueError(f"its kind is {facts['kind'][:40]!r}.")
+    if facts["objective"] not in OBJECTIVES:
+        raise ValueError("its learner descends an objective of its own, which no file can hold.")
     if example["dtype"] not in dtypes or not 0 < math.prod(example["shape"]) < _LARGEST:
         raise ValueError("its examples have no shape and dtype that a network takes.")
     if not 0 < facts["outputs"] < _LARGEST:
@@ -86,7 +96,7 @@ def bare_domain(facts: Mapping[str, Any], episode: Episode | Points, outputs: in
         sample_train=_zeros(facts, episode.training(), outputs),
         sample_eval=_zeros(facts, episode.testing(), outputs),
         outputs=outputs,
-        objective=losses.cross_entropy if classes else losses.mean_squared_error,
+        objective=OBJECTIVES[facts["objective"]],
         report=metrics.classification_report if classes else metrics.regression_report,
         metric="accuracy" if classes else "mse",
         score=metrics.accuracy if classes else losses.mean_squared_error,

@@ -54,14 +54,14 @@ def examples(x: Any, facts: Facts, *, what: str = "x", fit: Fit = "stretch") -> 
         raise _misshapen(found, shape, what)
     if not len(array):
         raise ValueError(f"{what} is empty; give at least one example.")
-    with np.errstate(over="ignore"):
-        array = _finite(_in_unit(array, facts), what).astype(dtype)
-    if facts["pixels"] and _finite(array, what).max() > _BRIGHTEST:
+    with np.errstate(over="ignore"):  # what a float32 cannot hold is refused with the infinite
+        array = _finite(_in_unit(array, facts).astype(dtype), what)
+    if facts["pixels"] and array.max() > _BRIGHTEST:
         raise ValueError(
             f"{what} holds pixels up to {array.max():g}, and the network takes numbers from 0 to "
             "1; divide by 255, or give uint8."
         )
-    return _finite(array, what)
+    return array
 
 
 def _in_unit(array: np.ndarray, facts: Facts) -> np.ndarray:
@@ -191,10 +191,10 @@ def _misshapen(found: Any, shape: tuple[int, ...], what: str) -> ValueError:
 
 
 def _finite(array: np.ndarray, what: str) -> np.ndarray:
-    values = _numbers(array, what)
-    if values.dtype.kind == "f" and (bad := np.argwhere(~np.isfinite(values))).size:
-        raise ValueError(f"{what}[{bad[0][0]}] holds a number that is not finite; correct it.")
-    return values
+    if not (finite := np.isfinite(array)).all():
+        place = np.argwhere(~finite)[0][0]
+        raise ValueError(f"{what}[{place}] holds a number that is not finite; correct it.")
+    return array
 
 
 def _table(x: Any, facts: Facts, what: str) -> np.ndarray:
