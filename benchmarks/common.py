@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from jmeta import bench
-from jmeta.runs._json import write_json
+from jmeta.runs._writing import write_json
 
 RESULTS = Path(__file__).parent / "results"
 RUNS = Path("runs")

@@ -13,7 +13,7 @@ import pytest
 
 from jmeta import train_state
 from jmeta.runs import _checkpoint as checkpoint
-from jmeta.runs._json import write_json
+from jmeta.runs._writing import write_json
 
 PARAMS = {"w": jnp.arange(6.0).reshape(2, 3), "b": jnp.zeros(3)}
 RECORD = {"best": {"step": 1, "value": 0.5}, "seconds": 1.5}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jmeta import __version__, cli, data, runs, train
-from jmeta.runs._json import write_json
+from jmeta.runs._writing import write_json
 from jmeta.train import Experiment, evaluate_run, experiment, run
 
 TINY = (

@@ -17,8 +17,8 @@ from jmeta.runs import _checkpoint as checkpoint
 from jmeta.runs import _programs as programs
 from jmeta.runs import _records as records
 from jmeta.runs._interruption import interruption
-from jmeta.runs._json import write_out
 from jmeta.runs._lock import locked
+from jmeta.runs._writing import write_out
 from jmeta.train import Interrupted, evaluate_run, experiment, load_run, run
 
 pytestmark = pytest.mark.usefixtures("compiled_once", "no_pictures")

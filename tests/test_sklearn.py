@@ -20,8 +20,8 @@ from jmeta.experiments import to_json
 from jmeta.few._machine import Machine
 from jmeta.runs import _model as model
 from jmeta.runs import _programs as programs
-from jmeta.runs._json import write_json
 from jmeta.runs._model import Model
+from jmeta.runs._writing import write_json
 from jmeta.sklearn import FewShotClassifier, FewShotRegressor
 from jmeta.train import MLP, Conv4, Experiment, Network, ProtoNet, experiment
 

@@ -12,6 +12,7 @@ from jmeta import cli
 from jmeta.runs import _checkpoint as checkpoint
 from jmeta.runs import _json as stored
 from jmeta.runs import _records as records
+from jmeta.runs import _writing as writing
 from jmeta.train import completed, experiment, from_json, run, to_json
 
 pytestmark = pytest.mark.usefixtures("compiled_once", "no_pictures")
@@ -161,8 +162,8 @@ def test_brackets_in_text_are_not_nesting():
 def test_a_record_that_cannot_be_written_is_refused_before_the_work(tmp_path):
     longest = tmp_path / f"{'a' * 250}.json"  # the name while it is being written is too long
     with pytest.raises(ValueError, match=r"cannot be written: .*; name another file"):
-        stored.check_out(longest)
-    stored.check_out(tmp_path / "record.json")
+        writing.check_out(longest)
+    writing.check_out(tmp_path / "record.json")
     assert not list(tmp_path.iterdir())
 
 

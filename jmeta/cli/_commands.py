@@ -16,9 +16,9 @@ from jmeta.experiments import SOURCES
 from jmeta.runs import _adaptation as adaptation
 from jmeta.runs import _processes as processes
 from jmeta.runs import _progress as progress
-from jmeta.runs._json import check_out, write_out
 from jmeta.runs._progress import one_line
 from jmeta.runs._records import read_config
+from jmeta.runs._writing import check_out, write_out
 
 Words = Sequence[str]
 PRESETS = "List the named experiments and what they do."
@@ -85,7 +85,7 @@ def evaluate(words: Words) -> int:
     asked = parser.evaluate_parser().read(words)
     check_out(asked.json)
     start()
-    parts = own_parts(vars(asked))
+    parts = own_parts(asked)
     known = [type(part) for part in parts.values()]
     options: dict[str, Any] = {name: getattr(asked, name, None) for name in parser.EVALUATED}
     source = parts.get("dataset")

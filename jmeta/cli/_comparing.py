@@ -6,11 +6,12 @@ from typing import Any
 
 from jmeta import runs
 from jmeta.cli._backend import start
+from jmeta.cli._outputs import check_named
+from jmeta.cli._own import add_own, known_parts
 from jmeta.cli._table import table
 from jmeta.cli._words import Parser, add, path_of
-from jmeta.experiments._names import find
-from jmeta.runs._json import check_out, write_out
 from jmeta.runs._progress import one_line
+from jmeta.runs._writing import check_out, write_out
 
 Words = Sequence[str]
 COMPARE = "Test several runs on the same episodes, and say how they differ."
@@ -22,16 +23,15 @@ _NUMBERS = {
     "queries": "query examples of a class",
     "seed": "seed of the test episodes",
 }
-_OWN = ("algorithm", "network", "dataset")
 
 
 def compare(words: Words) -> int:
     """`jmeta compare`."""
     asked = compare_parser().read(words)
     check_out(asked.json)
-    _check_picture(asked.out)
+    check_named(asked.out, (".png",), "--out")
     start()
-    known = [type(find(what, name)) for what in _OWN for name in getattr(asked, what)]
+    known = known_parts(asked)
     options: dict[str, Any] = {name: getattr(asked, name, None) for name in _NUMBERS}
     record = runs.compare_runs(asked.runs, known=known, **options)
     _print(record)
@@ -55,30 +55,12 @@ def compare_parser() -> Parser:
     )
     for name, text in _NUMBERS.items():
         add(parser, name, int | None, None, f"{text}; as in the first run by default")
-    for name in _OWN:
-        parser.add_argument(
-            f"--{name}",
-            action="append",
-            default=[],
-            metavar="MODULE:CLASS",
-            help="a class of your own that a run was made of; may be given several times",
-        )
+    add_own(parser, many=True)
     parser.add_argument("--json", type=path_of, metavar="FILE", help="also write the record there")
     parser.add_argument(
         "--out", type=path_of, metavar="FILE.png", help="also draw means and differences there"
     )
     return parser
-
-
-def _check_picture(path: Path | None) -> None:
-    """Refuse a file that no picture can be written to, before the work that it is to show.
-
-    Raises:
-        ValueError: it is no .png, or its folder is missing or takes no files.
-    """
-    if path is not None and path.suffix.lower() != ".png":
-        raise ValueError(f"--out must be a file that ends in .png, but got {path}.")
-    check_out(path)
 
 
 def _print(record: dict[str, Any]) -> None:

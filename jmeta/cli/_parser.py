@@ -7,6 +7,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, NamedTuple, get_type_hints
 
+from jmeta.cli._own import add_own
 from jmeta.cli._words import Parser, add, hyphened, normal, path_of, value_of
 from jmeta.experiments import ALGORITHMS, NETWORKS, PRESETS, SOURCES, Experiment, preset
 from jmeta.experiments._names import CHOOSERS, Chosen, choose, find, owners_of, unowned
@@ -226,12 +227,7 @@ def evaluate_parser() -> Parser:
     for name, text in numbers.items():
         add(parser, name, int | None, None, f"{text}; as trained by default")
     parser.add_argument("--dataset", metavar="NAME", help="test on the test classes of another set")
-    for name in ("algorithm", "network"):
-        parser.add_argument(
-            f"--{name}",
-            metavar="MODULE:CLASS",
-            help="the class of your own that the run was made of",
-        )
+    add_own(parser, ("algorithm", "network"))
     parser.add_argument(
         "--curve",
         type=value_of(int),

@@ -6,7 +6,8 @@ from typing import Any
 
 from jmeta import few
 from jmeta.cli._backend import start
-from jmeta.cli._own import known_parts
+from jmeta.cli._outputs import check_named
+from jmeta.cli._own import add_own, known_parts
 from jmeta.cli._table import table
 from jmeta.cli._words import Parser, path_of, value_of
 from jmeta.core._text import printable
@@ -14,8 +15,8 @@ from jmeta.few import _answers as answered
 from jmeta.few import _export as exported
 from jmeta.few import _files as files
 from jmeta.few import _inputs as inputs
-from jmeta.runs._json import check_out, write_out, write_text
 from jmeta.runs._progress import one_line
+from jmeta.runs._writing import write_out, write_text
 
 Words = Sequence[str]
 PREDICT = "Adapt a run to a few labelled examples of yours, and label others."
@@ -57,12 +58,7 @@ def _add_run(parser: Parser) -> None:
     parser.add_argument(
         "run", type=path_of, metavar="RUN", help="a folder written by `jmeta train`"
     )
-    for name in ("algorithm", "network", "dataset"):
-        parser.add_argument(
-            f"--{name}",
-            metavar="MODULE:CLASS",
-            help="the class of your own that the run was made of",
-        )
+    add_own(parser)
 
 
 def _add_fit(parser: Parser) -> None:
@@ -77,11 +73,11 @@ def _add_fit(parser: Parser) -> None:
 def predict(words: Words) -> int:
     """`jmeta predict`."""
     asked = predict_parser().read(words)
-    _check_out(asked.out, (".csv", ".json"), "--out")
-    _check_out(asked.picture, (".png",), "--picture")
+    check_named(asked.out, (".csv", ".json"), "--out")
+    check_named(asked.picture, (".png",), "--picture")
     _check_kept((asked.out, asked.picture), (asked.support, *asked.query))
     start()
-    model = few.load(asked.run, known=known_parts(vars(asked)))
+    model = few.load(asked.run, known=known_parts(asked))
     facts = model.facts
     support = files.support_of(asked.support, facts)
     queries = files.queries_of(asked.query, facts)
@@ -89,20 +85,13 @@ def predict(words: Words) -> int:
     ready = queries if facts["features"] else queries._replace(x=x)  # decoded once
     record = answered.answers(model, support, ready, fit=asked.fit)
     _print(record)
-    if asked.out is not None and asked.out.suffix == ".json":
+    if asked.out is not None and asked.out.suffix.lower() == ".json":
         write_out(asked.out, record)
     elif asked.out is not None:
         write_text(asked.out, answered.written_csv(record))
     if asked.picture is not None:
         answered.picture(record, x, asked.picture, inverted=facts["inverted"])
     return 0
-
-
-def _check_out(path: Path | None, suffixes: Sequence[str], option: str) -> None:
-    """Refuse a file that cannot be written, before the work that it is to hold."""
-    if path is not None and path.suffix not in suffixes:
-        raise ValueError(f"{option} must end in {' or '.join(suffixes)}, but got {path.name!r}.")
-    check_out(path)
 
 
 def _check_kept(outs: Sequence[Path | None], given: Sequence[Path]) -> None:
@@ -155,7 +144,7 @@ def export(words: Words) -> int:
     """`jmeta export`."""
     asked = export_parser().read(words)
     start()
-    model = few.load(asked.run, known=known_parts(vars(asked)))
+    model = few.load(asked.run, known=known_parts(asked))
     if asked.support is None:
         written = few.export(model, asked.out, ways=asked.ways)
     elif asked.ways is not None:

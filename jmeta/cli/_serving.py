@@ -6,6 +6,7 @@ from importlib.util import find_spec
 
 from jmeta import few
 from jmeta.cli._backend import keep_compiled
+from jmeta.cli._own import add_own, known_parts
 from jmeta.cli._words import Parser, add, path_of, value_of
 from jmeta.runs._progress import one_line
 
@@ -27,7 +28,7 @@ def serve(words: Words) -> int:
     names = [each.name for each in fields(serving.Limits) if hasattr(asked, each.name)]
     limits = serving.Limits(**{name: getattr(asked, name) for name in names})
     keep_compiled()
-    model = few.load(asked.run)
+    model = few.load(asked.run, known=known_parts(asked))
     with serving.listen(asked.host, asked.port) as listening:
         print(one_line(f"serving {model.title} on {serving.address_of(listening)}"), flush=True)
         if serving.is_open(listening):
@@ -42,6 +43,7 @@ def serve_parser() -> Parser:
 
     parser = Parser("jmeta serve", SERVE, argument="RUN ")
     parser.add_argument("run", type=path_of, metavar="RUN", help="a run of `jmeta train`")
+    add_own(parser)
     parser.add_argument(
         "--host",
         default="127.0.0.1",

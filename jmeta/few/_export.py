@@ -14,7 +14,7 @@ from jmeta.core._networks import is_key
 from jmeta.core._text import printable
 from jmeta.few._fewshot import Adapted, FewShot, moments
 from jmeta.few._machine import Machine
-from jmeta.runs._json import write_json, write_whole
+from jmeta.runs._writing import write_json, write_whole
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 ADAPT, PREDICT, EXAMPLE, ABOUT = "adapt.jax", "predict.jax", "example.py", "export.json"

@@ -11,6 +11,8 @@ from jmeta.core._home import expanded
 from jmeta.data._images import Fit
 from jmeta.experiments import to_json
 from jmeta.few import _inputs as inputs
+from jmeta.few import _pictures as pictures
+from jmeta.few import _targets as aims
 from jmeta.few._machine import Machine
 from jmeta.losses import Gaussian
 from jmeta.runs import _model as stored
@@ -52,7 +54,7 @@ class FewShot:
     @property
     def takes_images(self) -> bool:
         """Whether an example may be an image file."""
-        return self.columns is None and inputs.images(self.example_shape)
+        return self.columns is None and pictures.images(self.example_shape)
 
     @property
     def columns(self) -> list[str] | None:
@@ -94,10 +96,10 @@ class FewShot:
         facts = self._machine.facts
         support = inputs.examples(x, facts, fit=fit)
         if self.kind == "numbers":
-            targets = inputs.targets(y, facts, len(support))
+            targets = aims.targets(y, facts, len(support))
             state = self._machine.functions(None).adapt(self._params, support, targets)
             return Adapted(self._machine, state, None, len(support))
-        classes, labels = inputs.labelled(y, len(support))
+        classes, labels = aims.labelled(y, len(support))
         self._machine.check_ways(len(classes))
         state = self._machine.functions(len(classes)).adapt(self._params, support, labels)
         return Adapted(self._machine, state, classes, len(support))

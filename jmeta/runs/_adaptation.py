@@ -15,9 +15,9 @@ from jmeta.runs import _programs as programs
 from jmeta.runs import _records as records
 from jmeta.runs import _report as report
 from jmeta.runs._evaluate import load_run
-from jmeta.runs._json import write_json
 from jmeta.runs._lock import locked
 from jmeta.runs._programs import Parts
+from jmeta.runs._writing import write_json
 
 
 def adaptation_curve(

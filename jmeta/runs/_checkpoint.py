@@ -17,7 +17,8 @@ import numpy as np
 
 from jmeta.core import PyTree
 from jmeta.runs import _legacy as legacy
-from jmeta.runs._json import check, read_json, write_json
+from jmeta.runs._json import check, read_json
+from jmeta.runs._writing import write_json
 
 PREFIX = "step_"
 SCRATCH = "tmp_"  # before the name of one that is being written

@@ -14,8 +14,8 @@ from jmeta.core._step import episode_keys
 from jmeta.experiments._single import Drawn, drawn_classes, each_of
 from jmeta.metrics import predicted_class
 from jmeta.runs import _programs as programs
-from jmeta.runs._json import write_whole
 from jmeta.runs._programs import Parts
+from jmeta.runs._writing import write_whole
 
 EPISODES = "episodes.csv"
 CONFUSION = "confusion.csv"

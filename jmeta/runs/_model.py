@@ -19,9 +19,10 @@ from jmeta.core import Learner, Params, PyTree
 from jmeta.core._networks import is_key
 from jmeta.experiments import Domain, Episode, Experiment, Method, Part, example_task, from_json
 from jmeta.experiments._bare import FACTS, bare_domain, check_facts, facts_of
-from jmeta.runs._json import check, check_regular, parse, write_whole
+from jmeta.runs._json import check, check_regular, parse
 from jmeta.runs._programs import Parts
 from jmeta.runs._records import read_config
+from jmeta.runs._writing import write_whole
 
 FILE = "model.safetensors"
 SCHEMA = 1

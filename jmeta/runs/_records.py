@@ -13,9 +13,10 @@ from jmeta.core._text import printable
 from jmeta.experiments import Experiment, Part, completed, differences, from_json, to_json
 from jmeta.runs import _checkpoint as checkpoint
 from jmeta.runs import _data as rundata
-from jmeta.runs._json import finite, read_json, read_lines, write_json, write_whole
+from jmeta.runs._json import read_json, read_lines
 from jmeta.runs._lock import NAME as LOCK
 from jmeta.runs._lock import locked
+from jmeta.runs._writing import finite, write_json, write_whole
 
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"

@@ -24,9 +24,9 @@ from jmeta.runs import _programs as programs
 from jmeta.runs import _records as records
 from jmeta.runs import _room as room
 from jmeta.runs._episodes import Predicted
-from jmeta.runs._json import write_json, write_whole
 from jmeta.runs._programs import Parts
 from jmeta.runs._progress import Event, Progress, quiet
+from jmeta.runs._writing import write_json, write_whole
 
 SCHEMA = 1
 
