@@ -20,7 +20,7 @@ from jmeta.runs._writing import write_out, write_text
 
 Words = Sequence[str]
 PREDICT = "Adapt a run to a few labelled examples of yours, and label others."
-EXPORT = "Write a run, or one adapted to your examples, as programs that need nothing but jax."
+EXPORT = "Write a run, or one adapted to your examples, as programs that run without jmeta."
 _SHOWN = 50  # rows on the terminal
 
 

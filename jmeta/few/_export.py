@@ -1,4 +1,4 @@
-"""A run as programs that need nothing but jax: `jax.export` artefacts for cpu, cuda and tpu."""
+"""A run as programs that run without jmeta: `jax.export` artefacts for cpu, cuda and tpu."""
 
 import os
 from collections.abc import Callable
@@ -23,7 +23,7 @@ ADAPT, PREDICT, EXAMPLE, ABOUT = "adapt.jax", "predict.jax", "example.py", "expo
 def export(
     what: FewShot | Adapted, out: str | os.PathLike[str], *, ways: int | None = None
 ) -> list[str]:
-    """Write a run, or what was adapted of it, as programs that run where there is nothing but jax.
+    """Write a run, or what was adapted of it, as programs that run without jmeta.
 
     A run becomes two functions, and what was adapted becomes the second alone, without `adapted`:
 
