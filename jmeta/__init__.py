@@ -82,7 +82,6 @@ __all__ = [
     "inductive",
     "learned",
     "learners",
-    "load",
     "losses",
     "maml",
     "maml_plus_plus",
@@ -115,7 +114,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """`load` comes from `jmeta.few`, which needs whole runs; these are imported when it is used."""
+    """`jmeta.load` is that of `jmeta.few`, which imports whole runs and so waits until it is used.
+
+    It is no part of the vocabulary above, and so not in `__all__`.
+    """
     if name == "load":
         return import_module("jmeta.few").load
     raise AttributeError(f"module 'jmeta' has no attribute {name!r}")
