@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jmeta.few import Adapted
 from jmeta.few import _inputs as inputs
 from jmeta.few import _targets as aims
 
@@ -109,11 +110,17 @@ def test_examples_that_cannot_be_used_are_refused(case):
         (np.array(["a", 1], object), "several types"),
         (["a", "a"], "at least two classes"),
         ([["a"], ["b"]], "a label for each"),
+        (["a", "a\0"], "NumPy takes as equal"),
     ],
 )
 def test_labels_that_cannot_be_used_are_refused(y, says):
     with pytest.raises(ValueError, match=says):
         aims.labelled(y, 2)
+
+
+def test_whole_numbers_that_a_fraction_would_merge_are_refused():
+    with pytest.raises(ValueError, match="NumPy takes as equal"):
+        aims.labelled([2**53, 2**53 + 1, 0.5], 3)
 
 
 def test_targets_that_cannot_be_used_are_refused():
@@ -124,3 +131,10 @@ def test_targets_that_cannot_be_used_are_refused():
     ):
         with pytest.raises(ValueError, match=says):
             aims.targets(y, TABLE, 2)
+
+
+def test_labels_that_no_file_can_hold_are_not_saved(tmp_path):
+    for label in (2**63, b"a"):
+        with pytest.raises(ValueError, match="text or numbers of 64 bits"):
+            Adapted(None, {}, [1, label], 2).save(tmp_path / "a.safetensors")
+    assert not list(tmp_path.iterdir())

@@ -50,7 +50,7 @@ def _labels(adapted: Adapted, queries: Labelled, fit: Any) -> dict[str, Any]:
     found: list[dict[str, Any]] = []
     for place, name in enumerate(queries.names):
         best = int(odds[place].argmax())
-        answer = {"file": name, "label": classes[best], "probability": float(odds[place, best])}
+        answer = {queries.unit: name, "label": classes[best], "probability": float(odds[place, best])}
         answer["probabilities"] = dict(zip(classes, map(float, odds[place]), strict=True))
         found.append(answer if truth is None else {**answer, "truth": truth[place]})
     if truth is None:
@@ -64,7 +64,7 @@ def _values(adapted: Adapted, queries: Labelled, fit: Any) -> dict[str, Any]:
     mean, deviation = adapted.values(queries.x, fit=fit)
     found: list[dict[str, Any]] = []
     for place, name in enumerate(queries.names):
-        answer: dict[str, Any] = {"file": name, "value": np.asarray(mean[place]).tolist()}
+        answer: dict[str, Any] = {queries.unit: name, "value": np.asarray(mean[place]).tolist()}
         if deviation is not None:
             answer["deviation"] = np.asarray(deviation[place]).tolist()
         found.append(answer if queries.y is None else {**answer, "truth": queries.y[place]})
@@ -111,7 +111,7 @@ def _images(found: Sequence[dict[str, Any]], x: np.ndarray, path: Path, *, inver
     shown = min(len(found), _MOST)
     wide = min(shown, 8)
     rows = -(-shown // wide)
-    figure = Figure(figsize=(1.35 * wide + 0.3, 1.65 * rows + 0.6), layout="constrained")
+    figure = Figure(figsize=(1.35 * wide + 0.3, 1.8 * rows + 0.6), layout="constrained")
     grid = np.atleast_1d(np.asarray(figure.subplots(rows, wide, squeeze=False))).ravel()
     for axes in grid:
         axes.set_axis_off()
@@ -126,6 +126,8 @@ def _images(found: Sequence[dict[str, Any]], x: np.ndarray, path: Path, *, inver
         label = printable(str(answer["label"]))
         text = f"{label[:15]}{'…' * (len(label) > 15)}\n{answer['probability']:.0%}"
         axes.set_title(text, fontsize=8, color=colour, pad=2, parse_math=False)
+        name = printable(str(answer.get("file", answer.get("line"))))
+        axes.set_xlabel(f"{'…' * (len(name) > 20)}{name[-20:]}", fontsize=6, parse_math=False)
         for spine in axes.spines.values():
             spine.set(edgecolor=colour, linewidth=1.6)
     known = [answer for answer in found if "truth" in answer]

@@ -224,8 +224,8 @@ class Adapted:
             OSError: the file cannot be written.
         """
         classes = self.classes
-        if classes is not None and not all(isinstance(c, str | int | float) for c in classes):
-            raise ValueError("only labels that are text or numbers can be saved.")
+        if classes is not None and not all(map(_can_be_saved, classes)):
+            raise ValueError("only labels that are text or numbers of 64 bits can be saved.")
         record = {
             **self._machine.model.record,
             "experiment": to_json(self._machine.model.experiment),
@@ -237,6 +237,10 @@ class Adapted:
     def __repr__(self) -> str:
         what = "regression" if self.classes is None else f"{len(self.classes)} classes"
         return f"Adapted({self._machine.title}, {what}, {self.count} examples)"
+
+
+def _can_be_saved(label: Any) -> bool:
+    return isinstance(label, str | float) or (isinstance(label, int) and abs(label) < 2**63)
 
 
 def _checked(outputs: PyTree) -> PyTree:

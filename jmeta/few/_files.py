@@ -18,9 +18,10 @@ Facts = Any  # see `jmeta.experiments._bare.facts_of`
 class Labelled(NamedTuple):
     """Examples from files."""
 
-    names: list[str]  # [N] what to call each in an answer
+    names: list[Any]  # [N] what to call each in an answer: its file, or its line of a table
     x: Any  # as `FewShot.adapt` takes them
     y: list[Any] | None  # labels or targets [N]; None where they are not known
+    unit: str = FILE_COLUMN  # what the names are
 
 
 def support_of(path: Path, facts: Facts) -> Labelled:
@@ -131,7 +132,7 @@ def _features(rows: Rows, facts: Facts) -> Labelled:
     column = rows.columns.index(target) if target in rows.columns else None
     if column is not None and not all(is_missing(row[column]) for row in rows.cells):
         y = [number_of(rows, row, column) for row in range(len(rows.cells))]
-    return Labelled(_row_names(rows), rows, y)
+    return Labelled(rows.lines, rows, y, "line")
 
 
 def _listed_images(rows: Rows, facts: Facts) -> Labelled:
@@ -164,13 +165,9 @@ def _numbers(rows: Rows, facts: Facts) -> Labelled:
     count = range(len(rows.cells))
     x = [[number_of(rows, row, column) for column in range(width)] for row in count]
     if len(rows.columns) == width:
-        return Labelled(_row_names(rows), x, None)
+        return Labelled(rows.lines, x, None, "line")
     read: Any = text_of if facts["kind"] == "classes" else number_of
-    return Labelled(_row_names(rows), x, [read(rows, row, width) for row in count])
-
-
-def _row_names(rows: Rows) -> list[str]:
-    return [f"line {line}" for line in rows.lines]
+    return Labelled(rows.lines, x, [read(rows, row, width) for row in count], "line")
 
 
 def as_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
