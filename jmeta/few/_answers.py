@@ -50,7 +50,8 @@ def _labels(adapted: Adapted, queries: Labelled, fit: Any) -> dict[str, Any]:
     found: list[dict[str, Any]] = []
     for place, name in enumerate(queries.names):
         best = int(odds[place].argmax())
-        answer = {queries.unit: name, "label": classes[best], "probability": float(odds[place, best])}
+        answer: dict[str, Any] = {queries.unit: name, "label": classes[best]}
+        answer["probability"] = float(odds[place, best])
         answer["probabilities"] = dict(zip(classes, map(float, odds[place]), strict=True))
         found.append(answer if truth is None else {**answer, "truth": truth[place]})
     if truth is None:
