@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jmeta.core import PyTree
+from jmeta.core._numbers import product
 
 __all__ = [
     "Distance",
@@ -64,7 +65,7 @@ def squared_euclidean(left: PyTree, right: PyTree) -> jax.Array:
     def pairwise(a: jax.Array, b: jax.Array) -> jax.Array:
         centre = jax.lax.stop_gradient(jnp.mean(b, 0, keepdims=True))
         a, b = a - centre, b - centre
-        return jnp.sum(a**2, -1)[:, None] + jnp.sum(b**2, -1)[None, :] - 2 * (a @ b.T)
+        return jnp.sum(a**2, -1)[:, None] + jnp.sum(b**2, -1)[None, :] - 2 * product(a, b.T)
 
     return _over_leaves(pairwise, left, right)
 
@@ -103,7 +104,7 @@ def dot(left: PyTree, right: PyTree) -> jax.Array:
     >>> dot(jnp.array([[3.0, 4.0]]), jnp.ones((1, 2))).tolist()
     [[-7.0]]
     """
-    return _over_leaves(lambda a, b: -(a @ b.T), left, right)
+    return _over_leaves(lambda a, b: -product(a, b.T), left, right)
 
 
 def cosine(left: PyTree, right: PyTree) -> jax.Array:
@@ -134,7 +135,7 @@ def cosine_similarity(left: jax.Array, right: jax.Array, *, epsilon: float = EPS
     """
     # Divide the products, not the embeddings, so that the embeddings are not copied.
     lengths = [jnp.sqrt(jnp.sum(z**2, -1) + epsilon) for z in (left, right)]
-    return (left @ right.T) / lengths[0][:, None] / lengths[1][None, :]
+    return product(left, right.T) / lengths[0][:, None] / lengths[1][None, :]
 
 
 def unit(embeddings: PyTree) -> PyTree:

@@ -4,7 +4,10 @@ import json
 import os
 import shutil
 import signal
+import threading
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -159,37 +162,61 @@ def test_resuming_a_finished_run_changes_nothing(finished, tmp_path, no_pictures
     same(out, finished)
 
 
-class Recorded(NamedTuple):
-    """Losses of one dispatch that say when they are read."""
+class Held(NamedTuple):
+    """Losses that arrive only when something else has happened."""
 
     values: np.ndarray
-    seen: Callable[[], None]
+    until: threading.Event
 
     def __array__(self, *_: object) -> np.ndarray:
-        self.seen()
+        assert self.until.wait(60), "the host waited for a dispatch before it sent the next one"
         return np.asarray(self.values)
 
 
-def test_the_next_dispatch_is_sent_before_the_last_is_read(tmp_path, monkeypatch, no_pictures):
-    order: list[str] = []
-    real = programs.dispatch
+@pytest.fixture
+def send_by(monkeypatch) -> Callable:
+    """Put a function in the place of a run's dispatch; it is given the real one."""
 
-    def recording(parts):
-        advance = real(parts)
+    def put(wrapped: Callable) -> None:
+        real = programs.dispatch
+        monkeypatch.setattr(programs, "dispatch", lambda parts: partial(wrapped, real(parts)))
+        monkeypatch.setattr(memory, "check", lambda *args, **options: None)
 
-        def send(state, *, pool, length):
-            state, (losses, scores) = advance(state, pool, length=length)
-            name = len([word for word in order if word.startswith("send")]) + 1
-            order.append(f"send {name}")
-            return state, (Recorded(losses, lambda: order.append(f"read {name}")), scores)
+    return put
 
-        return send
 
-    monkeypatch.setattr(programs, "dispatch", recording)
-    monkeypatch.setattr(memory, "check", lambda *args, **options: None)
+def test_the_next_dispatch_is_sent_before_the_last_is_read(tmp_path, send_by, no_pictures):
+    sent = [threading.Event() for _ in range(4)]
+
+    def send(advance, state, *, pool, length):
+        state, (losses, scores) = advance(state, pool=pool, length=length)
+        number = sum(event.is_set() for event in sent)
+        sent[number].set()
+        following = sent[min(number + 1, 3)]  # the last at once: a validation is due
+        return state, (Held(losses, following), scores)
+
+    send_by(send)
     run(experiment(start=SINUSOID, steps=4), tmp_path / "run")
-    steady = ["send 1", "send 2", "read 1", "send 3", "read 2", "send 4", "read 3", "read 4"]
-    assert order == steady  # the last at once: a validation is due
+    assert all(event.is_set() for event in sent)
+
+
+def test_rates_are_of_the_time_between_dispatches(tmp_path, send_by, no_pictures):
+    """On a GPU, to send a program that holds a loop blocks the host until it is nearly done."""
+    pause, told = 0.2, list[dict]()
+
+    def send(advance, state, *, pool, length):
+        state, results = advance(state, pool=pool, length=length)
+        jax.block_until_ready(results)
+        time.sleep(pause)
+        return state, results
+
+    send_by(send)
+    begun = time.perf_counter()
+    run(experiment(start=SINUSOID, steps=4), tmp_path / "run", progress=told.append)
+    elapsed = time.perf_counter() - begun
+    seconds = [event["seconds"] for event in told if event["event"] == "train"]
+    assert len(seconds) == 4 and sum(seconds) < elapsed
+    assert min(seconds) > pause / 2  # none has its time counted for a neighbour
 
 
 def test_folders_that_cannot_be_used_are_refused(finished, tmp_path):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jmeta.core._numbers import product
 from jmeta.core._padding import marked
 from jmeta.core._tree import squared_distance
 from jmeta.core._types import (
@@ -180,7 +181,7 @@ def multi_step(learner: Learner, objective: Objective, weights: jax.Array) -> Lo
                 f"multi_step got weights of shape {jnp.shape(weights)} for {len(losses)} inner "
                 "steps; give one weight for each step."
             )
-        return jnp.dot(weights, losses), jax.tree.map(lambda leaf: leaf[-1], path)
+        return product(weights, losses), jax.tree.map(lambda leaf: leaf[-1], path)
 
     return loss
 

@@ -1,4 +1,4 @@
-"""Numbers: checks of those that may be traced, and the precision of sums."""
+"""Numbers: checks of those that may be traced, and the precision of sums and products."""
 
 import jax
 import jax.numpy as jnp
@@ -27,3 +27,15 @@ def at_least_float32(values: jax.Array) -> jax.Array:
     dtype('float32')
     """
     return values.astype(jnp.promote_types(values.dtype, jnp.float32))
+
+
+def product(left: jax.Array, right: jax.Array) -> jax.Array:
+    """A matrix product in all digits of its type, whatever precision others have.
+
+    Distances and linear systems need it: their small differences of large numbers are lost in the
+    coarser products that GPUs and TPUs compute by default.
+
+    >>> product(jnp.ones((1, 2)), jnp.ones((2, 1))).tolist()
+    [[2.0]]
+    """
+    return jnp.matmul(left, right, precision="highest")

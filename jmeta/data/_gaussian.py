@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jmeta.core import Batch, Task
+from jmeta.core._numbers import product
 from jmeta.data._functions import check_family, uniform
 from jmeta.data._keys import with_keys
 
@@ -127,7 +128,7 @@ def sample_gaussian_process(
     chosen = partial(kernel, length=uniform(l_key, length), scale=uniform(s_key, scale))
     points = uniform(x_key, x, (shots + queries, 1))
     factor = jnp.linalg.cholesky(_with_noise(chosen(points, points), noise))
-    values = _product(factor, jax.random.normal(z_key, points.shape))
+    values = product(factor, jax.random.normal(z_key, points.shape))
     support = Batch(points[:shots], values[:shots])
     return with_keys(Task(support, Batch(points[shots:], values[shots:])), key)
 
@@ -178,17 +179,12 @@ def gaussian_process_posterior(
     prior = jax.vmap(lambda point: kernel(point[None], point[None])[0, 0])(x)
     variance = jnp.maximum(prior - jnp.sum(half**2, axis=0), 0)
     used = jnp.sqrt(_resolved(covariance, noise))
-    return Posterior(_product(half.T, solve(support.y)), variance[:, None], used)
+    return Posterior(product(half.T, solve(support.y)), variance[:, None], used)
 
 
 def _squares(left: Array, right: Array) -> Array:
     """|x - x'|^2 of all pairs. From differences it is exactly symmetric, and 0 between equals."""
     return jnp.sum((left[:, None, :] - right[None, :, :]) ** 2, axis=-1)
-
-
-def _product(left: Array, right: Array) -> Array:
-    """A matrix product in full float32, even on devices whose default is coarser and faster."""
-    return jnp.matmul(left, right, precision="highest")
 
 
 def _with_noise(covariance: Array, noise: float | Array) -> Array:

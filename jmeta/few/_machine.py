@@ -70,7 +70,8 @@ class Machine:
         def adapt(params: PyTree, x: jax.Array, y: jax.Array) -> PyTree:
             return learner.adapt(params, Batch(x, y, jax.random.key(SEED)))
 
-        return Functions(learner, jax.jit(adapt), jax.jit(learner.predict))
+        traced = self.model.experiment.device.traced
+        return Functions(learner, jax.jit(traced(adapt)), jax.jit(traced(learner.predict)))
 
     def adapted_like(self, count: int, ways: int | None) -> PyTree:
         """The shapes and dtypes of what is adapted to so many examples."""

@@ -21,6 +21,7 @@ from jmeta.nn._neural_process import NeuralProcess
 from jmeta.nn._nnx import from_nnx
 from jmeta.nn._norm import Norm, population_statistics
 from jmeta.nn._pool import max_pool, mean_pool
+from jmeta.nn._precision import products
 from jmeta.nn._relation import RelationConv, RelationMLP
 from jmeta.nn._resnet import ResNet12, drop_block
 from jmeta.nn._snail import SNAIL
@@ -52,6 +53,7 @@ __all__ = [
     "max_pool",
     "mean_pool",
     "population_statistics",
+    "products",
     "slow_and_fast",
     "with_dropout",
 ]

@@ -4,32 +4,50 @@ The primitive computes one of three roles: the output, the gradient by the image
 the kernel (see `jmeta.nn._roles`). The tangent and the transpose of a role are again the primitive
 with some role. So derivatives of every order, in forward and reverse mode, use the fast
 implementations that `_roles` chooses.
+
+The precision of its products is a parameter, since they are traced when a program is lowered, and
+no longer where the convolution was called.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from jmeta.nn import _precision as precisions
 from jmeta.nn._linear import align
 from jmeta.nn._roles import OPERANDS, Geometry, compute, compute_each
 
 _conv_p = Primitive("jmeta_conv")
 
 
-def _compute(a: jax.Array, b: jax.Array, *, role: str, geometry: Geometry) -> jax.Array:
-    return compute(role, a, b, geometry)
+class How(NamedTuple):
+    """What is static about a convolution."""
+
+    geometry: Geometry
+    precision: str | None  # as `jax.default_matmul_precision` takes it
 
 
-def bind(role: str, a: jax.Array, b: jax.Array, geometry: Geometry) -> jax.Array:
+def _compute(a: jax.Array, b: jax.Array, *, role: str, how: How) -> jax.Array:
+    with jax.default_matmul_precision(how.precision):
+        return compute(role, a, b, how.geometry)
+
+
+def conv(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    """Convolve images with a kernel, in the precision of products that are traced here."""
+    return _bind("out", x, kernel, How(geometry, precisions.current()))
+
+
+def _bind(role: str, a: jax.Array, b: jax.Array, how: How) -> jax.Array:
     """Compute one role of a convolution from its two operands (see `jmeta.nn._roles`)."""
-    out: jax.Array = _conv_p.bind(*align(a, b), role=role, geometry=geometry)
+    out: jax.Array = _conv_p.bind(*align(a, b), role=role, how=how)
     return out
 
 
-def _abstract(a: Any, b: Any, *, role: str, geometry: Geometry) -> Any:
+def _abstract(a: Any, b: Any, *, role: str, how: How) -> Any:
+    geometry = how.geometry
     if any(axis is not None for x in (a, b) for axis in x.sharding.spec):
         raise ValueError(
             "A convolution got an array that is sharded over a mesh axis of type Explicit; make "
@@ -44,17 +62,17 @@ def _abstract(a: Any, b: Any, *, role: str, geometry: Geometry) -> Any:
     return a.update(shape=shape, weak_type=False)
 
 
-def _jvp(primals: Any, tangents: Any, *, role: str, geometry: Geometry) -> Any:
+def _jvp(primals: Any, tangents: Any, *, role: str, how: How) -> Any:
     (a, b), (da, db) = primals, tangents
     terms = []
     if not isinstance(da, ad.Zero):
-        terms.append(bind(role, da, b, geometry))
+        terms.append(_bind(role, da, b, how))
     if not isinstance(db, ad.Zero):
-        terms.append(bind(role, a, db, geometry))
-    return bind(role, a, b, geometry), sum(terms[1:], terms[0])
+        terms.append(_bind(role, a, db, how))
+    return _bind(role, a, b, how), sum(terms[1:], terms[0])
 
 
-def _transpose(cotangent: Any, a: Any, b: Any, *, role: str, geometry: Geometry) -> Any:
+def _transpose(cotangent: Any, a: Any, b: Any, *, role: str, how: How) -> Any:
     if isinstance(cotangent, ad.Zero):
         return None, None
     first, second = OPERANDS[role]
@@ -62,24 +80,25 @@ def _transpose(cotangent: Any, a: Any, b: Any, *, role: str, geometry: Geometry)
     target, known = (first, {second: b}) if at_first else (second, {first: a})
     known[role] = cotangent
     left, right = OPERANDS[target]
-    out = bind(target, known[left], known[right], geometry)
+    out = _bind(target, known[left], known[right], how)
     return (out, None) if at_first else (None, out)
 
 
-def _batch(args: Any, dims: Any, *, role: str, geometry: Geometry) -> Any:
+def _batch(args: Any, dims: Any, *, role: str, how: How) -> Any:
     """Batch a role: with one shared kernel, merge the batch into the images; otherwise `vmap`."""
     shared = {"out": 1, "image": 0}.get(role)
     if shared is None or dims[shared] is not None:
-        return jax.vmap(lambda a, b: compute_each(role, a, b, geometry), dims)(*args), 0
+        with jax.default_matmul_precision(how.precision):
+            return jax.vmap(lambda a, b: compute_each(role, a, b, how.geometry), dims)(*args), 0
     images = jnp.moveaxis(args[1 - shared], dims[1 - shared], 0)
     merged = images.reshape(-1, *images.shape[2:])
     a, b = (merged, args[1]) if role == "out" else (args[0], merged)
-    out = bind(role, a, b, geometry)
+    out = _bind(role, a, b, how)
     return out.reshape(*images.shape[:2], *out.shape[1:]), 0
 
 
 _conv_p.def_abstract_eval(_abstract)
-_conv_p.def_impl(jax.jit(_compute, static_argnames=("role", "geometry")))
+_conv_p.def_impl(jax.jit(_compute, static_argnames=("role", "how")))
 mlir.register_lowering(_conv_p, mlir.lower_fun(_compute, multiple_results=False))
 ad.primitive_jvps[_conv_p] = _jvp
 ad.primitive_transposes[_conv_p] = _transpose

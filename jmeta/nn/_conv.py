@@ -5,7 +5,7 @@ scan, under `vmap` with a kernel for each task), `nn.Conv` is 5 to 40 times slow
 forward convolutions fast on a CPU, but grouped convolutions and derivatives of convolutions slowly.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from jmeta.nn import _bilinear as bilinear
 from jmeta.nn import _roles as roles
+from jmeta.nn._precision import Precision, products
 
 Padding = Literal["SAME", "VALID"]
 Impl = Literal["bilinear", "patches", "native"]
@@ -29,6 +30,7 @@ def conv2d(
     stride: int = 1,
     padding: Padding = "SAME",
     impl: Impl | None = None,
+    precision: Precision | None = None,
 ) -> jax.Array:
     """Cross-correlate images with a kernel. Derivatives of every order exist, in both modes.
 
@@ -41,8 +43,9 @@ def conv2d(
         padding: "SAME" (XLA's: H' = ceil(H / stride)) or "VALID".
         impl: "bilinear" is a primitive whose derivatives of every order are fast on a CPU (see
             `jmeta.nn._bilinear`); "patches" multiplies patches of the images by the kernel;
-            "native" is `lax.conv_general_dilated`. The default, None, takes "bilinear" if the
-            default backend is the CPU and "patches" otherwise.
+            "native" is `lax.conv_general_dilated`. The default, None, takes "patches" if the
+            default backend is a TPU and "bilinear" otherwise.
+        precision: "float32", "tf32" or "bfloat16", see `products`. None: as around the call.
 
     Returns:
         Images [N, H', W', F].
@@ -58,16 +61,18 @@ def conv2d(
     dtype = jnp.result_type(x, kernel)
     x, kernel = x.astype(dtype), kernel.astype(dtype)
     if impl is None:
-        impl = "bilinear" if jax.default_backend() == "cpu" else "patches"
+        impl = "patches" if jax.default_backend() == "tpu" else "bilinear"
     if impl not in ("bilinear", "patches", "native"):
         raise ValueError(
             f"The convolution got impl={impl!r}; give 'bilinear', 'patches', 'native' or None."
         )
-    geometry = _geometry(x, kernel, stride, padding)
-    if impl == "bilinear":
-        return bilinear.bind("out", x, kernel, geometry)
-    compute = roles.patch_product if impl == "patches" else roles.native
-    return compute(x, kernel, geometry)
+    compute = {
+        "bilinear": bilinear.conv,
+        "patches": roles.patch_product,
+        "native": roles.native,
+    }[impl]
+    with products(precision):
+        return compute(x, kernel, _geometry(x, kernel, stride, padding))
 
 
 class Conv(nn.Module):
@@ -83,7 +88,7 @@ class Conv(nn.Module):
         padding: "SAME" or "VALID".
         use_bias: whether to add a bias [F]; it has no effect before a batch normalisation.
         kernel_init: initializer of the kernel [window, window, C, F].
-        impl: see `conv2d`.
+        impl, precision: see `conv2d`.
 
     Raises:
         ValueError: the inputs are not floating-point images [N, H, W, C].
@@ -101,6 +106,7 @@ class Conv(nn.Module):
     use_bias: bool = True
     kernel_init: Initializer = nn.initializers.glorot_uniform()
     impl: Impl | None = None
+    precision: Precision | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -108,7 +114,8 @@ class Conv(nn.Module):
         check_maps(x)
         shape = (self.window, self.window, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
-        out = conv2d(x, kernel, stride=self.stride, padding=self.padding, impl=self.impl)
+        options: dict[str, Any] = {"impl": self.impl, "precision": self.precision}
+        out = conv2d(x, kernel, stride=self.stride, padding=self.padding, **options)
         if not self.use_bias:
             return out
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))

@@ -5,11 +5,14 @@ as fast as those of `jmeta.nn.Conv`; inside an inner loop on a CPU (a scan, unde
 kernel for each task), Flax's `nn.Conv` is 5 to 40 times slower.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from jmeta.nn._conv import Impl, Initializer, Padding, conv2d
+from jmeta.nn._precision import Precision
 
 
 def conv1d(
@@ -19,6 +22,7 @@ def conv1d(
     stride: int = 1,
     padding: Padding = "SAME",
     impl: Impl | None = None,
+    precision: Precision | None = None,
 ) -> jax.Array:
     """Cross-correlate sequences with a kernel. Derivatives of every order exist, in both modes.
 
@@ -29,7 +33,7 @@ def conv1d(
         kernel: weights [k, C, F].
         stride: step of the window.
         padding: "SAME" (L' = ceil(L / stride)) or "VALID".
-        impl: see `conv2d`.
+        impl, precision: see `conv2d`.
 
     Returns:
         Sequences [N, L', F].
@@ -47,8 +51,8 @@ def conv1d(
             f"Expected a kernel [k, {x.shape[2]}, F] for sequences {x.shape}, but got "
             f"{jnp.shape(kernel)}; the second axis must be the sequences' channels."
         )
-    out = conv2d(x[:, None], kernel[None], stride=stride, padding=padding, impl=impl)
-    return out[:, 0]
+    options: dict[str, Any] = {"stride": stride, "padding": padding, "impl": impl}
+    return conv2d(x[:, None], kernel[None], precision=precision, **options)[:, 0]
 
 
 class Conv1D(nn.Module):
@@ -64,7 +68,7 @@ class Conv1D(nn.Module):
         padding: "SAME" or "VALID".
         use_bias: whether to add a bias [F]; it has no effect before a batch normalisation.
         kernel_init: initializer of the kernel [window, C, F].
-        impl: see `conv2d`.
+        impl, precision: see `conv2d`.
 
     Raises:
         ValueError: the inputs are not floating-point sequences [N, L, C].
@@ -81,6 +85,7 @@ class Conv1D(nn.Module):
     use_bias: bool = True
     kernel_init: Initializer = nn.initializers.glorot_uniform()
     impl: Impl | None = None
+    precision: Precision | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -88,7 +93,8 @@ class Conv1D(nn.Module):
         check_sequences(x)
         shape = (self.window, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
-        out = conv1d(x, kernel, stride=self.stride, padding=self.padding, impl=self.impl)
+        options: dict[str, Any] = {"impl": self.impl, "precision": self.precision}
+        out = conv1d(x, kernel, stride=self.stride, padding=self.padding, **options)
         if not self.use_bias:
             return out
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))

@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -165,14 +166,14 @@ def _train(
     step = int(state.step)
     validate = validator(parts, state) if step < budget.steps else None
     unread, begun = list[Sent](), 0.0
-    with interruption() as interrupted:
+    with interruption() as interrupted, ThreadPoolExecutor(1) as waiting:
         while step < budget.steps:
             if not unread:
                 begun = time.perf_counter()
             length = _length(budget, step)
             state, results = send(state, length=length)
             step += length
-            unread.append(Sent(step, length, *results))
+            unread.append(Sent(step, length, waiting.submit(_arrived, *results)))
             at_interval = step % budget.validate_every == 0 or step == budget.steps
             settle = at_interval or processes.several()
             while len(unread) > (0 if settle or interrupted() else 1):
@@ -203,19 +204,33 @@ def _save(
     processes.once(lambda: checkpoint.save(folder, step, state, record, keep=keep))
 
 
+class Arrived(NamedTuple):
+    """What a dispatch has computed, and when it was ready."""
+
+    losses: np.ndarray  # [length]
+    scores: np.ndarray  # [length]
+    when: float  # by `time.perf_counter`
+
+
 class Sent(NamedTuple):
     """A dispatch whose results were not read yet."""
 
     step: int  # the last of its updates
     length: int
-    losses: jax.Array  # [length]
-    scores: jax.Array  # [length]
+    results: "Future[Arrived]"
+
+
+def _arrived(losses: jax.Array, scores: jax.Array) -> Arrived:
+    """Wait for a dispatch, in a thread: where sending the next one blocks, its end is seen too."""
+    found = np.asarray(losses), np.asarray(scores)
+    return Arrived(*found, time.perf_counter())
 
 
 def _read(parts: Parts, out: Path, sent: Sent, begun: float, progress: Progress) -> float:
-    """Wait for a dispatch, record its line of metrics, and say how long it took."""
-    line = _summary(parts, out, sent.step, np.asarray(sent.losses), np.asarray(sent.scores))
-    took = time.perf_counter() - begun
+    """Record a dispatch's line of metrics, and say how long it took after the one before."""
+    arrived = sent.results.result()
+    line = _summary(parts, out, sent.step, arrived.losses, arrived.scores)
+    took = arrived.when - begun
     tasks = sent.length * parts.experiment.budget.tasks
     if processes.first():
         records.append(out, {**line, "tasks_per_second": tasks / took})

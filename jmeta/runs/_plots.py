@@ -90,6 +90,7 @@ def _episode(parts: Parts, params: Params, path: Path) -> None:
     task = jax.jit(domain.sample_eval)(key, domain.test)
 
     @jax.jit
+    @parts.experiment.device.traced
     def guess(params: Params, task: Task) -> Any:
         return learner.predict(learner.adapt(params, task.support), task.query.x)
 

@@ -195,7 +195,8 @@ def dispatch(parts: Parts) -> Dispatch:
         return lax.scan(body, state, length=length)
 
     everywhere = NamedSharding(parts.mesh, PartitionSpec())  # so that each process can read it
-    return jax.jit(updates, static_argnames="length", out_shardings=everywhere)
+    precise = experiment.device.traced(updates)
+    return jax.jit(precise, static_argnames="length", out_shardings=everywhere)
 
 
 class Predict:
@@ -245,4 +246,5 @@ def predict(parts: Parts, learner: Learner, *, episodes: int, what: str = "the t
         )
 
     everywhere = NamedSharding(parts.mesh, PartitionSpec())  # so that each process can read it
-    return Predict(jax.jit(run, out_shardings=everywhere), parts.mesh, what=what)
+    precise = parts.experiment.device.traced(run)
+    return Predict(jax.jit(precise, out_shardings=everywhere), parts.mesh, what=what)

@@ -192,7 +192,8 @@ def fixed_moments(parts: Parts, params: Params, tasks: int = 16) -> Params:
         return fix(params, draw(jax.random.split(key, tasks), pool))
 
     given = params, parts.domain.train, key
-    return room.fitting(jax.jit(fixed), parts.mesh, *given, what="the test")(*given)
+    precise = jax.jit(parts.experiment.device.traced(fixed))
+    return room.fitting(precise, parts.mesh, *given, what="the test")(*given)
 
 
 def protocol(parts: Parts) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from jax import lax
 from jax.scipy.linalg import cho_factor, cho_solve
 from jax.scipy.sparse.linalg import cg
 
-from jmeta.core._numbers import require_positive
+from jmeta.core._numbers import product, require_positive
 from jmeta.learners.comparison._dual import (
     Problem,
     Value,
@@ -61,7 +61,9 @@ def ridge(ways: int, *, strength: Value = 1.0, scale: Value = 10.0, bias: Value 
         examples, dimensions = x.shape
         any_number = not isinstance(examples, int)  # in an export, which is of few as a rule
         few = any_number or examples <= dimensions
-        return x.T @ inverse(x @ x.T, y) if few else inverse(x.T @ x, x.T @ y)
+        if few:
+            return product(x.T, inverse(product(x, x.T), y))
+        return inverse(product(x.T, x), product(x.T, y))
 
     return linear_head(solve, ways=ways, scale=scale, bias=bias)
 
@@ -120,7 +122,7 @@ def logistic(
 
 def _probabilities(dual: jax.Array, problem: Problem) -> jax.Array:
     """softmax(K A) over the present classes, [S, N]; zeros for padding."""
-    logits = only_present(problem.gram @ dual, problem.present)
+    logits = only_present(product(problem.gram, dual), problem.present)
     return jax.nn.softmax(logits, -1) * problem.targets.sum(1, keepdims=True)
 
 
@@ -131,7 +133,7 @@ def _slope(dual: jax.Array, problem: Problem) -> jax.Array:
 
 def _objective(dual: jax.Array, problem: Problem) -> jax.Array:
     """Σ −log p + ½ λ |W|², with |W|² = tr(Aᵀ K A)."""
-    logits = problem.gram @ dual
+    logits = product(problem.gram, dual)
     log_sum = jax.nn.logsumexp(only_present(logits, problem.present), -1, keepdims=True)
     loss = jnp.sum(problem.targets * (log_sum - logits))
     return loss + problem.weight / 2 * jnp.sum(dual * logits)
@@ -153,10 +155,12 @@ def _newton(dual: jax.Array, problem: Problem, slope: jax.Array) -> jax.Array:
         return root * v - root * jnp.sum(p * v, -1, keepdims=True)
 
     def matrix(v: jax.Array) -> jax.Array:
-        return problem.weight * v + b_transposed(problem.gram @ b(v))
+        return problem.weight * v + b_transposed(product(problem.gram, b(v)))
 
     tolerance = 10 * float(jnp.finfo(p.dtype).eps)
-    inner, _ = cg(matrix, b_transposed(problem.gram @ slope), tol=tolerance, maxiter=2 * p.size)
+    inner, _ = cg(
+        matrix, b_transposed(product(problem.gram, slope)), tol=tolerance, maxiter=2 * p.size
+    )
     return (b(inner) - slope) / problem.weight
 
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jmeta.core._numbers import at_least_float32
+from jmeta.core._numbers import at_least_float32, product
 from jmeta.learners.comparison._heads import Head, membership, only_present, real_rows
 
 Value = float | jax.Array  # a number, or a traced, learned array []
@@ -55,7 +55,7 @@ def linear_head(
         return Linear(solve(_matrix(embeddings, labels), y), y.any(0))
 
     def predict(state: Linear, embeddings: jax.Array) -> jax.Array:
-        return only_present(scale * (embeddings @ state.weights) + bias, state.present)
+        return only_present(scale * (product(embeddings, state.weights)) + bias, state.present)
 
     return Head(fit, predict)
 
@@ -77,7 +77,7 @@ def dual_head(
     """
 
     def weights(x: jax.Array, y: jax.Array) -> jax.Array:
-        return x.T @ solve(Problem(x @ x.T, y, y.any(0), weight))
+        return product(x.T, solve(Problem(product(x, x.T), y, y.any(0), weight)))
 
     return linear_head(weights, ways=ways, scale=scale, bias=bias)
 

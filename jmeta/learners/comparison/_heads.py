@@ -74,7 +74,8 @@ def class_sums(embeddings: PyTree, labels: jax.Array, *, ways: int) -> PyTree:
 
     def leaf(z: jax.Array) -> jax.Array:
         z = at_least_float32(z)
-        return jnp.tensordot(membership(labels, ways, z.dtype), z, (0, 0))
+        members = membership(labels, ways, z.dtype)
+        return jnp.tensordot(members, z, (0, 0), precision="highest")
 
     return jax.tree.map(leaf, real_rows(embeddings, labels))
 

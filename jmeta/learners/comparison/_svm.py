@@ -6,7 +6,7 @@ from jax import lax
 from jax.scipy.linalg import cho_factor, cho_solve
 from jax.scipy.sparse.linalg import cg
 
-from jmeta.core._numbers import require_positive
+from jmeta.core._numbers import product, require_positive
 from jmeta.learners.comparison._dual import Problem, Value, dual_head, implicit_optimum
 from jmeta.learners.comparison._heads import Head, check_ways
 
@@ -110,7 +110,7 @@ def _admm(problem: Problem, steps: int) -> jax.Array:
 
     def improve(_: int, state: tuple) -> tuple:
         split, multiplier = state
-        dual = inverse @ (problem.targets + rho * (split - multiplier))
+        dual = product(inverse, problem.targets + rho * (split - multiplier))
         relaxed = 1.6 * dual - 0.6 * split
         split = _project(relaxed + multiplier, problem)
         return split, multiplier + relaxed - split
@@ -123,7 +123,7 @@ def _admm(problem: Problem, steps: int) -> jax.Array:
 def _target(dual: jax.Array, problem: Problem) -> jax.Array:
     """A − ∇/ρ, a projected gradient step before its projection, which is A at the optimum only."""
     rho = lax.stop_gradient(_size(problem))
-    return dual - (problem.gram @ dual - problem.targets) / rho
+    return dual - (product(problem.gram, dual) - problem.targets) / rho
 
 
 def _gap(dual: jax.Array, problem: Problem) -> jax.Array:
@@ -149,10 +149,10 @@ def _newton(dual: jax.Array, problem: Problem, gap: jax.Array) -> jax.Array:
         return jnp.where(free, inside - inside.sum(1, keepdims=True) / count, 0)
 
     def matrix(v: jax.Array) -> jax.Array:
-        return tangent(problem.gram @ tangent(v)) + small * rho * v
+        return tangent(product(problem.gram, tangent(v))) + small * rho * v
 
     across = gap - tangent(gap)
-    wanted = tangent(problem.gram @ across) - rho * tangent(gap)
+    wanted = tangent(product(problem.gram, across)) - rho * tangent(gap)
     inner, _ = cg(matrix, wanted, tol=small, maxiter=2 * dual.size)
     return tangent(inner) - across
 
