@@ -16,7 +16,6 @@ from quick import few
 from realdata import require
 
 from jmeta import core, data, learners, losses, nn, train
-from jmeta.nn._precision import _NAMES
 from jmeta.runs import _programs as programs
 
 PLATFORMS = ("cuda", "tpu")
@@ -120,5 +119,8 @@ def test_every_preset_lowers_for_accelerators(name, precision, monkeypatch):
     traced = programs.dispatch(parts).trace(state, pool=parts.domain.train, length=2)
     found = products_of(traced.lower(lowering_platforms=PLATFORMS))
     wanted = {"HIGHEST"} if precision == "float32" else {"HIGHEST", "bfloat16", "DEFAULT"}
-    assert set(found) <= wanted, _NAMES[precision]
+    assert set(found) <= wanted
+    # A loop whose end depends on the data would stop the host at each of its rounds.
+    iterative = preset.algorithm.name == "metaopt-net"  # conjugate gradients, to a tolerance
+    assert iterative or "while[" not in str(traced.jaxpr)
     assert jax.config.jax_default_matmul_precision is None
