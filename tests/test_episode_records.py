@@ -16,7 +16,7 @@ from jmeta.runs import _episodes as episodes
 from jmeta.runs import _programs as programs
 from jmeta.train import experiment, run
 
-pytestmark = pytest.mark.usefixtures("compiled_once", "no_pictures")
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -12,8 +12,6 @@ from jmeta.runs import _records as records
 from jmeta.runs import _report as report
 from jmeta.train import ALGORITHMS, Experiment, evaluate_run, experiment, run
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 EVERY = {
     "devices": 1,
     "validation_episodes": 48,

@@ -21,7 +21,7 @@ from jmeta.runs._lock import locked
 from jmeta.runs._writing import write_out
 from jmeta.train import Interrupted, evaluate_run, experiment, load_run, run
 
-pytestmark = pytest.mark.usefixtures("compiled_once", "no_pictures")
+pytestmark = pytest.mark.usefixtures("no_pictures")
 HOLDER = """
 import sys
 from pathlib import Path

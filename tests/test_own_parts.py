@@ -17,8 +17,6 @@ import pytest
 from jmeta import cli, core, distances, learners, train
 from jmeta.experiments._regression import Numbers
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 MODULE = '''
 from dataclasses import dataclass
 

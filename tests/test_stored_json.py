@@ -15,7 +15,7 @@ from jmeta.runs import _records as records
 from jmeta.runs import _writing as writing
 from jmeta.train import completed, experiment, from_json, run, to_json
 
-pytestmark = pytest.mark.usefixtures("compiled_once", "no_pictures")
+pytestmark = pytest.mark.usefixtures("no_pictures")
 SHORT = experiment(start=SINUSOID, steps=2, validate_every=1)
 
 

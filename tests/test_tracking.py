@@ -16,7 +16,7 @@ from jmeta.runs import _checkpoint as checkpoint
 from jmeta.tracking import _adapter as adapter
 from jmeta.train import HookFailed, evaluate_run, experiment, lines, quiet, run, to_json
 
-pytestmark = pytest.mark.usefixtures("compiled_once", "no_pictures")
+pytestmark = pytest.mark.usefixtures("no_pictures")
 SHORT = experiment(start=SINUSOID, steps=4, validate_every=2)
 ENTRIES = {  # as the page of `jmeta.tracking` has them
     "start": {"step", "steps", "parameters", "memory", "experiment"},
