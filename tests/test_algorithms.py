@@ -95,8 +95,9 @@ def test_learners_without_steps_have_no_curve(tmp_path, no_pictures) -> None:
 def test_first_order_updates_come_first() -> None:
     made = _sinusoid("maml", first_order_until=10, inner_rate=0.1)
     domain, method = open_experiment(completed(made))
-    params = method.learner.init(jax.random.key(0), example_task(domain))
-    task = domain.sample_train(jax.random.key(1), ())
+    example = example_task(domain)
+    params = jax.jit(lambda key: method.learner.init(key, example))(jax.random.key(0))
+    task = jax.jit(domain.sample_train)(jax.random.key(1), ())
 
     def gradient(made: Experiment, step: int):
         _, method = open_experiment(completed(made))

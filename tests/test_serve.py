@@ -17,12 +17,10 @@ import pytest
 from hostile_requests import malformed
 from PIL import Image
 from quick import without_pictures
-from serving import png, post, served, strokes, text, trained
+from serving import SMALL, png, post, served, strokes, text, trained
 
 import jmeta
 from jmeta.cli import main
-
-SMALL = {"filters": 4, "norm": "none", "ways": 2, "shots": 1}
 
 
 @pytest.fixture(scope="module")
