@@ -7,6 +7,7 @@ import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quick import few
 from sklearn import metrics as reference
 
 import jmeta
@@ -47,10 +48,10 @@ def test_scores_equal_scikit_learn(seed: int) -> None:
     )
 
 
-@given(seed=st.integers(0, 10_000), count=st.integers(1, 6))
 _macro = jax.jit(lambda logits, labels: metrics.macro(metrics.class_scores(logits, labels)))
 
 
+@given(seed=st.integers(0, 10_000), count=st.integers(1, 6))
 @settings(max_examples=15, deadline=None)
 def test_macro_scores_equal_scikit_learn_on_the_labels_that_occur(seed: int, count: int) -> None:
     """Few examples of many classes: some are absent, and some of those are predicted."""
@@ -62,7 +63,7 @@ def test_macro_scores_equal_scikit_learn_on_the_labels_that_occur(seed: int, cou
     np.testing.assert_allclose(found[:3], wanted[:3], rtol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("dtype", few((jnp.bfloat16, jnp.float16), "bfloat16"))
 def test_metrics_do_not_follow_the_precision_of_the_logits(dtype) -> None:
     logits, labels = _random(7, count=2000)
     low = (8 * logits).astype(dtype)

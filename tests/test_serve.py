@@ -393,7 +393,9 @@ def test_mistakes_are_one_line(sinusoid, tmp_path, capsys, monkeypatch) -> None:
     assert code == 2 and "pip install 'jmeta[serve]'" in said
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM]
+)
 def test_ends_quietly(number, sinusoid) -> None:
     command = [sys.executable, "-m", "jmeta", "serve", str(sinusoid), "--port", "0"]
     process = subprocess.Popen(
