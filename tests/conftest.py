@@ -28,12 +28,15 @@ gc.set_threshold(50_000, 20, 100)  # jax makes many small objects, and few circl
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Files that take long go first, so that no worker is left alone with one at the end.
+# Files that take long go first, so that no worker is left alone with one at the end. Those that
+# read the same drawings or train the same run stand apart: the second finds what the first made.
 LONG = (
-    *("test_layers", "test_learning", "test_experiments", "test_train", "test_contract"),
-    *("test_cli", "test_neural_processes", "test_one_writer", "test_steps", "test_gradients"),
-    *("test_distributed", "test_omniglot", "test_memory", "test_wiring", "test_optimizers"),
-    *("test_docs_making", "test_docs_pages"),
+    *("test_layers", "test_learning", "test_experiments", "test_train", "test_few"),
+    *("test_serve", "test_compare_runs", "test_contract", "test_cli", "test_family"),
+    *("test_distributed", "test_gradients", "test_docs_pages", "test_docs_making"),
+    *("test_memory", "test_one_writer", "test_nn", "test_run_data", "test_omniglot"),
+    *("test_neural_processes", "test_padding", "test_precision", "test_episodes"),
+    *("test_heads", "test_own_parts", "test_pictures", "test_serve_page", "test_steps"),
 )
 
 _scratch = None if "JMETA_CACHE" in os.environ else tempfile.mkdtemp(prefix="jmeta-tests-")

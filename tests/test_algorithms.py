@@ -58,7 +58,9 @@ def _sinusoid(algorithm: str, **options) -> Experiment:
     "algorithm",
     ["maml", *(pytest.param(name, marks=pytest.mark.slow) for name in ("maml++", "imaml"))],
 )
-def test_an_adaptation_curve_goes_beyond_the_trained_steps(algorithm: str, tmp_path) -> None:
+def test_an_adaptation_curve_goes_beyond_the_trained_steps(
+    algorithm: str, tmp_path, no_pictures
+) -> None:
     made = _sinusoid(algorithm, episodes=8, steps=20, log_every=10, validate_every=20)
     result = run(made, tmp_path / "run")
     found = adaptation_curve(tmp_path / "run", steps=12)
