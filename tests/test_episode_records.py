@@ -101,7 +101,10 @@ def test_a_sampler_that_changes_examples_has_no_confusion(images):
     assert drawn_classes(parts.domain._replace(info={}), keys) is None
 
 
-@pytest.mark.parametrize(("algorithm", "names"), [("maml", ["mse"]), ("cnp", ["nll", "mse"])])
+@pytest.mark.parametrize(
+    ("algorithm", "names"),
+    [pytest.param("maml", ["mse"], marks=pytest.mark.slow), ("cnp", ["nll", "mse"])],
+)
 def test_regression_has_its_own_metrics(algorithm, names, tmp_path):
     plain = {"steps": 2, "validate_every": 2}
     made = experiment(start=SINUSOID, **plain)

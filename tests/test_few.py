@@ -35,7 +35,7 @@ SMALL = {
 }
 CLASSES = [name for name, each in ALGORITHMS.items() if "classes" in each.kinds]
 NUMBERS = [name for name, each in ALGORITHMS.items() if "numbers" in each.kinds]
-QUICK = ("protonet", "maml", "r2d2", "np")
+QUICK = ("protonet", "maml", "np")
 
 
 def some(names):

@@ -206,7 +206,8 @@ def test_import_pulls_in_nothing_heavy():
 # What the examples of these show is tested in files of their own, and they compile for long.
 LENGTHY = (
     *("jmeta.bench._measure", "jmeta.learners.comparison._matching", "jmeta.nn._adapters"),
-    *("jmeta.learners.memory._meta_network", "jmeta.nn._context", "jmeta.nn._mann"),
+    *("jmeta.learners.memory._meta_network", "jmeta.learners.memory._neural_process"),
+    *("jmeta.learners._features", "jmeta.nn._context", "jmeta.nn._mann"),
     *("jmeta.nn._metanet", "jmeta.nn._neural_process", "jmeta.nn._relation", "jmeta.nn._snail"),
 )
 

@@ -342,7 +342,10 @@ class Flat(Numbers):
 @pytest.mark.parametrize(
     ("table", "kind", "options"),
     [
-        (train.ALGORITHMS, Slow, {"algorithm": "slow-maml", "dataset": "sinusoid"}),
+        pytest.param(
+            *(train.ALGORITHMS, Slow, {"algorithm": "slow-maml", "dataset": "sinusoid"}),
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             *(train.ALGORITHMS, Median),
             {"algorithm": "cosine-protonet", "dataset": "arrays:set.npz"},
