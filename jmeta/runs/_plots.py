@@ -204,7 +204,7 @@ def plot_curves_of_adaptation(
         hue, dash = HUES[place % len(HUES)], DASHES[place // len(HUES) % len(DASHES)]
         axes.plot(steps, mean, lw=1.6, label=name, color=hue, ls=dash)
         axes.fill_between(steps, mean - half, mean + half, alpha=0.2, lw=0, fc=hue)
-    axes.set(xlabel="inner steps", ylabel=metric)
+    axes.set(xlabel="inner steps", ylabel=metric, title="Adaptation, step by step")
     if metric != "accuracy" and all((one.mean(0) > 0).all() for one in values.values()):
         logarithmic(axes)
     axes.legend(frameon=False)
