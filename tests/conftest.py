@@ -1,5 +1,6 @@
 """Strict settings for every test: two CPU devices, no silent rank promotion, a cache of its own."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -13,19 +14,29 @@ if metadata.version("jaxlib").startswith("0.10."):  # elsewhere an unknown flag 
     # With --xla_cpu_parallel_codegen_split_count=1 besides, XLA 0.10.2 compiles wrong numbers.
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")  # which no program here shows
+# Equal programs are compiled once, by whichever worker or subprocess needs them first.
+if "PYTEST_XDIST_WORKER" not in os.environ:  # the workers start with these variables
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jmeta-tests-compiled-")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
 import jax
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
+gc.set_threshold(50_000, 20, 100)  # jax makes many small objects, and few circles of them
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Files that take long go first, so that no worker is left alone with one at the end.
+# Files that take long go first, so that no worker is left alone with one at the end. Those that
+# read the same drawings or train the same run stand apart: the second finds what the first made.
 LONG = (
-    *("test_layers", "test_learning", "test_experiments", "test_train", "test_contract"),
-    *("test_cli", "test_neural_processes", "test_one_writer", "test_steps", "test_gradients"),
-    *("test_distributed", "test_omniglot", "test_memory", "test_wiring", "test_optimizers"),
-    *("test_docs_making", "test_docs_pages"),
+    *("test_layers", "test_learning", "test_experiments", "test_train", "test_few"),
+    *("test_serve", "test_compare_runs", "test_contract", "test_cli", "test_family"),
+    *("test_distributed", "test_gradients", "test_docs_pages", "test_docs_making"),
+    *("test_memory", "test_one_writer", "test_nn", "test_run_data", "test_omniglot"),
+    *("test_neural_processes", "test_padding", "test_precision", "test_episodes"),
+    *("test_heads", "test_own_parts", "test_pictures", "test_serve_page", "test_steps"),
 )
 
 _scratch = None if "JMETA_CACHE" in os.environ else tempfile.mkdtemp(prefix="jmeta-tests-")
@@ -39,27 +50,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_unconfigure() -> None:
-    """Leave nothing behind: data prepared by the tests goes with them."""
+    """Leave nothing behind: data and programs prepared by the tests go with them."""
     if _scratch is not None:
         shutil.rmtree(_scratch, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
-def compiled_once(tmp_path_factory):
-    """Compile equal programs once a module: runs here repeat each other's."""
-    names = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in names}
-    for name, value in names.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 
 @pytest.fixture

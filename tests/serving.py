@@ -21,6 +21,7 @@ from jmeta.serve import _server
 
 TINY = {"steps": 2, "tasks": 2, "queries": 2, "devices": 1, "validate_every": 2}
 TINY |= {"validation_episodes": 2, "episodes": 2, "log_every": 1}
+SMALL = {"filters": 4, "norm": "none", "ways": 2, "shots": 1}  # for pictures
 
 
 def trained(folder: Path, algorithm: str = "protonet", **options: Any) -> FewShot:

@@ -58,7 +58,9 @@ def _sinusoid(algorithm: str, **options) -> Experiment:
     "algorithm",
     ["maml", *(pytest.param(name, marks=pytest.mark.slow) for name in ("maml++", "imaml"))],
 )
-def test_an_adaptation_curve_goes_beyond_the_trained_steps(algorithm: str, tmp_path) -> None:
+def test_an_adaptation_curve_goes_beyond_the_trained_steps(
+    algorithm: str, tmp_path, no_pictures
+) -> None:
     made = _sinusoid(algorithm, episodes=8, steps=20, log_every=10, validate_every=20)
     result = run(made, tmp_path / "run")
     found = adaptation_curve(tmp_path / "run", steps=12)
@@ -95,8 +97,9 @@ def test_learners_without_steps_have_no_curve(tmp_path, no_pictures) -> None:
 def test_first_order_updates_come_first() -> None:
     made = _sinusoid("maml", first_order_until=10, inner_rate=0.1)
     domain, method = open_experiment(completed(made))
-    params = method.learner.init(jax.random.key(0), example_task(domain))
-    task = domain.sample_train(jax.random.key(1), ())
+    example = example_task(domain)
+    params = jax.jit(lambda key: method.learner.init(key, example))(jax.random.key(0))
+    task = jax.jit(domain.sample_train)(jax.random.key(1), ())
 
     def gradient(made: Experiment, step: int):
         _, method = open_experiment(completed(made))

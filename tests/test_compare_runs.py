@@ -16,7 +16,6 @@ from jmeta.runs import _compare as comparing
 from jmeta.runs import _sides as sides
 from jmeta.train import compare_runs, experiment, plot_comparison, run, to_json
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
 CLASSES = {
     **{"network": "mlp", "hidden": (4, 4), "norm": "batch", "split": "0.34,0.33,0.33"},
     **{"ways": 2, "queries": 2, "train_queries": 1, "steps": 1, "tasks": 2, "devices": 1},

@@ -65,7 +65,7 @@ def _lstm(weights, state, x):
 def test_full_context_is_a_loop_over_the_set():
     x, y, q = episode(9)
     model, gamma = _context(jnp.array(x), jnp.array(y) >= 0, jnp.array(q))
-    found = model.apply(gamma, jnp.array(x), jnp.array(y) >= 0, jnp.array(q))
+    found = jax.jit(model.apply)(gamma, jnp.array(x), jnp.array(y) >= 0, jnp.array(q))
     weights, g = gamma["params"], np.array(x)
     for name, order in (("forward", range(len(x))), ("backward", reversed(range(len(x))))):
         state = np.zeros(D), np.zeros(D)

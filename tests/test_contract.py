@@ -31,6 +31,7 @@ KEY = jax.random.key(0)
 
 FEW = ("maml", "imaml", "cavia", "protonet", "relation", "snail")  # each costs seconds
 LONG = ("svm", "ridge", "relation", "matching, full context", "anp")  # operation by operation
+COMPOSED = ("maml, inner adam", "maml++, all steps")
 LENGTHY = lambda case: case in READERS or case.name in LONG[3:]  # noqa: E731
 cases = over_cases(slow=LENGTHY)
 
@@ -46,7 +47,7 @@ def _eager(learner, params, one):
 _predict = jax.jit(_eager, static_argnums=0)  # compiled once a learner, whatever the test
 
 
-@over_cases(slow=lambda case: case in READERS or case.name in LONG)
+@over_cases(slow=lambda case: case in READERS or case.name in (*LONG, *COMPOSED))
 def test_jit_equals_eager(case: Case) -> None:
     learner, params, one = made(case), case.init(KEY), case.task(KEY)
     close(_predict(learner, params, one), _eager(learner, params, one))

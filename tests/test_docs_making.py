@@ -7,7 +7,7 @@ HERE = [path for path in pages.WITH_CODE if path.stem in pages.MAKING]
 
 
 @pytest.mark.parametrize("path", pages.timed(HERE), ids=pages.identify)
-@pytest.mark.usefixtures("compiled_once", "no_pictures")
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.filterwarnings("ignore:.*holds no run to go on with")
 def test_the_code_runs(path, tmp_path, monkeypatch):
     pages.run(path, tmp_path, monkeypatch)

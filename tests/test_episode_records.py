@@ -16,7 +16,7 @@ from jmeta.runs import _episodes as episodes
 from jmeta.runs import _programs as programs
 from jmeta.train import experiment, run
 
-pytestmark = pytest.mark.usefixtures("compiled_once", "no_pictures")
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -101,7 +101,10 @@ def test_a_sampler_that_changes_examples_has_no_confusion(images):
     assert drawn_classes(parts.domain._replace(info={}), keys) is None
 
 
-@pytest.mark.parametrize(("algorithm", "names"), [("maml", ["mse"]), ("cnp", ["nll", "mse"])])
+@pytest.mark.parametrize(
+    ("algorithm", "names"),
+    [pytest.param("maml", ["mse"], marks=pytest.mark.slow), ("cnp", ["nll", "mse"])],
+)
 def test_regression_has_its_own_metrics(algorithm, names, tmp_path):
     plain = {"steps": 2, "validate_every": 2}
     made = experiment(start=SINUSOID, **plain)

@@ -230,13 +230,14 @@ def test_any_hyperparameter_can_be_learned() -> None:
 
 def test_minibatches_are_descended_one_after_the_other() -> None:
     params, one = _setting()
-    by_hand = params
+    by_hand, step = params, jax.jit(_maml(SGD, steps=1).adapt)
     for k in range(5):  # step k descends part k mod 2, of every class one example
         batch = reordered(one.support, slice(k % 2, None, 2))
-        by_hand = _maml(SGD, steps=1).adapt(by_hand, batch).params
-        _same(_maml(SGD, steps=k + 1, batches=2).adapt(params, one.support).params, by_hand)
-    whole, plain = _maml(SGD, batches=1), _maml(SGD)
-    _same(whole.adapt(params, one.support).params, plain.adapt(params, one.support).params)
+        by_hand = step(by_hand, batch).params
+        parts = jax.jit(_maml(SGD, steps=k + 1, batches=2).adapt)
+        _same(parts(params, one.support).params, by_hand)
+    whole, plain = (jax.jit(each.adapt) for each in (_maml(SGD, batches=1), _maml(SGD)))
+    _same(whole(params, one.support).params, plain(params, one.support).params)
 
 
 def test_support_that_cannot_be_divided_is_refused() -> None:

@@ -13,6 +13,8 @@ from jmeta.losses import cross_entropy
 
 KEY = jax.random.key(1)
 LONG = ("matching, full context", "cnp", "np", "maml, inner adam", "svm")
+# A case of their family is proven, and test_family.py compares the first two with maml.
+LIKE = ("maml++, all steps", "meta-sgd", "cavia + learned inner adam", "maml, dropout")
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +49,10 @@ def _reference(case: Case, params, one):
     return lambda p: cross_entropy(apply(jax.tree.map(jnp.add, p, shift), one.query.x), one.query.y)
 
 
-@over_cases(lambda case: case.order > 0, slow=lambda case: case in READERS or case.name in LONG)
+@over_cases(
+    lambda case: case.order > 0,
+    slow=lambda case: case in READERS or case.name in LONG or case.name in LIKE,
+)
 def test_meta_gradient_equals_finite_differences(case: Case) -> None:
     one, params, loss = double(case.task(KEY)), double(case.init(KEY)), case.judge()
     exact = ravel_pytree(jax.jit(jax.grad(lambda p: loss(p, one)[0]))(params))[0]

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from quick import few
 
 import jmeta
 
@@ -203,7 +204,16 @@ def test_import_pulls_in_nothing_heavy():
     assert fresh(code) == "[]"
 
 
-@pytest.mark.parametrize("module", MODULES)
+# What the examples of these show is tested in files of their own, and they compile for long.
+LENGTHY = (
+    *("jmeta.bench._measure", "jmeta.learners.comparison._matching", "jmeta.nn._adapters"),
+    *("jmeta.learners.memory._meta_network", "jmeta.learners.memory._neural_process"),
+    *("jmeta.learners._features", "jmeta.nn._context", "jmeta.nn._mann"),
+    *("jmeta.nn._metanet", "jmeta.nn._neural_process", "jmeta.nn._relation", "jmeta.nn._snail"),
+)
+
+
+@pytest.mark.parametrize("module", few(MODULES, *(set(MODULES) - set(LENGTHY))))
 def test_examples_run(module, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = importlib.import_module(module) if module != "jmeta.__main__" else jmeta

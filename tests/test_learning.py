@@ -12,8 +12,6 @@ from jmeta.runs import _records as records
 from jmeta.runs import _report as report
 from jmeta.train import ALGORITHMS, Experiment, evaluate_run, experiment, run
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 EVERY = {
     "devices": 1,
     "validation_episodes": 48,
@@ -41,7 +39,11 @@ OWN: dict[tuple[str, str], dict[str, Any]] = {
     ("cavia", "numbers"): {"inner_rate": 0.1},
     ("imaml", "numbers"): {"strength": 100.0},  # of the order of the curvature
 }
-LONG = ("snail", "meta-network", "mann", "matching-fce")  # they compile for longer than they learn
+# They compile for longer than they learn, or learn as another of their family does.
+LONG = (
+    *("snail", "meta-network", "mann", "matching-fce", "matching", "siamese", "lrd2"),
+    *("metaopt-net", "maml++", "meta-sgd", "anil", "proto-maml", "np", "anp"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +109,7 @@ def kinds() -> list:
     """Every algorithm with each kind of target that it learns; a second kind is slow."""
     pairs = [(name, kind) for name, each in ALGORITHMS.items() for kind in each.kinds]
     second = {(n, k) for n, k in pairs if k != ALGORITHMS[n].kinds[0]} - {("maml", "numbers")}
-    slow = second | {(name, "classes") for name in LONG}
+    slow = second | {(name, kind) for name, kind in pairs if name in LONG}
     return [pytest.param(*p, marks=[pytest.mark.slow] * (p in slow)) for p in pairs]
 
 

@@ -16,7 +16,6 @@ from jmeta import cli
 from jmeta.runs._lock import fcntl, locked, writer
 from jmeta.train import experiment, list_runs, run
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
 SHORT = experiment(start=SINUSOID, steps=4, validate_every=2)
 
 

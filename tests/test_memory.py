@@ -11,6 +11,7 @@ from jmeta.runs import _programs as programs
 from jmeta.runs import _room
 from jmeta.train import Experiment, evaluate_run, experiment, run
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 SINUSOID = experiment(
     "maml",
     dataset="sinusoid",

@@ -7,6 +7,7 @@ import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quick import few
 from sklearn import metrics as reference
 
 import jmeta
@@ -47,19 +48,22 @@ def test_scores_equal_scikit_learn(seed: int) -> None:
     )
 
 
+_macro = jax.jit(lambda logits, labels: metrics.macro(metrics.class_scores(logits, labels)))
+
+
 @given(seed=st.integers(0, 10_000), count=st.integers(1, 6))
 @settings(max_examples=15, deadline=None)
 def test_macro_scores_equal_scikit_learn_on_the_labels_that_occur(seed: int, count: int) -> None:
     """Few examples of many classes: some are absent, and some of those are predicted."""
     logits, labels = _random(seed, count=count, ways=5)
-    found = metrics.macro(metrics.class_scores(logits, labels))
+    found = _macro(logits, labels)
     wanted = reference.precision_recall_fscore_support(
         labels, np.argmax(logits, -1), average="macro", zero_division=0
     )
     np.testing.assert_allclose(found[:3], wanted[:3], rtol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("dtype", few((jnp.bfloat16, jnp.float16), "bfloat16"))
 def test_metrics_do_not_follow_the_precision_of_the_logits(dtype) -> None:
     logits, labels = _random(7, count=2000)
     low = (8 * logits).astype(dtype)
@@ -71,7 +75,8 @@ def test_metrics_do_not_follow_the_precision_of_the_logits(dtype) -> None:
         metrics.negative_log_likelihood,
         metrics.calibration_error,
     ):
-        jax.tree.map(np.testing.assert_array_equal, metric(low, labels), metric(exact, labels))
+        read = jax.jit(metric)
+        jax.tree.map(np.testing.assert_array_equal, read(low, labels), read(exact, labels))
     table = metrics.confusion(
         jnp.tile(jnp.array([1.0, 0.0], dtype), (1001, 1)), jnp.zeros(1001, int)
     )
@@ -200,6 +205,5 @@ def test_regression_report() -> None:
 
 
 def test_scores_of_a_traced_label_out_of_range_are_nan():
-    read = jax.jit(lambda logits, labels: metrics.macro(metrics.class_scores(logits, labels)))
-    scores = read(5 * jnp.eye(3), jnp.array([0, 1, 7]))
+    scores = _macro(5 * jnp.eye(3), jnp.array([0, 1, 7]))
     assert all(np.isnan(each) for each in scores)

@@ -26,7 +26,7 @@ MODELS = {
     "np, both paths": nn.NeuralProcess(width=4, depth=1, latent=True),
     "anp": nn.NeuralProcess(width=4, depth=1, latent=True, heads=2),
 }
-models = pytest.mark.parametrize("name", few(MODELS, "cnp", "anp"))
+models = pytest.mark.parametrize("name", few(MODELS, "anp"))
 
 
 def _task(key: jax.Array, *, noise: float = 0.1) -> Task:

@@ -161,10 +161,14 @@ def test_defaults_are_those_of_the_command():
     [
         (nn.MLP((4,), 2, norm="batch", context=2), (3,)),
         (nn.Conv4(2, filters=4), (16, 16, 1)),
-        (nn.Conv4(2, filters=8, form="strided", norm="group"), (16, 16, 1)),
+        pytest.param(
+            nn.Conv4(2, filters=8, form="strided", norm="group"),
+            (16, 16, 1),
+            marks=pytest.mark.slow,
+        ),
         pytest.param(nn.ResNet12(2, widths=(2, 3, 4, 6)), (16, 16, 3), marks=pytest.mark.slow),
         (nn.Conv1D(2), (16, 3)),
-        (Small(), (8, 8, 1)),
+        pytest.param(Small(), (8, 8, 1), marks=pytest.mark.slow),
         (nn.Conv(64), (4, 4, 64)),  # by Winograd's tiles
     ],
 )

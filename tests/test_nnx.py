@@ -188,6 +188,7 @@ def test_dropout_is_stochastic_and_shares_the_plain_parameters():
     assert (module.apply(params, x) != 0).all() and (one == 0).any()
 
 
+@pytest.mark.slow
 def test_dropout_of_resnet_by_the_default_keyword():
     module = nn.ResNet12(5, widths=(2, 3, 4, 6), drop_rate=0.5, impl="native")
     net, x = nn.with_dropout(module), jnp.ones((2, 16, 16, 1))

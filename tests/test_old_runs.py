@@ -18,7 +18,6 @@ from jmeta.runs import _records as records
 from jmeta.train import MamlPlusPlus, Points, completed, evaluate_run, experiment, load_run, run
 
 OLD = Path(__file__).parent / "old_run"
-pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 @pytest.fixture

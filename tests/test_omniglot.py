@@ -1,6 +1,7 @@
 """Omniglot: splits, reading zips and folders, the cache, and the real set where it is at hand."""
 
 import io
+import os
 import time
 import zipfile
 
@@ -24,6 +25,7 @@ HASHES = {
     "lake": "d922ccf0795db2395037b08a31c20ca483b3622ad7921a1b115c0043dd4ce9f8",
     "random": "46d8d521ec8c2484cd5a701db18b12ebf6fe589dc86e9bd015fbd1c87f410c4a",
 }
+SHARED = os.environ["JMETA_CACHE"]
 SIZES = {"vinyals": (1028, 172, 423), "lake": (828, 136, 659), "random": (1100, 100, 423)}
 
 
@@ -235,7 +237,8 @@ def test_incomplete_omniglot_is_refused(tmp_path):
         load_omniglot(_few(tmp_path))
 
 
-def test_real_omniglot():
+def test_real_omniglot(monkeypatch):
+    monkeypatch.setenv("JMETA_CACHE", SHARED)  # tests of presets read the same drawings
     root = require("omniglot").parent
     dataset = load_omniglot(root)
     start = time.perf_counter()

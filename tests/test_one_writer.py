@@ -21,7 +21,7 @@ from jmeta.runs._lock import locked
 from jmeta.runs._writing import write_out
 from jmeta.train import Interrupted, evaluate_run, experiment, load_run, run
 
-pytestmark = pytest.mark.usefixtures("compiled_once", "no_pictures")
+pytestmark = pytest.mark.usefixtures("no_pictures")
 HOLDER = """
 import sys
 from pathlib import Path
@@ -110,7 +110,14 @@ def test_a_folder_that_stays_empty_is_removed(tmp_path, monkeypatch, capsys):
     assert "cannot be shared" in capsys.readouterr().err and not list((tmp_path / "runs").iterdir())
 
 
-@pytest.mark.parametrize("left", [(), (".lock",), (".lock", "data.json", "config.json.tmp")])
+@pytest.mark.parametrize(
+    "left",
+    [
+        pytest.param((), marks=pytest.mark.slow),
+        (".lock",),
+        (".lock", "data.json", "config.json.tmp"),
+    ],
+)
 def test_a_start_that_was_cut_off_leaves_a_usable_folder(left, tmp_path):
     out, made = tmp_path / "run", experiment(start=SINUSOID, steps=1, validate_every=1)
     (out / "checkpoints").mkdir(parents=True)
@@ -183,7 +190,13 @@ def test_a_second_signal_is_raised():
             os.kill(os.getpid(), signal.SIGINT)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (signal.SIGINT, 130),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+    ],
+)
 def test_signals_end_a_command_quietly(number, code, tmp_path):
     """The first saves; more come at every moment until the process is gone."""
     words = ["train", "--dataset", "sinusoid", "--algorithm", "maml", "--norm", "none"]

@@ -17,8 +17,6 @@ import pytest
 from jmeta import cli, core, distances, learners, train
 from jmeta.experiments._regression import Numbers
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 MODULE = '''
 from dataclasses import dataclass
 
@@ -344,7 +342,10 @@ class Flat(Numbers):
 @pytest.mark.parametrize(
     ("table", "kind", "options"),
     [
-        (train.ALGORITHMS, Slow, {"algorithm": "slow-maml", "dataset": "sinusoid"}),
+        pytest.param(
+            *(train.ALGORITHMS, Slow, {"algorithm": "slow-maml", "dataset": "sinusoid"}),
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             *(train.ALGORITHMS, Median),
             {"algorithm": "cosine-protonet", "dataset": "arrays:set.npz"},

@@ -113,7 +113,7 @@ def test_marks_pass_through_wrappers() -> None:
         require_padding_ignored(loss, jax.jit(learner.init)(KEY, task), task)
 
 
-@pytest.mark.parametrize("norm", ["batch", "none"])
+@pytest.mark.parametrize("norm", few(("batch", "none"), "batch"))
 def test_proto_maml_ignores_padding(norm: str) -> None:
     solver = jmeta.unrolled(optax.sgd(0.1), 1)
     learner = jmeta.proto_maml(nn.MLP((6,), 3, norm=norm), cross_entropy, solver, ways=2)

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from quick import few
 
 from jmeta import data, train
 from jmeta.core import Batch, Task
@@ -69,7 +70,7 @@ def test_a_class_that_is_not_certain_has_a_number():
     assert list(names(task).values()) == ["c"]
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3, 5, 13])
+@pytest.mark.parametrize("channels", few((1, 2, 3, 5, 13), "1", "3", "5"))
 @pytest.mark.parametrize(("ways", "queries"), [(2, 1), (5, 4)])
 def test_any_number_of_channels_is_drawn_with_names(tmp_path, figures, channels, ways, queries):
     images = pool(6, 6, channels, dtype=np.float32)

@@ -65,7 +65,7 @@ def test_each_way_gives_each_role(role, how, size, padding, counts):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("axes", [(None, None), (0, 0)])
+@pytest.mark.parametrize("axes", [pytest.param((None, None), marks=pytest.mark.slow), (0, 0)])
 def test_tiles_are_differentiated_any_number_of_times(axes, monkeypatch):
     """Second order, forward over reverse, in chunks, with one kernel or a kernel for each task."""
     monkeypatch.setattr(roles, "_MANY_CHANNELS", {"out": 1, "image": 1, "kernel": 1})

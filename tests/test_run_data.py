@@ -12,7 +12,7 @@ from quick import without_pictures
 from jmeta import data
 from jmeta.train import Arrays, Table, adaptation_curve, evaluate_run, experiment, load_run, run
 
-pytestmark = pytest.mark.usefixtures("compiled_once", "no_pictures")
+pytestmark = pytest.mark.usefixtures("no_pictures")
 CLASSES = [f"c{number:02}" for number in range(15)]
 
 

@@ -17,12 +17,10 @@ import pytest
 from hostile_requests import malformed
 from PIL import Image
 from quick import without_pictures
-from serving import png, post, served, strokes, text, trained
+from serving import SMALL, png, post, served, strokes, text, trained
 
 import jmeta
 from jmeta.cli import main
-
-SMALL = {"filters": 4, "norm": "none", "ways": 2, "shots": 1}
 
 
 @pytest.fixture(scope="module")
@@ -395,7 +393,9 @@ def test_mistakes_are_one_line(sinusoid, tmp_path, capsys, monkeypatch) -> None:
     assert code == 2 and "pip install 'jmeta[serve]'" in said
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM]
+)
 def test_ends_quietly(number, sinusoid) -> None:
     command = [sys.executable, "-m", "jmeta", "serve", str(sinusoid), "--port", "0"]
     process = subprocess.Popen(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from quick import without_pictures
-from serving import served, trained
+from serving import SMALL, served, trained
 
 import jmeta
 
@@ -41,8 +41,7 @@ def address(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         without_pictures(patch)
         given = os.environ.get("JMETA_RUN")
-        tiny = {"filters": 8, "norm": "none", "ways": 2, "shots": 1}
-        few = jmeta.load(given) if given else trained(tmp_path_factory.mktemp("run"), **tiny)
+        few = jmeta.load(given) if given else trained(tmp_path_factory.mktemp("run"), **SMALL)
     with served(few, seconds=60) as found:
         yield found
 

@@ -213,7 +213,9 @@ def test_a_key_in_the_inputs_stays_whole() -> None:
 # The step and the evaluation
 
 
-@pytest.mark.parametrize("options", [{}, {"chunk": 2}, {"chunk": 1, "mesh": 2}])
+@pytest.mark.parametrize(
+    "options", [{}, pytest.param({"chunk": 2}, marks=pytest.mark.slow), {"chunk": 1, "mesh": 2}]
+)
 def test_a_step_that_samples_equals_one_on_the_sampled_tasks(options: dict) -> None:
     options = {**options, "mesh": jmeta.task_mesh(2)} if "mesh" in options else options
     loss, tx = jmeta.episodic(jmeta.metric(NET, jmeta.prototypical(WAYS)), cross_entropy), SGD
@@ -255,7 +257,13 @@ def _statistics(params):
     return params["batch_stats"]
 
 
-@pytest.mark.parametrize("tx", [optax.sgd(0.4), optax.adamw(0.1, eps_root=1e-8, weight_decay=0.1)])
+@pytest.mark.parametrize(
+    "tx",
+    [
+        pytest.param(optax.sgd(0.4), marks=pytest.mark.slow),
+        optax.adamw(0.1, eps_root=1e-8, weight_decay=0.1),
+    ],
+)
 @pytest.mark.parametrize("adapts", few(ADAPTS, "everything"))
 def test_running_statistics_are_held_fixed(tx, adapts) -> None:
     solver = jmeta.unrolled(tx, 3)

@@ -16,7 +16,7 @@ from jmeta.runs import _checkpoint as checkpoint
 from jmeta.tracking import _adapter as adapter
 from jmeta.train import HookFailed, evaluate_run, experiment, lines, quiet, run, to_json
 
-pytestmark = pytest.mark.usefixtures("compiled_once", "no_pictures")
+pytestmark = pytest.mark.usefixtures("no_pictures")
 SHORT = experiment(start=SINUSOID, steps=4, validate_every=2)
 ENTRIES = {  # as the page of `jmeta.tracking` has them
     "start": {"step", "steps", "parameters", "memory", "experiment"},
@@ -105,7 +105,10 @@ def failing(kind: str, step: int | None = None):
     ("kind", "step", "says", "kept"),
     [
         pytest.param(*("start", None, "there is no checkpoint yet", []), marks=pytest.mark.slow),
-        ("train", 1, "event 'train' of step 1 with .*there is no checkpoint yet", []),
+        pytest.param(
+            *("train", 1, "event 'train' of step 1 with .*there is no checkpoint yet", []),
+            marks=pytest.mark.slow,
+        ),
         ("train", 3, "event 'train' of step 3 with .*the checkpoint of step 2 is kept", [2]),
         ("validation", 4, "event 'validation' of step 4 .*checkpoint of step 2 is kept", [2]),
         pytest.param(

@@ -22,8 +22,6 @@ from jmeta.runs import _programs as programs
 from jmeta.runs import _records as records
 from jmeta.train import Diverged, Interrupted, completed, evaluate_run, experiment, load_run, run
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> tuple[Path, dict]:
