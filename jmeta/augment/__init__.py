@@ -1,9 +1,9 @@
 """Augmentation of images on the device, inside a jitted step, determined by a key.
 
 An augmentation is a function `(key, images [N, H, W, C]) -> images` of the same shape and dtype,
-which draws for each image on its own. `chain` composes several, `augmented` puts them between a sampler
-and a learner, and `turned_classes` makes new classes. `mixup` and `cutmix` mix examples and labels.
-Integers are images of 0 to 255, and floats of 0 to 1.
+which draws for each image on its own. `chain` composes several, `augmented` puts them between a
+sampler and a learner, and `turned_classes` makes new classes. `mixup` and `cutmix` mix examples and
+labels. Integers are images of 0 to 255, and floats of 0 to 1.
 
     from jmeta import augment
 

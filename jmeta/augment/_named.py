@@ -50,6 +50,6 @@ def _one(word: str) -> Augment:
         value = float(number) if colon else default
     except ValueError:
         raise ValueError(f"{name} takes a number after its colon, but got {number!r}.") from None
-    if name in ("crop", "cutout") and not value.is_integer():
+    if name in ("crop", "cutout") and value != int(value):
         raise ValueError(f"{name} takes whole pixels, but got {number}.")
     return make(value)
