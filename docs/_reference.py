@@ -18,6 +18,7 @@ NAMESPACES = (
     "jmeta.distances",
     "jmeta.nn",
     "jmeta.data",
+    "jmeta.augment",
     "jmeta.train",
     "jmeta.few",
     "jmeta.sklearn",

@@ -32,8 +32,9 @@ ALLOWED = {
     "data": {"core"},
     "testing": {"core", "losses"},
     "": {"core", "distances", "losses", "metrics", "learners", "_evaluation", "_version"},
+    "augment": {"core"},
     "few": {"core", "losses", "data", "experiments", "runs"},
-    "experiments": {"core", "losses", "metrics", "learners", "nn", "data"},
+    "experiments": {"augment", "core", "losses", "metrics", "learners", "nn", "data"},
     "runs": {"core", "metrics", "learners", "experiments", ""},  # the public functions of jmeta
     "train": {"experiments", "runs"},
     "tracking": {"runs"},

@@ -12,6 +12,7 @@ import jmeta
 FILE = Path(__file__).with_name("names.txt")
 NAMESPACES = [
     "jmeta",
+    "jmeta.augment",
     "jmeta.core",
     "jmeta.data",
     "jmeta.distances",

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import optax
 
-from jmeta import nn
+from jmeta import augment, nn
 from jmeta.experiments._options import Part, option
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 PRECISIONS = ("float32", "tf32", "bfloat16")
+AUGMENTED = ("both", "support", "query")
 SCHEDULES = ("constant", "cosine", "halving", "linear")
 
 
@@ -76,12 +77,22 @@ class Episode(Part):
     within_group: bool = option(
         False, "Draw the classes of an episode from one group, such as an alphabet or a script."
     )
+    augment: str | None = option(
+        None,
+        "What training images undergo, in order, such as crop:4,flip,colour:0.4,cutout:8,affine:10 "
+        "(pixels, probability, amount, side, degrees). None: nothing.",
+    )
+    augment_part: str = option(
+        "both", "Which images of a training episode are augmented.", choices=AUGMENTED
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("rotations", "eval_rotations"):
             if getattr(self, name) not in (1, 4):
                 raise ValueError(f"{name} must be 1 or 4, but got {getattr(self, name)}.")
+        if self.augment is not None:
+            augment.named(self.augment)
         most = min(self.shots, self.training().shots)
         if self.min_shots is not None and self.min_shots > most:
             raise ValueError(

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from jmeta import data, losses, metrics
+from jmeta import augment, data, losses, metrics
 from jmeta.core import Key, Task
 from jmeta.experiments import _networks, _pictures
 from jmeta.experiments._domain import Domain
@@ -61,7 +61,7 @@ class _Classes(Source):
         return Domain(
             "classes",
             *(train, val, found.test),
-            sample_train=_episodes(episode, episode.training(), episode.rotations),
+            sample_train=_training_episodes(episode),
             sample_eval=_episodes(episode, episode.testing(), episode.eval_rotations),
             outputs=episode.ways,
             objective=losses.cross_entropy,
@@ -97,6 +97,16 @@ def _joined(info: dict[str, Any]) -> dict[str, Any]:
     """The facts about a set whose validation classes are trained on too."""
     names = info["classes"]
     return {**info, "classes": {**names, "train": [*names["train"], *names["val"]], "val": []}}
+
+
+def _training_episodes(episode: Episode) -> Callable[[Key, Any], Task]:
+    """A sampler of training episodes, whose images are augmented where that was asked for."""
+    sample = _episodes(episode, episode.training(), episode.rotations)
+    if episode.augment is None:
+        return sample
+    change, part = augment.named(episode.augment), episode.augment_part
+    chosen = {name: change for name in ("support", "query") if part in ("both", name)}
+    return augment.augmented(sample, **chosen)
 
 
 def _episodes(episode: Episode, size: Size, rotations: int) -> Callable[[Key, Any], Task]:
