@@ -63,12 +63,14 @@ from jmeta.experiments import (
     Tfds,
     completed,
     differences,
+    embed_source,
     example_task,
     experiment,
     from_json,
     open_experiment,
     option,
     preset,
+    save_features,
     to_json,
 )
 from jmeta.runs import (
@@ -152,6 +154,7 @@ __all__ = [
     "compare_runs",
     "completed",
     "differences",
+    "embed_source",
     "evaluate_run",
     "example_task",
     "experiment",
@@ -167,5 +170,6 @@ __all__ = [
     "preset",
     "quiet",
     "run",
+    "save_features",
     "to_json",
 ]

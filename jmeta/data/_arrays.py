@@ -11,7 +11,7 @@ import numpy as np
 from jmeta.core._text import printable
 from jmeta.data._dataset import dataset_from_classes
 from jmeta.data._digests import file_digest
-from jmeta.data._division import Split, choose_large
+from jmeta.data._division import PARTS, Split, check_parts, choose_large
 from jmeta.data._files import check_regular
 from jmeta.data._labels import labels_of
 from jmeta.data._limits import check_packed, check_set
@@ -43,9 +43,11 @@ def load_npz(
 
     Args:
         path: the file. uint8 images [E, H, W] get a channel axis; other arrays stay as they are.
-        split: fractions of the classes for train, val, test, by default (0.64, 0.16, 0.20); or
-            numbers of classes; or a folder with the class names in train.txt, val.txt and
-            test.txt.
+            Where it also has the arrays train, test and perhaps val, of the names of classes, that
+            is its own division.
+        split: fractions of the classes for train, val, test; or numbers of classes; or a folder
+            with the class names in train.txt, val.txt and test.txt. None: the file's own division,
+            or else (0.64, 0.16, 0.20).
         seed: of the shuffle that precedes a division by fractions.
         least: classes of fewer examples are left out before the set is divided; a warning names
             them.
@@ -73,6 +75,7 @@ def load_npz(
     pieces = np.split(x, np.cumsum(counts)[:-1])
     classes = {str(name): piece for name, piece in zip(names, pieces, strict=True)}
     sizes = {name: len(piece) for name, piece in classes.items()}
+    split = npz_division(path) if split is None else split
     parts, facts = choose_large(sizes, split=split, seed=seed, least=least, source=path)
     facts |= {"source": str(path), "digest": file_digest(path)}
     return dataset_from_classes(classes, name=f"arrays:{path.stem}", parts=parts, info=facts)
@@ -98,6 +101,47 @@ def npz_counts(path: str | os.PathLike[str]) -> dict[str, int]:
     _check_headers(path)
     names, counts = np.unique(labels_of(path, _read(path, "y")), return_counts=True)
     return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
+
+
+def npz_division(path: str | os.PathLike[str]) -> dict[str, list[str]] | None:
+    """The file's own division: the names of the classes of each part; None where it has none.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ValueError: train and test are not both there and text, or a class is in two parts.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "points.npz")
+    ...     np.savez(path, x=np.zeros((6, 2)), y=np.arange(6) % 2, train=["0"], test=["1"])
+    ...     npz_division(path)
+    {'train': ['0'], 'val': [], 'test': ['1']}
+    """
+    path = Path(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            held = [part for part in PARTS if f"{part}.npy" in archive.namelist()]
+            headers = {part: _header(archive, part) for part in held}
+    except Exception as error:
+        raise _damaged(path, error) from error
+    if not held:
+        return None
+    if not {"train", "test"} <= set(held) or any(
+        len(header.shape) != 1 or (header.dtype.kind != "U" and header.shape[0])
+        for header in headers.values()
+    ):
+        raise ValueError(
+            f"{printable(path)} has {', '.join(held)} beside x and y; its own division would be "
+            "train, test and perhaps val, each an array [C] of names of classes: correct that, or "
+            "give a split."
+        )
+    size = sum(header.bytes for header in headers.values())
+    check_packed(size, path.stat().st_size, what=f"{printable(path)} unpacks its division to")
+    parts = {part: _read(path, part).tolist() if part in held else [] for part in PARTS}
+    check_parts(parts, source=str(path))
+    return parts
 
 
 def npz_example_shape(path: str | os.PathLike[str]) -> tuple[int, ...]:

@@ -12,9 +12,9 @@ from jmeta.data._files import read_bytes
 
 Fractions = tuple[float, float, float]
 # Fractions of the classes for train, val and test, or numbers of classes; or a folder with their
-# names in train.txt, val.txt and test.txt; or None for the source's own division, or else the
-# default fractions.
-Split = Sequence[float] | str | os.PathLike[str] | None
+# names in train.txt, val.txt and test.txt; or these names themselves; or None for the source's own
+# division, or else the default fractions.
+Split = Sequence[float] | Mapping[str, Sequence[str]] | str | os.PathLike[str] | None
 
 PARTS = ("train", "val", "test")
 DEFAULT_FRACTIONS: Fractions = (0.64, 0.16, 0.20)
@@ -150,8 +150,8 @@ def choose_parts(
 
     Args:
         names: all class names.
-        split: fractions for `divide_classes`, a folder for `read_split_lists`, or None for
-            `DEFAULT_FRACTIONS`.
+        split: fractions for `divide_classes`, a folder for `read_split_lists`, the names of each
+            part, or None for `DEFAULT_FRACTIONS`.
         seed: of the shuffle that precedes a division by fractions.
 
     Raises:
@@ -162,6 +162,8 @@ def choose_parts(
     """
     if isinstance(split, str | os.PathLike):
         return read_split_lists(split), f"lists {Path(split).name}"
+    if isinstance(split, Mapping):
+        return {part: list(split.get(part, ())) for part in PARTS}, "its own"
     split = DEFAULT_FRACTIONS if split is None else split
     parts = divide_classes(names, split=split, seed=seed)
     return parts, f"random {'/'.join(f'{fraction:g}' for fraction in split)} seed {seed}"

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from jmeta.core._home import expanded
 from jmeta.core._text import printable
-from jmeta.data._arrays import load_npz, npz_counts, npz_example_shape
+from jmeta.data._arrays import load_npz, npz_counts, npz_division, npz_example_shape
 from jmeta.data._division import Split, read_split_lists
 from jmeta.data._families import FAMILIES
 from jmeta.data._folder import folder_counts, folder_digest, load_folder
@@ -137,8 +137,8 @@ def class_counts(name: str, root: Root = None) -> dict[str, int] | None:
         root: the folder under which sets are looked for; `$JMETA_DATA` by default.
 
     Returns:
-        Class name -> examples, for arrays, and for folders that are not divided into train, val
-        and test; None for other sets.
+        Class name -> examples, for arrays and folders that are not divided into train, val and
+        test; None for other sets.
 
     Raises:
         ValueError: the set is absent or damaged.
@@ -148,7 +148,9 @@ def class_counts(name: str, root: Root = None) -> dict[str, int] | None:
     """
     kind, _, rest = name.partition(":")
     count = {"folder": folder_counts, "arrays": npz_counts}.get(kind)
-    return count(find(rest, root)) if count is not None and rest else None
+    if count is None or not rest or (kind == "arrays" and npz_division(find(rest, root))):
+        return None
+    return count(find(rest, root))
 
 
 def prepare_folder(path: str, wanted: Wanted) -> None:

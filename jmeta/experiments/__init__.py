@@ -3,6 +3,7 @@
 from jmeta.experiments._algorithm import Algorithm, Method
 from jmeta.experiments._domain import Domain, example_task
 from jmeta.experiments._experiment import Experiment, completed, differences, open_experiment
+from jmeta.experiments._features import embed_source, save_features
 from jmeta.experiments._gradient import (
     Anil,
     Boil,
@@ -92,11 +93,13 @@ __all__ = [
     "Tfds",
     "completed",
     "differences",
+    "embed_source",
     "example_task",
     "experiment",
     "from_json",
     "open_experiment",
     "option",
     "preset",
+    "save_features",
     "to_json",
 ]
