@@ -32,6 +32,7 @@ from jmeta.experiments._networks import MLP, Conv4, Conv4Strided, Network, NoNet
 from jmeta.experiments._options import Part, option
 from jmeta.experiments._parts import Budget, Device, Episode, Outer, Points
 from jmeta.experiments._presets import PRESETS, preset
+from jmeta.experiments._pretrained import EfficientNetLite0, ViT
 from jmeta.experiments._regression import Functions, Table
 from jmeta.experiments._source import Source
 from jmeta.experiments._sources import Arrays, Folder, Glyphs, Omniglot, Tfds
@@ -58,6 +59,7 @@ __all__ = [
     "Conv4Strided",
     "Device",
     "Domain",
+    "EfficientNetLite0",
     "Episode",
     "Experiment",
     "Folder",
@@ -91,6 +93,7 @@ __all__ = [
     "Source",
     "Table",
     "Tfds",
+    "ViT",
     "completed",
     "differences",
     "embed_source",

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import jax
+from flax import linen
 
 from jmeta import core, learners, losses, metrics, nn
 from jmeta.core import Key, Params, Task
@@ -39,6 +40,11 @@ class _Reader(Algorithm):
     def build(self, network: Network, domain: Domain, episode: Episode | Points) -> Method:
         """The learner and its loss."""
         embed = None if isinstance(network, NoNetwork) else network.module(None)
+        if embed is not None and not isinstance(embed, linen.Module):
+            raise ValueError(
+                f"{self.name} learns to read images from the beginning, by a Flax Linen module; "
+                f"choose another network than {network.name}, such as conv4."
+            )
         module, ways = self.reader(embed, episode), episode.testing().ways
         learner = learners.amortised(module, ways=ways)
         loss = constant(core.episodic(learner, domain.objective))

@@ -1,6 +1,14 @@
 """The tables of parts: one line for each algorithm, network and source."""
 
-from jmeta.experiments import _gradient, _memory, _metric, _networks, _regression, _sources
+from jmeta.experiments import (
+    _gradient,
+    _memory,
+    _metric,
+    _networks,
+    _pretrained,
+    _regression,
+    _sources,
+)
 from jmeta.experiments._algorithm import Algorithm
 from jmeta.experiments._networks import Network
 from jmeta.experiments._source import Source
@@ -8,7 +16,9 @@ from jmeta.experiments._source import Source
 ALGORITHMS: dict[str, type[Algorithm]] = {
     kind.name: kind for kind in (*_gradient.TABLE, *_metric.TABLE, *_memory.TABLE)
 }
-NETWORKS: dict[str, type[Network]] = {kind.name: kind for kind in _networks.TABLE}
+NETWORKS: dict[str, type[Network]] = {
+    kind.name: kind for kind in (*_networks.TABLE, *_pretrained.TABLE)
+}
 SOURCES: dict[str, type[Source]] = {
     kind.name: kind for kind in (*_sources.TABLE, *_regression.TABLE)
 }

@@ -14,6 +14,7 @@ from jmeta.nn._context import FullContext
 from jmeta.nn._conv import Conv, conv2d
 from jmeta.nn._conv1d import Conv1D, conv1d
 from jmeta.nn._conv4 import Conv4
+from jmeta.nn._efficientnet import EfficientNetLite
 from jmeta.nn._mann import MANN
 from jmeta.nn._metanet import GradientLSTM, GradientMLP, SlowFast, slow_and_fast
 from jmeta.nn._mlp import MLP
@@ -22,9 +23,11 @@ from jmeta.nn._nnx import from_nnx
 from jmeta.nn._norm import Norm, population_statistics
 from jmeta.nn._pool import max_pool, mean_pool
 from jmeta.nn._precision import products
+from jmeta.nn._pretrained import load_efficientnet_lite, load_vit, with_weights
 from jmeta.nn._relation import RelationConv, RelationMLP
 from jmeta.nn._resnet import ResNet12, drop_block
 from jmeta.nn._snail import SNAIL
+from jmeta.nn._vit import ViT
 
 __all__ = [
     "MANN",
@@ -33,6 +36,7 @@ __all__ = [
     "Conv",
     "Conv1D",
     "Conv4",
+    "EfficientNetLite",
     "FullContext",
     "GradientLSTM",
     "GradientMLP",
@@ -43,6 +47,7 @@ __all__ = [
     "RelationMLP",
     "ResNet12",
     "SlowFast",
+    "ViT",
     "attention",
     "conv1d",
     "conv2d",
@@ -50,10 +55,13 @@ __all__ = [
     "from_equinox",
     "from_functions",
     "from_nnx",
+    "load_efficientnet_lite",
+    "load_vit",
     "max_pool",
     "mean_pool",
     "population_statistics",
     "products",
     "slow_and_fast",
     "with_dropout",
+    "with_weights",
 ]

@@ -68,7 +68,7 @@ def _check_data(out: Path, parts: Parts, stored: Stored) -> None:
 def _with_best(out: Path, parts: Parts) -> tuple[Parts, Params, dict[str, Any]]:
     """The parts, the best parameters, and the record of the best checkpoint."""
     folder = out / records.CHECKPOINTS
-    like = programs.initial_state(parts)
+    like = programs.state_like(parts)
     last = checkpoint.restore_last(folder, like)
     if last is None:
         if (out / "model.safetensors").exists():

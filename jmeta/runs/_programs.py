@@ -165,6 +165,14 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(spread, tree)
 
 
+def state_like(parts: Parts) -> TrainState:
+    """The shapes and dtypes of the states of a run; nothing is computed, no weights are read."""
+    tx, task = outer(parts.experiment), example_task(parts.domain)
+    return jax.eval_shape(
+        lambda key: core.train_state(parts.method.learner.init(key, task), tx), jax.random.key(0)
+    )
+
+
 Dispatch = Any  # a jitted function, see `dispatch`; it can be lowered and compiled ahead
 
 
