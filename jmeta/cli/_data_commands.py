@@ -6,8 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from jmeta import data
-from jmeta.cli import _parser as parser
+from jmeta.cli import _data_parser as parser
+from jmeta.cli._backend import start
+from jmeta.cli._outputs import check_named
 from jmeta.cli._table import table
+from jmeta.experiments import embed_source, experiment
+from jmeta.experiments._features import packed
+from jmeta.runs._writing import write_whole
 
 Words = Sequence[str]
 
@@ -36,6 +41,29 @@ def prepare(words: Words) -> int:
     asked = parser.data_parser("prepare").read(words)
     found = data.prepare(asked.name, source=asked.source, **_shaping(asked))
     print(json.dumps(found, indent=2))
+    return 0
+
+
+def embed(words: Words) -> int:
+    """`jmeta data embed`."""
+    asked = parser.data_parser("embed").read(words)
+    check_named(asked.out, (".npz",), "--out")
+    start()
+    shaped = {"split": asked.split, "size": asked.size, "weights": asked.weights}
+    shaped |= {"fit": None if asked.fit == "stretch" else asked.fit}
+    shaped |= {"drop_small": None if asked.drop_small == 1 else asked.drop_small}
+    options: dict[str, Any] = {
+        name: str(v) if name == "weights" else v for name, v in shaped.items() if v
+    }
+    chosen = experiment("protonet", dataset=asked.name, network=asked.network, **options)
+    assert chosen.network is not None
+    arrays, facts = embed_source(
+        chosen.source, chosen.network, side=asked.side, chunk=asked.chunk, seed=asked.seed
+    )
+    write_whole(asked.out, packed(arrays))
+    count, width = arrays["x"].shape
+    classes = {part: len(names) for part, names in facts["classes"].items()}
+    print(f"{count} features of {width} numbers, classes {classes}: arrays:{asked.out}")
     return 0
 
 

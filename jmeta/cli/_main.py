@@ -36,6 +36,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[Words], int]]] = {
     "data list": ("Say what data sets there are, and which are on this disk.", on_data.list_),
     "data info": ("Describe a data set: classes, examples, split and its hash.", on_data.info),
     "data prepare": ("Decode a data set once, so that runs start at once.", on_data.prepare),
+    "data embed": ("Embed a data set once; its features are a set too.", on_data.embed),
 }
 _USAGE = "\n".join(
     [

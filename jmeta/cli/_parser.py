@@ -238,56 +238,6 @@ def evaluate_parser() -> Parser:
     return parser
 
 
-def data_parser(name: str) -> Parser:
-    """The parser of `jmeta data list`, `jmeta data info` or `jmeta data prepare`."""
-    about = {
-        "list": "Say what data sets there are, and which are on this disk.",
-        "info": "Describe a data set: classes, examples, split and its hash, licence.",
-        "prepare": "Decode a data set once, so that runs start at once.",
-    }
-    parser = Parser(f"jmeta data {name}", about[name], argument="" if name == "list" else "NAME ")
-    if name != "list":
-        parser.add_argument("name", metavar="NAME", help="a dataset, as for jmeta train")
-        parser.add_argument(
-            "--split",
-            metavar="STR",
-            help="how classes are divided: a named split, fractions, or a folder of lists",
-        )
-        parser.add_argument(
-            "--size",
-            type=value_of(int),
-            metavar="INT",
-            help="side of the images in pixels; the set's own by default",
-        )
-        parser.add_argument(
-            "--fit",
-            choices=("stretch", "crop", "pad"),
-            default="stretch",
-            help="how images that are not square are fitted to the size (default: stretch)",
-        )
-        parser.add_argument(
-            "--drop-small",
-            type=value_of(int),
-            default=1,
-            metavar="INT",
-            help="leave out classes of fewer examples; all are kept by default",
-        )
-    if name == "info":
-        parser.add_argument(
-            "--drop-missing",
-            action="store_true",
-            help="leave out the rows of a table with an empty cell",
-        )
-    if name == "prepare":
-        parser.add_argument(
-            "--source",
-            type=path_of,
-            metavar="DIR",
-            help="where its archives lie; under $JMETA_DATA by default",
-        )
-    return parser
-
-
 def presets_table() -> list[tuple[str, str]]:
     """Name and description of every preset."""
     return [(name, describe(each)) for name, each in PRESETS.items()]

@@ -1,5 +1,6 @@
 """A source whose examples are embedded once, so that a pool of features takes its place."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ def embed_source(
     for name, value in (("side", side), ("chunk", chunk)):
         if value is not None and value < 1:
             raise ValueError(f"embed_source expects {name} >= 1, but got {value}.")
+    network = network.completed(source.kind, 1)
     load = getattr(source, "load", None)
     if load is None:
         raise ValueError(f"{source.label} has no classes with examples that could be embedded.")
@@ -83,13 +85,24 @@ def save_features(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
     """Write what `embed_source` returns to an .npz.
 
     Raises:
-        ValueError: the name of the file does not end in .npz, or its folder does not exist.
+        ValueError: the name of the file does not end in .npz.
+        OSError: it cannot be written.
     """
     file = Path(path)
     if file.suffix != ".npz":
         raise ValueError(f"{file} is to hold arrays; give it a name that ends in .npz.")
-    with file.open("wb") as stream:
-        np.savez(stream, **arrays)  # type: ignore[arg-type]
+    file.write_bytes(packed(arrays))
+
+
+def packed(arrays: dict[str, np.ndarray]) -> bytes:
+    """Arrays as an .npz.
+
+    >>> packed({"x": np.zeros(1)})[:2]
+    b'PK'
+    """
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)  # type: ignore[arg-type]
+    return stream.getvalue()
 
 
 class _Resized:
