@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from jmeta.cli import _comparing as comparing
+from jmeta.cli import _data_parser as data_parsers
 from jmeta.cli import _parser as parser
 from jmeta.cli import _predicting as predicting
 from jmeta.cli import _serving as serving
@@ -41,9 +42,9 @@ READERS = {
     "compare": lambda words: comparing.compare_parser().read(words),
     "runs": lambda words: comparing.runs_parser().read(words),
     "serve": lambda words: serving.serve_parser().read(words),
-    "data list": lambda words: parser.data_parser("list").read(words),
-    "data info": lambda words: parser.data_parser("info").read(words),
-    "data prepare": lambda words: parser.data_parser("prepare").read(words),
+    "data list": lambda words: data_parsers.data_parser("list").read(words),
+    "data info": lambda words: data_parsers.data_parser("info").read(words),
+    "data prepare": lambda words: data_parsers.data_parser("prepare").read(words),
     "presets": lambda words: parser.Parser("jmeta presets", "").read(words),
 }
 
