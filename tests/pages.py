@@ -45,6 +45,7 @@ READERS = {
     "data list": lambda words: data_parsers.data_parser("list").read(words),
     "data info": lambda words: data_parsers.data_parser("info").read(words),
     "data prepare": lambda words: data_parsers.data_parser("prepare").read(words),
+    "data embed": lambda words: data_parsers.data_parser("embed").read(words),
     "presets": lambda words: parser.Parser("jmeta presets", "").read(words),
 }
 

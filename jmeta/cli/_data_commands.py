@@ -49,12 +49,14 @@ def embed(words: Words) -> int:
     asked = parser.data_parser("embed").read(words)
     check_named(asked.out, (".npz",), "--out")
     start()
-    shaped = {"split": asked.split, "size": asked.size, "weights": asked.weights}
-    shaped |= {"fit": None if asked.fit == "stretch" else asked.fit}
-    shaped |= {"drop_small": None if asked.drop_small == 1 else asked.drop_small}
-    options: dict[str, Any] = {
-        name: str(v) if name == "weights" else v for name, v in shaped.items() if v
+    given = {
+        "split": asked.split,
+        "size": asked.size,
+        "weights": asked.weights and str(asked.weights),
+        "fit": asked.fit if asked.fit != "stretch" else None,
+        "drop_small": asked.drop_small if asked.drop_small != 1 else None,
     }
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     chosen = experiment("protonet", dataset=asked.name, network=asked.network, **options)
     assert chosen.network is not None
     arrays, facts = embed_source(
