@@ -1,0 +1,197 @@
+"""Every head on ImageNet features: Caltech-101 at 84x84, identical episodes, paired.
+
+    python benchmarks/transfer.py [--episodes 1000] [--side 160]
+
+The images are embedded once by EfficientNet-Lite0 with the weights of ImageNet (extra
+`pretrained`), scaled to 160 pixels; nothing of them is trained. Then all heads see the same
+episodes of the 25 test classes, 5-way 1-shot and 5-shot with 15 queries a class. Heads that need one
+vector of length 1 get the features minus the mean of the training classes, divided by their length
+("CL2N"). What a head has to choose is chosen on 300 episodes of the validation classes, by the
+accuracy of each number of shots. Heads of the second group see all queries of an episode together.
+
+ImageNet has many of the classes of Caltech-101, so these figures say what features are worth, and
+not how well classes are learned that nobody has seen. The record is benchmarks/results/transfer.json.
+"""
+
+import argparse
+import dataclasses
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import common
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jmeta
+from jmeta import data, distances, learners, train
+from jmeta.learners import Head
+
+WAYS, QUERIES, SHOTS = 5, 15, (1, 5)
+SOURCE, SPLIT = "folder:caltech101/caltech101_84x84.zip", "splits/caltech101_fewshot"
+FIRST = "prototypes, cosine"  # what the others are compared with
+VALIDATION = 300  # episodes that choose
+
+
+def plain() -> dict[str, list[tuple[str, Head]]]:
+    """Heads that predict each query alone: name -> what may be chosen."""
+    strengths = (0.001, 0.01, 0.1, 1.0)
+    return {
+        FIRST: [("", jmeta.prototypical(WAYS, distance=distances.cosine))],
+        "prototypes": [("", jmeta.prototypical(WAYS))],
+        "matching": [(f"scale {s:g}", jmeta.matching(WAYS, scale=s)) for s in (3.0, 10.0, 30.0)],
+        "ridge": [(f"strength {s:g}", jmeta.ridge(WAYS, strength=s)) for s in strengths],
+        "logistic": [(f"strength {s:g}", learners.logistic(WAYS, strength=s)) for s in strengths],
+        "svm": [(f"capacity {c:g}", learners.svm(WAYS, capacity=c)) for c in (0.1, 1.0, 10.0)],
+    }
+
+
+def together() -> dict[str, list[tuple[str, Head]]]:
+    """Heads that see all queries of an episode: name -> what may be chosen."""
+    steps = [(rate, n) for rate in (1e-4, 1e-3) for n in (50, 200)]
+    return {
+        "transductive fine-tuning": [
+            (
+                f"rate {rate:g}, {n} steps",
+                learners.transductive_finetuning(WAYS, solver=adam(rate, n)),
+            )
+            for rate, n in steps
+        ],
+        "TIM": [
+            (f"rate {rate:g}, {n} steps", learners.tim(WAYS, solver=adam(rate, n)))
+            for rate, n in steps
+        ],
+        "BD-CSPN": [(f"scale {s:g}", learners.bd_cspn(WAYS, scale=s)) for s in (10.0, 30.0)],
+        "LaplacianShot": [
+            (f"{k} neighbours, {s:g}", learners.laplacian_shot(WAYS, neighbours=k, smoothness=s))
+            for k in (3, 7)
+            for s in (0.3, 0.7, 1.0)
+        ],
+        "PT-MAP": [
+            (f"sharpness {s:g}", learners.pt_map(WAYS, normalized=False, sharpness=s))
+            for s in (10.0, 20.0)
+        ],
+    }
+
+
+def adam(rate: float, steps: int) -> Any:
+    """A solver of the transductive heads."""
+    from jmeta.learners.transductive._fine_tuning import adam as made
+
+    return made(rate, steps)
+
+
+def sample(shots: int) -> Any:
+    """The sampler of episodes."""
+    return partial(data.sample_episode, ways=WAYS, shots=shots, queries=QUERIES)
+
+
+def embedded(path: Path, side: int) -> data.Dataset:
+    """The features, computed once and kept."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        chosen = train.experiment(
+            "protonet", dataset=SOURCE, split=SPLIT, network="efficientnet-lite0"
+        )
+        assert chosen.network is not None
+        begun = time.perf_counter()
+        arrays, _ = train.embed_source(chosen.source, chosen.network, side=side)
+        train.save_features(path, arrays)
+        print(f"embedded {len(arrays['x'])} images in {time.perf_counter() - begun:.0f} s")
+    return data.load_npz(path)
+
+
+def centred(found: data.Dataset) -> data.Dataset:
+    """Features minus the mean of the training classes, of length 1."""
+    mean = jnp.mean(found.train.examples, 0, keepdims=True)
+
+    def change(pool: data.Pool) -> data.Pool:
+        return dataclasses.replace(pool, examples=distances.unit(pool.examples - mean))
+
+    pools = {name: change(getattr(found, name)) for name in ("train", "val", "test")}
+    return found._replace(**pools)
+
+
+def chosen_head(choices: list[tuple[str, Head]], pool: data.Pool, shots: int) -> tuple[str, Head]:
+    """The best of some heads on episodes of the validation classes."""
+    if len(choices) == 1:
+        return choices[0]
+    heads = dict(choices)
+    key = jax.random.key(1)
+    means, _ = learners.evaluate_heads(heads, sample(shots), pool, key, episodes=VALIDATION)
+    best = max(means, key=lambda name: means[name].mean)
+    return best, heads[best]
+
+
+def table(found: data.Dataset, shots: int, episodes: int) -> dict[str, Any]:
+    """Accuracy of every head, its difference from the first, and episodes per second."""
+    unit = centred(found)
+    groups = {"each query alone": plain(), "all queries together": together()}
+    heads, how = {}, {}
+    for group, some in groups.items():
+        for name, choices in some.items():
+            said, heads[name] = chosen_head(choices, unit.val, shots)
+            how[name] = {"group": group, "chosen": said}
+    raw = {"prototypes, cosine, raw features": heads[FIRST]}
+    key = jax.random.key(2)
+    args = {"episodes": episodes, "chunk": 8}
+    means, above = learners.evaluate_heads(heads, sample(shots), unit.test, key, **args)
+    other, _ = learners.evaluate_heads(raw, sample(shots), found.test, key, **args)
+    how |= {name: {"group": "each query alone", "chosen": ""} for name in raw}
+    rows = {}
+    for name, accuracy in {**other, **means}.items():
+        rows[name] = {**how[name], "accuracy": accuracy._asdict()}
+        if name in above:
+            rows[name]["above"] = above[name]._asdict()
+        print(f"{shots}-shot {name:34} {common.percent(accuracy._asdict())} {how[name]['chosen']}")
+    return rows
+
+
+def speed(found: data.Dataset, episodes: int = 200) -> dict[str, float]:
+    """Episodes per second of each head, one after the other, median of three."""
+    unit, rates = centred(found), {}
+    for name, choices in {**plain(), **together()}.items():
+        run = jax.jit(
+            partial(
+                learners.head_accuracies,
+                {name: choices[0][1]},
+                sample(1),
+                episodes=episodes,
+                chunk=8,
+            )
+        )
+        jax.block_until_ready(run(unit.test, jax.random.key(0)))
+        times = []
+        for n in range(3):
+            begun = time.perf_counter()
+            jax.block_until_ready(run(unit.test, jax.random.key(n)))
+            times.append(time.perf_counter() - begun)
+        rates[name] = episodes / float(np.median(times))
+    return rates
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--episodes", type=int, default=1000)
+    parser.add_argument("--side", type=int, default=160, help="pixels that images are scaled to")
+    parser.add_argument("--features", type=Path, help="an .npz; made if it does not exist")
+    options = parser.parse_args()
+    common.use_all_cores()
+    default = common.RUNS / "transfer" / f"caltech101_{options.side}.npz"
+    found = embedded(options.features or default, options.side)
+    record = {
+        "data": "Caltech-101 at 84x84, 25 test classes of the committed split",
+        "split_hash": found.info["hash"],
+        "features": f"EfficientNet-Lite0, ImageNet, images scaled to {options.side} pixels",
+        "protocol": f"{WAYS}-way, {QUERIES} queries a class, {options.episodes} episodes, seed 2",
+        "choice": f"{VALIDATION} episodes of the validation classes",
+        "rows": {f"{n}-shot": table(found, n, options.episodes) for n in SHOTS},
+        "episodes_per_second": speed(found),
+    }
+    common.write("transfer", record)
+
+
+if __name__ == "__main__":
+    main()
