@@ -188,8 +188,8 @@ def test_the_next_dispatch_is_sent_before_the_last_is_read(tmp_path, monkeypatch
     monkeypatch.setattr(programs, "dispatch", recording)
     monkeypatch.setattr(memory, "check", lambda *args, **options: None)
     run(experiment(start=SINUSOID, steps=4), tmp_path / "run")
-    steady = ["send 1", "send 2", "read 1", "send 3", "read 2", "send 4", "read 3", "read 4"]
-    assert order == steady  # the last at once: a validation is due
+    steady = ["send 1", "read 1", "send 2", "send 3", "read 2", "send 4", "read 3", "read 4"]
+    assert order == steady  # the first and the last at once: for validation, which is made and due
 
 
 def test_folders_that_cannot_be_used_are_refused(finished, tmp_path):
