@@ -27,7 +27,9 @@ SINUSOID = experiment(
     shots=2,
     queries=2,
 )
-GLYPHS = experiment("protonet", network="mlp", hidden=(8,), tasks=2, ways=3, queries=2, steps=4)
+GLYPHS = experiment(
+    "protonet", network="mlp", hidden=(8,), norm="batch", tasks=2, ways=3, queries=2, steps=4
+)
 
 
 @dataclass(frozen=True)
