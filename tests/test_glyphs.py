@@ -1,6 +1,7 @@
 """The built-in set: what it holds, that it is the same everywhere, and that it is cached."""
 
 import sys
+from types import SimpleNamespace
 
 import comparing  # noqa: F401  # it makes the next one importable
 import glyphs_list
@@ -176,6 +177,8 @@ def test_bad_number_of_drawings_is_refused(drawings):
 
 
 def test_missing_fonts_are_named(tmp_path, monkeypatch):
+    found = SimpleNamespace(origin=str(tmp_path / "__init__.py"))  # without data beside it
+    monkeypatch.setattr("jmeta.data._glyphs.find_spec", lambda name: found)
     monkeypatch.setattr("matplotlib.get_data_path", lambda: str(tmp_path))
     with pytest.raises(ValueError, match=r"16 of 16 font files .*reinstall matplotlib"):
         load_glyphs()

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
-from jmeta import runs, tracking
+from jmeta import data, runs, tracking
 from jmeta.cli import _parser as parser
 from jmeta.cli._backend import start, use_all_cores
 from jmeta.cli._folders import run_folder
@@ -16,6 +16,7 @@ from jmeta.experiments import SOURCES
 from jmeta.runs import _adaptation as adaptation
 from jmeta.runs import _processes as processes
 from jmeta.runs import _progress as progress
+from jmeta.runs._lowered import kept_in
 from jmeta.runs._progress import one_line
 from jmeta.runs._records import read_config
 from jmeta.runs._writing import check_out, write_out
@@ -35,6 +36,7 @@ def train(words: Words) -> int:
     with run_folder(asked.out, name) as out, ExitStack() as stack:
         first = processes.first()
         show = stack.enter_context(progress.bar()) if first else progress.quiet
+        stack.enter_context(kept_in(data.cache_dir() / "lowered"))
         trackers = _trackers(asked, out) if first else []
         show = tracking.several(show, *(stack.enter_context(each) for each in trackers))
         result = runs.run(experiment, out, resume=asked.resume, progress=show)

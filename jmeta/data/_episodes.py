@@ -7,6 +7,7 @@ constant of the compiled program, a second copy of the data.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from jmeta.core import Batch, Task
@@ -96,7 +97,8 @@ def sample_episode(
     chosen, _ = _draw_classes(class_key, pool, ways, ways, rotations, within_group)
     x = _draw_examples(example_key, pool, chosen, shots + queries, rotations)
     with jax.ensure_compile_time_eval():  # known inside a trace: none of these labels is padding
-        labels = [jnp.repeat(jnp.arange(ways, dtype=jnp.int32), n) for n in (shots, queries)]
+        each = np.arange(ways, dtype=np.int32)  # repeated by NumPy, which compiles nothing
+        labels = [jax.device_put(np.repeat(each, n)) for n in (shots, queries)]
     parts = (x[:, :shots], x[:, shots:])
     examples = (part.reshape(-1, *part.shape[2:]) for part in parts)
     task = Task(*map(Batch, examples, labels))

@@ -7,6 +7,7 @@ test. Of characters that look alike, in whatever scripts, only one is in the lis
 
 import unicodedata
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -83,14 +84,7 @@ def _check(name: str, value: int, low: int, high: int) -> None:
 
 def _font_files() -> dict[str, Path]:
     """The path of each face; matplotlib ships them."""
-    try:
-        from matplotlib import get_data_path
-    except ImportError as error:
-        raise ImportError(
-            "the set 'glyphs' is drawn from the fonts that matplotlib ships, and matplotlib is "
-            "not installed; install it (pip install matplotlib)."
-        ) from error
-    folder = Path(get_data_path(), "fonts", "ttf")
+    folder = _data_of_matplotlib() / "fonts" / "ttf"
     fonts = {face: folder / f"{face}.ttf" for face in FACES}
     if missing := [path.name for path in fonts.values() if not path.is_file()]:
         raise ValueError(
@@ -98,6 +92,21 @@ def _font_files() -> dict[str, Path]:
             f"{missing[0]}; expected matplotlib's own fonts there, so reinstall matplotlib."
         )
     return fonts
+
+
+def _data_of_matplotlib() -> Path:
+    """The folder of matplotlib's data: beside its code, or where a distribution has put it."""
+    found = find_spec("matplotlib")  # which is quicker than to import it
+    if found is None or found.origin is None:
+        raise ImportError(
+            "the set 'glyphs' is drawn from the fonts that matplotlib ships, and matplotlib is "
+            "not installed; install it (pip install matplotlib)."
+        )
+    if (beside := Path(found.origin).parent / "mpl-data").is_dir():
+        return beside
+    from matplotlib import get_data_path
+
+    return Path(get_data_path())
 
 
 def _render(fonts: dict[str, Path], *, size: int, drawings: int) -> Dataset:

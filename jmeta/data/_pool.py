@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 
@@ -72,10 +71,10 @@ def make_pool(examples: np.ndarray, counts: Sequence[int], group_sizes: Sequence
             "every group needs at least one class and the sizes must sum to the number of classes."
         )
     return Pool(
-        examples=jnp.asarray(examples),
-        starts=jnp.asarray(np.cumsum([0, *classes[:-1]]), jnp.int32),
-        counts=jnp.asarray(classes, jnp.int32),
-        groups=jnp.asarray(np.cumsum([0, *sizes]), jnp.int32),
+        examples=jax.device_put(examples),  # not `jnp.asarray`, which compiles a program a shape
+        starts=jax.device_put(np.cumsum([0, *classes[:-1]]).astype(np.int32)),
+        counts=jax.device_put(np.asarray(classes, np.int32)),
+        groups=jax.device_put(np.cumsum([0, *sizes]).astype(np.int32)),
         smallest=min(classes),
         largest=max(classes),
         group_sizes=sizes,

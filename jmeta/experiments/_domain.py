@@ -45,9 +45,14 @@ def example_task(domain: Domain, *, train: bool = True) -> Task:
     """
     sample = domain.sample_train if train else domain.sample_eval
     pool = domain.train if train else domain.test
-    shapes = jax.eval_shape(sample, jax.random.key(0), pool)
+    shapes = jax.eval_shape(sample, _key(), pool)
     bare = Task(*(batch._replace(key=None) for batch in shapes))
     return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), bare)
+
+
+def _key() -> Any:
+    """The shape and dtype of a key, without the programs that make one."""
+    return jax.eval_shape(jax.random.key, 0)
 
 
 def check_pools(domain: Domain, parts: Iterable[str] = ("train", "val", "test")) -> None:
@@ -68,7 +73,7 @@ def check_pools(domain: Domain, parts: Iterable[str] = ("train", "val", "test"))
         if pool is None:
             continue
         try:
-            jax.eval_shape(sample, jax.random.key(0), pool)
+            jax.eval_shape(sample, _key(), pool)
         except ValueError as error:
             wrong.append(f"{part} {what}: {error}{_smallest(domain, part)}")
     if wrong:

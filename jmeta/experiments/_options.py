@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -70,7 +71,8 @@ class Part:
                 f"{self.name} has an option {bare[0]} but is not a dataclass: write "
                 "@dataclass(frozen=True) above the class."
             )
-        hints = get_type_hints(type(self))
+        kind: Any = type(self)
+        hints = _hints(kind)
         for field in dataclasses.fields(self):
             if "option" in field.metadata:
                 check(field, hints[field.name], getattr(self, field.name))
@@ -84,6 +86,12 @@ class Part:
         """
         del kind, steps
         return self
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    """The types of a part's fields; they are looked up once, for every preset is made of parts."""
+    return get_type_hints(kind)
 
 
 def flag_of(field: dataclasses.Field) -> str:

@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -17,6 +17,7 @@ from jmeta.experiments import Budget, Experiment, to_json
 from jmeta.experiments._experiment import Origin
 from jmeta.runs import _checkpoint as checkpoint
 from jmeta.runs import _data as rundata
+from jmeta.runs import _lowered as lowered
 from jmeta.runs import _memory as fits
 from jmeta.runs import _processes as processes
 from jmeta.runs import _programs as programs
@@ -26,7 +27,7 @@ from jmeta.runs._hooks import check_hook, guarded
 from jmeta.runs._interruption import Interrupted, interruption
 from jmeta.runs._programs import Parts
 from jmeta.runs._progress import Progress, quiet
-from jmeta.runs._validation import Best, diverged, validated, validator
+from jmeta.runs._validation import Best, Validate, diverged, validated, validator
 
 
 def run(
@@ -80,7 +81,7 @@ def run(
     with ExitStack() as stack:
         claim = records.claimed(parts.experiment, out, data, resume=resume)
         processes.once(lambda: stack.enter_context(claim))
-        return _carry_out(parts, out, resume=resume, progress=progress)
+        return _carry_out(parts, out, data, resume=resume, progress=progress)
 
 
 def _origin(experiment: Experiment, out: Path) -> Origin | None:
@@ -91,10 +92,12 @@ def _origin(experiment: Experiment, out: Path) -> Origin | None:
     return rundata.origin(stored, out) if same else None
 
 
-def _carry_out(parts: Parts, out: Path, *, resume: bool, progress: Progress) -> dict[str, Any]:
+def _carry_out(
+    parts: Parts, out: Path, data: Mapping[str, Any], *, resume: bool, progress: Progress
+) -> dict[str, Any]:
     """Train, test and report in a folder that no other process writes in."""
     state, best, seconds = _start(parts, out, resume=resume, progress=progress)
-    send, memory = _compiled(parts, state)
+    send, memory = _compiled(parts, data, state)
     progress(_started(parts.experiment, state, memory))
     state, best, seconds = _train(parts, out, send, state, best, seconds, progress)
     params, best = _best_params(parts, out, state, best)
@@ -124,13 +127,13 @@ def _start(
 Send = Callable[..., tuple[TrainState, tuple[jax.Array, jax.Array]]]
 
 
-def _compiled(parts: Parts, state: TrainState) -> tuple[Send, int | None]:
+def _compiled(parts: Parts, data: Mapping[str, Any], state: TrainState) -> tuple[Send, int | None]:
     """`send(state, length=) -> (state, (losses, scores))` and the bytes of memory it needs.
 
     Raises:
         ValueError: the machine has not that much.
     """
-    advance = programs.dispatch(parts)
+    advance = lowered.dispatch(parts, data)
     send = partial(advance, pool=parts.domain.train)
     step = int(state.step)
     if step >= parts.experiment.budget.steps:
@@ -160,26 +163,29 @@ def _train(
 
     Between intervals the next dispatch is sent before the results of the last are read, so the
     devices never wait for the host. Several processes read first: what they then say to each
-    other must not meet the messages of a dispatch.
+    other must not meet the messages of a dispatch. After the first dispatch validation is compiled,
+    which updates need not wait for, while nothing runs that would share its time and memory.
     """
     budget = parts.experiment.budget
-    step = int(state.step)
-    validate = validator(parts, state) if step < budget.steps else None
+    step = begin = int(state.step)
+    validate: Validate | None = None
     unread, begun = list[Sent](), 0.0
     with interruption() as interrupted, ThreadPoolExecutor(1) as waiting:
         while step < budget.steps:
             if not unread:
                 begun = time.perf_counter()
-            length = _length(budget, step)
+            length, first = _length(budget, step), step == begin
             state, results = send(state, length=length)
             step += length
             unread.append(Sent(step, length, waiting.submit(_arrived, *results)))
             at_interval = step % budget.validate_every == 0 or step == budget.steps
-            settle = at_interval or processes.several()
+            settle = first or at_interval or processes.several()
             while len(unread) > (0 if settle or interrupted() else 1):
                 sent = unread.pop(0)
                 took = processes.together(partial(_read, parts, out, sent, begun, progress))
                 begun, seconds = begun + took, seconds + took
+            if first:
+                validate = validator(parts, state)
             stop = not unread and processes.anywhere(bool(interrupted()))
             before = best
             if at_interval:

@@ -47,7 +47,8 @@ def _require_room_for_tasks(parts: Parts) -> None:
     """
     each = parts.experiment.budget.tasks // parts.mesh.size
     chunk = min(programs.chunk_for(parts.experiment) or each, each)
-    task = jax.eval_shape(parts.domain.sample_train, jax.random.key(0), parts.domain.train)
+    key = programs.keys(parts.experiment.budget.seed).train
+    task = jax.eval_shape(parts.domain.sample_train, key, parts.domain.train)
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(task))
     what = f"{chunk} tasks at once, and what is computed of them, need at least"
     advice = "set a smaller --chunk, fewer shots or queries"

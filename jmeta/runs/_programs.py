@@ -1,5 +1,6 @@
 """The compiled programs of a run: many outer updates a dispatch, and validation."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -88,6 +89,11 @@ def keys(seed: int) -> Keys:
     >>> len(keys(0))
     5
     """
+    return _keys(seed)
+
+
+@partial(jax.jit, static_argnames="seed")  # one program, and not one for each of its steps
+def _keys(seed: int) -> Keys:
     return Keys(*jax.random.split(jax.random.key(seed), 5))
 
 
