@@ -2,9 +2,10 @@
 
 For each flag, and for none, jmeta's update of some workloads is timed in a process of its own,
 since flags are read when the backend starts. The processes take turns: in each round every one runs
-once while the others wait. The record, benchmarks/results/cpu_flags.json, has the median over rounds of
-the rate of each flag divided by the rate without flags in the same round, and the instruction sets
-of the machine. `jmeta` sets none of these flags: what it gains must be more than noise.
+once while the others wait. The record, benchmarks/results/cpu_flags.json, has the median over
+rounds of the rate of each flag divided by the rate without flags in the same round, and the
+instruction sets of the machine. `jmeta` sets none of these flags: what it gains must be more than
+noise.
 """
 
 import argparse

@@ -5,8 +5,10 @@
 The images are embedded once by EfficientNet-Lite0 with the weights of ImageNet (extra
 `pretrained`), scaled to 160 pixels; nothing of them is trained. Then all heads see the same
 episodes of the 25 test classes, 5-way 1-shot and 5-shot with 15 queries a class. All heads get the
-features minus the mean of the training classes, divided by their length ("CL2N"). What a head has to choose is chosen on 300 episodes of the validation classes, by the
-accuracy of each number of shots. Heads of the second group see all queries of an episode together.
+features minus the mean of the training classes, divided by their length ("CL2N"). What a head has
+to choose is chosen on 300 episodes of the validation classes, by the accuracy of each number of
+shots. Heads of the second group see all queries of an episode together; every class has as many of
+them, which PT-MAP knows and TIM and LaplacianShot profit from.
 
 ImageNet has many of the classes of Caltech-101, so these figures say what features are worth, and
 not how well classes are learned that nobody has seen. Record: benchmarks/results/transfer.json.
