@@ -11,6 +11,7 @@ labels. Integers are images of 0 to 255, and floats of 0 to 1.
     sample = augment.augmented(sample, support=change, query=change)
 """
 
+from jmeta.augment._each import Augment
 from jmeta.augment._geometry import affine, crop, flip
 from jmeta.augment._mixing import cutmix, mixup
 from jmeta.augment._named import named
@@ -18,6 +19,7 @@ from jmeta.augment._pixels import colour, cutout
 from jmeta.augment._tasks import augmented, chain, sometimes, turned_classes
 
 __all__ = [
+    "Augment",
     "affine",
     "augmented",
     "chain",

@@ -10,6 +10,7 @@ import numpy as np
 
 from jmeta import losses, metrics
 from jmeta.core import Batch, Key, Objective, Task
+from jmeta.data import Pool
 from jmeta.experiments._domain import Domain, Sampler, example_task
 from jmeta.experiments._parts import Episode, Points, Size
 from jmeta.experiments._source import Source
@@ -42,8 +43,8 @@ def facts_of(source: Source, domain: Domain) -> dict[str, Any]:
     Returns:
         `objective`, or None for one of a person's own; `kind`; shape and dtype of one `example`, as
         networks see it; width of `outputs`; whether an example is made of `pixels`, 0 to 255, and
-        `inverted`, so that paper is 0 and ink 1; and of a table its `features`, `target` and
-        `scaling`.
+        `inverted`, so that paper is 0 and ink 1; of a table its `features`, `target` and
+        `scaling`; and the number of `train_classes`, where there are such.
     """
     x = example_task(domain, train=False).query.x
     stored = getattr(domain.test, "examples", None)
@@ -59,6 +60,7 @@ def facts_of(source: Source, domain: Domain) -> dict[str, Any]:
         "features": domain.info.get("features"),
         "target": domain.info.get("target"),
         "scaling": domain.info.get("scaling"),
+        "train_classes": len(domain.train.counts) if isinstance(domain.train, Pool) else None,
     }
 
 
@@ -77,6 +79,8 @@ def check_facts(facts: Mapping[str, Any]) -> None:
         raise ValueError("its examples have no shape and dtype that a network takes.")
     if not 0 < facts["outputs"] < _LARGEST:
         raise ValueError(f"its outputs are {facts['outputs']}.")
+    if not 0 < (facts.get("train_classes") or 1) < _LARGEST:
+        raise ValueError(f"its training classes are {facts['train_classes']}.")
     if facts["features"] is not None and not (facts["scaling"] and facts["target"]):
         raise ValueError("its features have no scaling.")
 
@@ -101,7 +105,7 @@ def bare_domain(facts: Mapping[str, Any], episode: Episode | Points, outputs: in
         metric="accuracy" if classes else "mse",
         score=metrics.accuracy if classes else losses.mean_squared_error,
         higher_is_better=classes,
-        info={},
+        info={"train_classes": facts.get("train_classes")},
     )
 
 

@@ -135,6 +135,11 @@ class Outer(Part):
     halve_every: int = option(
         2000, "Outer updates between halvings of the rate (schedule halving).", least=1
     )
+    init_from: str | None = option(
+        None,
+        "Parameters that training begins with, where their names agree: the folder of a finished "
+        "run, a .safetensors or an .npz file. None: all are fresh.",
+    )
     clip: float | None = option(
         None, "Largest absolute value of an entry of the meta-gradient. None: no clipping.", least=0
     )

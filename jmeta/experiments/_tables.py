@@ -8,13 +8,20 @@ from jmeta.experiments import (
     _pretrained,
     _regression,
     _sources,
+    _supervised,
 )
 from jmeta.experiments._algorithm import Algorithm
 from jmeta.experiments._networks import Network
 from jmeta.experiments._source import Source
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
-    kind.name: kind for kind in (*_gradient.TABLE, *_metric.TABLE, *_memory.TABLE)
+    kind.name: kind
+    for kind in (
+        *_gradient.TABLE,
+        *_metric.TABLE,
+        *_memory.TABLE,
+        *_supervised.TABLE,
+    )
 }
 NETWORKS: dict[str, type[Network]] = {
     kind.name: kind for kind in (*_networks.TABLE, *_pretrained.TABLE)

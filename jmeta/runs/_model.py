@@ -20,11 +20,13 @@ from jmeta.core._networks import is_key
 from jmeta.experiments import Domain, Episode, Experiment, Method, Part, example_task, from_json
 from jmeta.experiments._bare import FACTS, bare_domain, check_facts, facts_of
 from jmeta.runs._json import check, check_regular, parse
+from jmeta.runs._leaves import FILE as FILE
+from jmeta.runs._leaves import named as named
+from jmeta.runs._leaves import path_name
 from jmeta.runs._programs import Parts
 from jmeta.runs._records import read_config
 from jmeta.runs._writing import write_whole
 
-FILE = "model.safetensors"
 SCHEMA = 1
 ENTRY = "jmeta"  # of the metadata in the header
 RECORD = {
@@ -113,23 +115,6 @@ def like(model: Model) -> Params:
     return jax.eval_shape(made, jax.random.key(0))
 
 
-def named(tree: PyTree) -> dict[str, np.ndarray]:
-    """The leaves of a tree by their paths; PRNG keys as their data.
-
-    >>> named({"a": {"b": np.ones(2)}})
-    {'a/b': array([1., 1.])}
-    """
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    found = {_name(path): leaf for path, leaf in leaves}
-    assert len(found) == len(leaves), "paths differ"
-    data = {n: jax.random.key_data(x) if is_key(x) else x for n, x in found.items()}
-    return {name: np.array(leaf, order="C") for name, leaf in data.items()}
-
-
-def _name(path: Any) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator="/") or "value"
-
-
 def restored(arrays: Mapping[str, np.ndarray], like: PyTree, *, file: str) -> PyTree:
     """A tree of named arrays.
 
@@ -142,7 +127,7 @@ def restored(arrays: Mapping[str, np.ndarray], like: PyTree, *, file: str) -> Py
         ValueError: an array is missing, too many, or of another shape or dtype.
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
-    wanted = {_name(path): leaf for path, leaf in leaves}
+    wanted = {path_name(path): leaf for path, leaf in leaves}
     if strange := sorted(set(wanted) ^ set(arrays)):
         what = "lacks" if strange[0] in wanted else "has in addition"
         raise ValueError(f"{file} is not of the run in its config.json: it {what} {strange[0]!r}.")

@@ -27,6 +27,7 @@ from jmeta.experiments import (
 from jmeta.experiments._experiment import Origin
 from jmeta.runs import _processes as processes
 from jmeta.runs import _room as room
+from jmeta.runs._start import begun
 
 
 class Parts(NamedTuple):
@@ -151,7 +152,11 @@ def initial_state(parts: Parts) -> TrainState:
     what = "the parameters and the state of the outer optimizer need"
     advice = "choose a smaller network, or smaller examples"
     room.require(size * room.sharing(parts.mesh), parts.mesh, what=what, advice=advice)
-    return made(key)
+    state, start = made(key), parts.experiment.outer.init_from
+    if start is None:
+        return state
+    params = begun(jax.device_get(state.params), start)
+    return replicate(state._replace(params=params), parts.mesh)
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:

@@ -1,0 +1,185 @@
+"""Supervised training on pooled classes: the start of transfer learning."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from jmeta import augment, distances, learners
+from jmeta.core import Batch, Key, Learner, Net, Params, Scalar, Task
+from jmeta.core._networks import first_example, init_net
+from jmeta.data import Pool
+from jmeta.experiments._algorithm import Algorithm, Method, constant, fix_embedding, fix_of
+from jmeta.experiments._domain import Domain
+from jmeta.experiments._networks import Network
+from jmeta.experiments._options import option
+from jmeta.experiments._parts import Episode, Points
+
+_TURNS = 4  # quarter turns that an image may be told apart by
+
+
+@dataclass(frozen=True)
+class Pretrain(Algorithm):
+    """Supervised training on all training classes, tested by the nearest class mean in episodes.
+
+    A batch is drawn from the images of all training classes, and a classifier of these classes is
+    trained on the embedding (Baseline). Validation and test drop the classifier. With `classifier`
+    "cosine" it compares directions (Baseline++).
+    """
+
+    name: ClassVar[str] = "pretrain"
+    title: ClassVar[str] = "supervised training on all classes, then the nearest class mean"
+    paper: ClassVar[str] = "Chen et al., 2019, arXiv:1904.04232"
+    kinds: ClassVar[tuple[str, ...]] = ("classes",)
+    batch: int = option(64, "Images of a batch; an update has as many batches as tasks.", least=1)
+    classifier: str = option(
+        "linear", "The classifier of the training classes.", choices=("linear", "cosine")
+    )
+    sharpness: float = option(10.0, "How much the cosine classifier multiplies by.", least=0)
+    label_smoothing: float = option(
+        0.0, "Share of a label that is spread over all classes.", least=0, below=1
+    )
+    mixup: float = option(
+        0.0, "α of mixup: each image is mixed with another one by Beta(α, α); 0: none.", least=0
+    )
+    turns: float = option(
+        0.0, "Weight of telling by which quarter turn an image was turned; 0: none.", least=0
+    )
+    nearest: str = option(
+        "cosine", "Distance to class means in episodes.", choices=("cosine", "euclidean")
+    )
+
+    def domain(self, domain: Domain) -> Domain:
+        """The same domain, trained on batches: the query of a task is a batch of all classes."""
+
+        def sample(key: Key, pool: Any) -> Task:
+            if not isinstance(pool, Pool):  # a run is built again where its data are not
+                drawn = domain.sample_train(key, pool)
+                y = jnp.zeros(drawn.query.x.shape[:1], jnp.int32)
+                return drawn._replace(query=drawn.query._replace(y=y))
+            return pooled_batch(key, pool, size=self.batch)
+
+        return domain._replace(sample_train=sample)
+
+    def build(self, network: Network, domain: Domain, episode: Episode | Points) -> Method:
+        """The learner, and the cross-entropy of the training classes."""
+        assert isinstance(episode, Episode)
+        embed = network.module(None)
+        near = distances.cosine if self.nearest == "cosine" else distances.squared_euclidean
+        head = learners.prototypical(episode.testing().ways, distance=near)
+        nearest, classes = learners.metric(embed, head), trained_classes(domain)
+
+        def init(key: Key, task: Task) -> Params:
+            embed_key, own, turn = jax.random.split(key, 3)
+            x = first_example(task.support.x)
+            params = init_net(embed, embed_key, x)
+            width = jax.eval_shape(embed.apply, params, x).shape[-1]
+            made = {"embed": params, "classifier": _linear(own, width, classes)}
+            return {**made, "turns": _linear(turn, width, _TURNS)} if self.turns else made
+
+        def adapt(params: Params, support: Batch) -> Any:
+            return nearest.adapt(params["embed"], support)
+
+        learner = Learner(init, adapt, nearest.predict, nearest.masked)
+        change = None if episode.augment is None else augment.named(episode.augment)
+
+        def loss(params: Params, task: Task) -> tuple[Scalar, jax.Array]:
+            return self._loss(embed, change, params, task.query)
+
+        return Method(learner, constant(loss), fix_embedding(fix_of(network, embed)))
+
+    def _loss(
+        self, embed: Net, change: augment.Augment | None, params: Params, batch: Batch
+    ) -> tuple[Scalar, jax.Array]:
+        """The loss of a batch, and the logits of its images."""
+        assert batch.key is not None
+        change_key, mix_key, turn_key = jax.random.split(batch.key, 3)
+        x = batch.x if change is None else change(change_key, batch.x)
+        classes = params["classifier"]["kernel"].shape[1]
+        y = jax.nn.one_hot(batch.y, classes, dtype=jnp.float32)
+        y = (1 - self.label_smoothing) * y + self.label_smoothing / classes
+        if self.mixup:
+            x, y = augment.mixup(mix_key, x, y, alpha=self.mixup)
+        logits = self._logits(params["classifier"], embed.apply(params["embed"], x))
+        value = -jnp.mean(jnp.sum(y * jax.nn.log_softmax(logits), -1))
+        if not self.turns:
+            return value, logits
+        turned, which = quarter_turns(turn_key, x)
+        found = _affine(params["turns"], embed.apply(params["embed"], turned))
+        told = jnp.take_along_axis(jax.nn.log_softmax(found), which[:, None], -1)
+        return value - self.turns * jnp.mean(told), logits
+
+    def _logits(self, layer: Params, z: jax.Array) -> jax.Array:
+        if self.classifier == "linear":
+            return _affine(layer, z)
+        return self.sharpness * distances.cosine_similarity(z, layer["kernel"].T)
+
+
+def pooled_batch(key: Key, pool: Pool, *, size: int) -> Task:
+    """Draw a batch from all examples of a pool, each as likely as any other.
+
+    Args:
+        key: a random key.
+        pool: the classes.
+        size: examples of the batch, drawn with replacement.
+
+    Returns:
+        A task whose query is the batch: x [size, ...] and y [size], the number of the class in the
+        pool; with its first example as the support set.
+
+    >>> import numpy as np
+    >>> from jmeta import data
+    >>> pool = data.pool_from_classes([np.full((2, 3), c, np.float32) for c in range(4)])
+    >>> batch = pooled_batch(jax.random.key(0), pool, size=8).query
+    >>> bool((batch.x[:, 0] == batch.y).all())
+    True
+    """
+    draw, own = jax.random.split(key)
+    place = jax.random.randint(draw, (size,), 0, pool.examples.shape[0])
+    x = pool.examples[place]
+    x = x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else x
+    y = jnp.searchsorted(pool.starts, place, side="right").astype(jnp.int32) - 1
+    return Task(Batch(x[:1], y[:1], own), Batch(x, y, own))
+
+
+def quarter_turns(key: Key, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Turn each square image by a random number of quarters, which is returned too, [N].
+
+    Raises:
+        ValueError: images that are not square.
+
+    >>> quarter_turns(jax.random.key(0), jnp.ones((2, 4, 4, 1)))[0].shape
+    (2, 4, 4, 1)
+    """
+    if x.ndim != 4 or x.shape[1] != x.shape[2]:
+        raise ValueError(f"only square images can be turned, but got {list(x.shape[1:])}.")
+    which = jax.random.randint(key, x.shape[:1], 0, _TURNS)
+    four = jnp.stack([jnp.rot90(x, n, (1, 2)) for n in range(_TURNS)])
+    return four[which, jnp.arange(x.shape[0])], which
+
+
+def trained_classes(domain: Domain) -> int:
+    """The number of training classes.
+
+    Raises:
+        ValueError: the domain has none.
+    """
+    if isinstance(domain.train, Pool):
+        return len(domain.train.counts)
+    known = domain.info.get("train_classes")
+    if not isinstance(known, int):
+        raise ValueError("pretrain needs a set of classes with examples.")
+    return known
+
+
+def _linear(key: Key, width: int, classes: int) -> Params:
+    kernel = jax.nn.initializers.lecun_normal()(key, (width, classes), jnp.float32)
+    return {"kernel": kernel, "bias": jnp.zeros(classes)}
+
+
+def _affine(layer: Params, z: jax.Array) -> jax.Array:
+    return z @ layer["kernel"] + layer["bias"][None]
+
+
+TABLE: tuple[type[Algorithm], ...] = (Pretrain,)

@@ -1,0 +1,88 @@
+"""The parameters that training begins with, read from another run or a file of arrays."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from jmeta.core import Params
+from jmeta.core._home import expanded
+from jmeta.core._text import printable
+from jmeta.runs import _leaves as leaves
+from jmeta.runs._json import check_regular
+
+_EMBED = "embed/"  # where a learner with more parameters keeps those of its embedding
+_SHOWN = 3  # names in a message
+
+
+def begun(params: Params, path: str) -> Params:
+    """Fresh parameters, with those leaves in their place that a file has.
+
+    A leaf is found by its name, "params/Conv_0/kernel" for example. Where the file or the
+    parameters have an embedding beside other things, under "embed", and the other has not, the
+    embeddings are matched. What the file does not have, such as a fresh head, stays as it is, and
+    what the parameters do not have is left out.
+
+    Args:
+        params: as `learner.init` makes them.
+        path: the folder of a finished run, a .safetensors or an .npz file.
+
+    Raises:
+        ValueError: it is missing or damaged, no leaf has a name of the parameters, or one has
+            another shape.
+    """
+    arrays = _read(expanded(path))
+    names = set(leaves.named(params))
+    given = max(_views(arrays), key=lambda view: len(names & set(view)))
+    if not names & set(given):
+        raise ValueError(
+            f"{printable(path)} has none of the parameters: it has {_some(arrays)}, and the "
+            f"learner has {_some(names)}."
+        )
+
+    def leaf(place: tuple, fresh: jax.Array) -> np.ndarray:
+        name = leaves.path_name(place)
+        if name not in given:
+            return np.asarray(fresh)
+        if given[name].shape != fresh.shape:
+            raise ValueError(
+                f"{printable(path)} has {name} of shape {list(given[name].shape)}, but the learner "
+                f"has {list(fresh.shape)}."
+            )
+        return given[name].astype(fresh.dtype)
+
+    return jax.tree_util.tree_map_with_path(leaf, params)
+
+
+def _views(arrays: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+    """The arrays as they are, as an embedding among others, and of their embedding alone."""
+    inner = {n.removeprefix(_EMBED): v for n, v in arrays.items() if n.startswith(_EMBED)}
+    return [dict(arrays), {_EMBED + name: value for name, value in arrays.items()}, inner]
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    """Named arrays of a run or a file."""
+    file = path / leaves.FILE if path.is_dir() else path
+    if not file.exists():
+        raise ValueError(
+            f"{printable(file)} does not exist; start from the folder of a finished run, a "
+            ".safetensors or an .npz file."
+        )
+    check_regular(file)
+    try:
+        if file.suffix == ".npz":
+            with np.load(file, allow_pickle=False) as found:
+                return {name: found[name] for name in found.files}
+        from safetensors.numpy import load_file
+
+        return load_file(file)
+    except Exception as error:  # a damaged file fails in many ways
+        raise ValueError(
+            f"{printable(file)} cannot be read as .npz or .safetensors ({printable(error)})."
+        ) from error
+
+
+def _some(names: object) -> str:
+    listed = sorted(map(str, names))  # type: ignore[call-overload]
+    return ", ".join(listed[:_SHOWN]) + ", ..." * (len(listed) > _SHOWN)

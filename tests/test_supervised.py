@@ -1,0 +1,142 @@
+"""Supervised pretraining, and runs that begin with what another has learned."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jmeta
+from jmeta import data, train
+from jmeta.experiments._supervised import pooled_batch, quarter_turns
+from jmeta.runs import _programs as programs
+
+SMALL = {
+    "dataset": "glyphs",
+    "network": "conv4",
+    "filters": 4,
+    "norm": "layer",
+    "steps": 4,
+    "tasks": 1,
+    "batch": 8,
+    "log_every": 2,
+    "validate_every": 4,
+    "validation_episodes": 4,
+    "episodes": 4,
+}
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "pre"
+    one = train.experiment(
+        "pretrain", **SMALL, augment="flip", mixup=0.4, turns=0.5, label_smoothing=0.1
+    )
+    return out, train.run(one, out)
+
+
+def test_batches_are_of_all_classes_with_the_numbers_of_the_pool():
+    draw = np.random.default_rng(0)
+    sizes = [2, 5, 3]
+    classes = [np.full((n, 4, 4, 1), 40 * c, np.uint8) for c, n in enumerate(sizes)]
+    pool = data.pool_from_classes(classes)
+    batch = jax.jit(pooled_batch, static_argnames="size")(
+        jax.random.key(draw.integers(100)), pool, size=2000
+    ).query
+    np.testing.assert_allclose(batch.x[:, 0, 0, 0] * 255, batch.y * 40, atol=1e-4)
+    shares = np.bincount(np.asarray(batch.y), minlength=3) / 2000
+    np.testing.assert_allclose(shares, np.array(sizes) / 10, atol=0.05)
+
+
+def test_images_are_turned_by_what_is_said():
+    x = jax.random.uniform(jax.random.key(0), (6, 4, 4, 1))
+    turned, which = quarter_turns(jax.random.key(1), x)
+    for image, found, turns in zip(x, turned, which, strict=True):
+        np.testing.assert_array_equal(found, jnp.rot90(image, int(turns)))
+    with pytest.raises(ValueError, match="square"):
+        quarter_turns(jax.random.key(1), x[:, :3])
+
+
+@pytest.mark.parametrize("classifier", ["linear", "cosine"])
+def test_the_loss_is_the_cross_entropy_of_all_training_classes(classifier):
+    one = train.completed(train.experiment("pretrain", **SMALL, classifier=classifier))
+    domain, method = train.open_experiment(one)
+    task = domain.sample_train(jax.random.key(0), domain.train)
+    params = method.learner.init(jax.random.key(1), task)
+    loss, logits = method.loss(0)(params, task)
+    module, layer = one.network.module(None), params["classifier"]
+    z = module.apply(params["embed"], task.query.x)
+    if classifier == "cosine":
+        unit = [
+            a / jnp.linalg.norm(a, axis=axis, keepdims=True)
+            for a, axis in ((z, 1), (layer["kernel"], 0))
+        ]
+        wanted = 10 * unit[0] @ unit[1]
+    else:
+        wanted = z @ layer["kernel"] + layer["bias"][None]
+    np.testing.assert_allclose(logits, wanted, atol=1e-4)
+    assert logits.shape == (8, len(domain.train.counts))
+    right = jnp.take_along_axis(jax.nn.log_softmax(logits), task.query.y[:, None], 1)
+    np.testing.assert_allclose(loss, -right.mean(), rtol=1e-5)
+
+
+def test_a_pretrained_run_is_tested_predicts_and_resumes(pretrained, tmp_path):
+    out, result = pretrained
+    assert result["metrics"]["accuracy"]["episodes"] == 4
+    few = jmeta.load(out)
+    x = np.random.default_rng(0).random((4, 28, 28, 1), np.float32)
+    odds = few.adapt(x, ["a", "b", "a", "c"]).predict_proba(x)
+    assert odds.shape == (4, 3)
+    longer = train.run(
+        train.experiment(start=train.load_run(out)[0].experiment, steps=6), out, resume=True
+    )
+    assert longer["best"]["step"] in (4, 6)
+
+
+def test_another_run_begins_with_the_embedding(pretrained, tmp_path):
+    out, _ = pretrained
+    options = {key: value for key, value in SMALL.items() if key != "batch"}
+    stored = train.load_run(out)[1]["embed"]
+    for algorithm in ("protonet", "siamese", "maml"):
+        one = train.experiment(algorithm, **options, init_from=str(out))
+        parts = programs.parts(one)
+        begins = programs.initial_state(parts).params
+        found = begins["embed"] if algorithm == "siamese" else begins
+        for name in ("Conv_0", "Conv_3", "Norm_0"):
+            jax.tree.map(
+                np.testing.assert_array_equal, found["params"][name], stored["params"][name]
+            )
+    assert train.run(one, tmp_path / "run")["metrics"]
+
+
+def test_arrays_of_any_file_are_a_start(tmp_path):
+    options = {"dataset": "sinusoid", "steps": 2, "episodes": 4}
+    parts = programs.parts(train.experiment("maml", **options))
+    kernel = np.full((1, 40), 0.5, np.float32)
+    np.savez(tmp_path / "a.npz", **{"params/Dense_0/kernel": kernel})
+    one = train.experiment("maml", **options, init_from=str(tmp_path / "a.npz"))
+    begins = programs.initial_state(programs.parts(one)).params
+    fresh = programs.initial_state(parts).params
+    np.testing.assert_array_equal(begins["params"]["Dense_0"]["kernel"], kernel)
+    np.testing.assert_array_equal(
+        begins["params"]["head"]["kernel"], fresh["params"]["head"]["kernel"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("arrays", "says"),
+    [
+        ({"other": np.zeros(1)}, "has none of the parameters: it has other"),
+        ({"params/Dense_0/kernel": np.zeros((2, 40))}, r"Dense_0/kernel of shape \[2, 40\]"),
+        (b"no archive", "cannot be read as .npz"),
+        (None, "does not exist"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_refused(arrays, says, tmp_path):
+    path = tmp_path / "a.npz"
+    if isinstance(arrays, bytes):
+        path.write_bytes(arrays)
+    elif arrays is not None:
+        np.savez(path, **arrays)
+    one = train.experiment("maml", dataset="sinusoid", init_from=str(path))
+    with pytest.raises(ValueError, match=says):
+        programs.initial_state(programs.parts(one))
