@@ -37,6 +37,7 @@ from jmeta.experiments._regression import Functions, Table
 from jmeta.experiments._source import Source
 from jmeta.experiments._sources import Arrays, Folder, Glyphs, Omniglot, Tfds
 from jmeta.experiments._stored import from_json, to_json
+from jmeta.experiments._supervised import Pretrain
 from jmeta.experiments._tables import ALGORITHMS, NETWORKS, SOURCES
 
 __all__ = [
@@ -83,6 +84,7 @@ __all__ = [
     "Outer",
     "Part",
     "Points",
+    "Pretrain",
     "ProtoMaml",
     "ProtoNet",
     "Relation",
