@@ -41,7 +41,7 @@ class Pretrain(Algorithm):
         0.0, "Share of a label that is spread over all classes.", least=0, below=1
     )
     mixup: float = option(
-        0.0, "α of mixup: each image is mixed with another one by Beta(α, α); 0: none.", least=0
+        0.0, "Mixup: each image is mixed with another one by Beta(α, α); 0: none.", least=0
     )
     turns: float = option(
         0.0, "Weight of telling by which quarter turn an image was turned; 0: none.", least=0
