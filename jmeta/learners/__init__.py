@@ -36,6 +36,13 @@ from jmeta.learners.memory import (
     neural_process_loss,
     random_size,
 )
+from jmeta.learners.transductive import (
+    bd_cspn,
+    laplacian_shot,
+    pt_map,
+    tim,
+    transductive_finetuning,
+)
 
 __all__ = [
     "Head",
@@ -45,6 +52,7 @@ __all__ = [
     "Prototypes",
     "Tuned",
     "amortised",
+    "bd_cspn",
     "class_means",
     "class_sums",
     "embed_examples",
@@ -53,6 +61,7 @@ __all__ = [
     "full_context",
     "head_accuracies",
     "inductive",
+    "laplacian_shot",
     "learned",
     "logistic",
     "maml",
@@ -67,6 +76,7 @@ __all__ = [
     "on_features",
     "proto_maml",
     "prototypical",
+    "pt_map",
     "random_size",
     "rates_like",
     "rates_per_layer",
@@ -75,6 +85,8 @@ __all__ = [
     "siamese",
     "siamese_loss",
     "svm",
+    "tim",
+    "transductive_finetuning",
     "transformed",
     "weighted_l1",
 ]
