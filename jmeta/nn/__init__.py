@@ -24,6 +24,7 @@ from jmeta.nn._pool import max_pool, mean_pool
 from jmeta.nn._precision import products
 from jmeta.nn._relation import RelationConv, RelationMLP
 from jmeta.nn._resnet import ResNet12, drop_block
+from jmeta.nn._set_attention import SetAttention
 from jmeta.nn._snail import SNAIL
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "RelationConv",
     "RelationMLP",
     "ResNet12",
+    "SetAttention",
     "SlowFast",
     "attention",
     "conv1d",

@@ -30,6 +30,8 @@ def transductive_finetuning(
 
     The prototypes start as the class means. They are all that is fine-tuned, since a head has
     nothing but embeddings; the paper fine-tunes the network too. easyfsl does as this head does.
+    With many or long steps, put `transformed(head, jmeta.distances.unit)` around it, and a scale
+    of about 10: with other features the entropy may draw all queries into one class.
 
     Args:
         ways: N, the number of classes of an episode (static).

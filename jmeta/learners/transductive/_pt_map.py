@@ -28,7 +28,7 @@ def pt_map(
     sharpness: Value = 10.0,
     rate: Value = 0.2,
     steps: int = 10,
-    balance: int = 8,
+    balance: int = 5,
 ) -> Head:
     """Prototypes of transformed features, by optimal transport of the queries to the classes.
 
@@ -47,7 +47,8 @@ def pt_map(
         sharpness: λ > 0.
         rate: α > 0, the part of the way to m that a prototype goes.
         steps: K ≥ 0, the number of updates. K and the other numbers are those of easyfsl.
-        balance: the steps that find y; see the notes. Easy features need fewer.
+        balance: the steps that find y; see the notes. Where λ times the distances is large and the
+            true classes are of very unequal size, more may be needed.
 
     Returns:
         A transductive head over embeddings [S, D], whose logits are log probabilities.
@@ -95,7 +96,7 @@ def pt_map(
 
         def update(carry: tuple[jax.Array, jax.Array], _: None) -> tuple[tuple, None]:
             c, v = carry
-            y, _, v = assigned(c, v)
+            y, _log_y, v = assigned(c, v)
             every = jnp.concatenate([episode.members, y * episode.real[:, None]])
             totals = every.sum(0)
             m = product(every.T, z) / jnp.where(totals > 0, totals, 1)[:, None]
