@@ -1,11 +1,12 @@
 """Heads that look at the whole episode beside easyfsl's classes, on identical features.
 
-    python benchmarks/transductive.py [--episodes 1000] [--peer-episodes 50] [--rounds 3]
+    python benchmarks/transductive.py [--episodes 1000] [--peer-episodes 50] [--threads 1]
 
 The features are random, around one mean per class, and not negative, as after a ReLU. Episodes are
 5-way, 1-shot and 5-shot, with 15 queries per class. jmeta takes all of them in one jitted call,
 shared among one virtual device per core. easyfsl's classes take the first ones, one after another,
-with as many threads as torch likes and with one; the quicker of the two counts.
+with one thread and with one per core; the quicker of the two counts. --threads 1 leaves the second
+out, for a machine that has other work.
 
 `same` is the share of queries for which the predictions agree, `episodes_same` the share of
 episodes in which all do, and `apart` the largest difference of the scores, after jmeta's are put
@@ -20,7 +21,7 @@ round after round, and the median round counts.
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -152,6 +153,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--episodes", type=int, default=1000)
     parser.add_argument("--peer-episodes", type=int, default=50)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, os.cpu_count() or 1])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--features", type=int, default=640, metavar="D")
     parser.add_argument("--out", type=Path, default=common.RESULTS / "transductive.json")
@@ -167,7 +169,7 @@ def main() -> None:
         tasks = jax.block_until_ready(jax.jit(jax.vmap(sample, (0, None)))(keys, pool))
         for name, method in made.items():
             row = {"head": name, "shots": shots}
-            row |= measured(method, tasks, options.peer_episodes, options.rounds)
+            row |= measured(method, tasks, options.peer_episodes, options.rounds, options.threads)
             rows.append(row)
             print(row)
     protocol = {"ways": WAYS, "queries": QUERIES, "target": TARGET}
@@ -175,21 +177,18 @@ def main() -> None:
     common.write(options.out, {"schema": 1, "protocol": protocol, "rows": rows})
 
 
-def measured(method: Method, tasks: Task, count: int, rounds: int) -> dict[str, Any]:
+def measured(
+    method: Method, tasks: Task, count: int, rounds: int, threads: Sequence[int]
+) -> dict[str, Any]:
     """How a head and easyfsl's class agree on the first episodes, and how fast each is."""
     first = jax.tree.map(lambda leaf: leaf[:count], tasks)
-    mine, other = ours(method.head, tasks), theirs(method.theirs, first, 1)
-    many = theirs(method.theirs, first, os.cpu_count() or 1)
+    mine = ours(method.head, tasks)
+    peers = {("", "easyfsl", str(n)): theirs(method.theirs, first, n) for n in threads}
     scores = method.scores(mine()[:count])  # and compiles
-    row = compared(scores, other(), np.asarray(first.query.y))
-    names = ("jmeta", "one thread", "threads")
-    speed = heads_speed.timed(
-        {("", "", name): run for name, run in zip(names, (mine, other, many), strict=True)},
-        rounds,
-        count,
-    )
-    row["jmeta"] = speed["", "", "jmeta"] * len(tasks.query.y) / count
-    row["easyfsl"] = max(speed["", "", name] for name in names[1:])
+    row = compared(scores, next(iter(peers.values()))(), np.asarray(first.query.y))
+    speed = heads_speed.timed({("", "jmeta", ""): mine, **peers}, rounds, count)
+    row["jmeta"] = speed["", "jmeta", ""] * len(tasks.query.y) / count
+    row["easyfsl"] = max(speed[name] for name in peers)
     row["ratio"] = row["jmeta"] / row["easyfsl"]
     return row
 
