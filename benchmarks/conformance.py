@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 
 import common
 
-TESTS = ("test_losses", "test_heads", "test_metrics", "test_precision")
+TESTS = ("test_losses", "test_heads", "test_transductive", "test_metrics", "test_precision")
 LIBRARIES = ("torch", "pytorch-metric-learning", "easyfsl", "scikit-learn")
 ROOT = Path(__file__).parents[1]
 

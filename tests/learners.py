@@ -16,13 +16,19 @@ from jmeta import Batch, Learner, Task, nn
 from jmeta.core import Objective, Params, PyTree, clip_by_global_norm, multi_step_weights
 from jmeta.distances import cosine
 from jmeta.learners import (
+    bd_cspn,
+    feat,
     full_context,
+    laplacian_shot,
     logistic,
     nearest_centroid,
     neural_process_loss,
+    pt_map,
     random_size,
     siamese_loss,
     svm,
+    tim,
+    transductive_finetuning,
     weighted_l1,
 )
 from jmeta.losses import cross_entropy, gaussian_nll
@@ -334,7 +340,47 @@ CASES = [
         lambda: _learned(lambda v: svm(WAYS, capacity=v[0], scale=v[1])),
         equivariant=True,
     ),
+    # Heads that look at all queries.
+    Case(
+        "tim",
+        lambda: _learned(
+            lambda v: tim(WAYS, solver=jmeta.unrolled(SGD, 3), scale=v[0], marginal=v[1])
+        ),
+        equivariant=True,
+        variant=True,
+    ),
+    Case(
+        "transductive fine-tuning",
+        lambda: jmeta.metric(NET, transductive_finetuning(WAYS, solver=jmeta.unrolled(SGD, 3))),
+        equivariant=True,
+        variant=True,
+    ),
+    Case(
+        "bd-cspn",
+        lambda: _learned(lambda v: bd_cspn(WAYS, confidence=v[0], scale=v[1])),
+        equivariant=True,
+        variant=True,
+    ),
+    Case(
+        "laplacianshot",
+        lambda: _learned(lambda v: laplacian_shot(WAYS, smoothness=v[0], steps=3)),
+        equivariant=True,
+        variant=True,
+    ),
+    Case(
+        "pt-map",
+        lambda: _learned(lambda v: pt_map(WAYS, sharpness=v[0], rate=v[1] / 10, steps=2)),
+        equivariant=True,
+        variant=True,
+    ),
     # Learned comparisons.
+    Case(
+        "feat",
+        lambda: feat(NET, nn.SetAttention(), ways=WAYS, scale=0.1),
+        equivariant=True,
+        net=None,
+        variant=True,
+    ),
     Case("relation", _relation, equivariant=True, net=None),
     Case(
         "siamese",

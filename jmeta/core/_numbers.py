@@ -17,6 +17,18 @@ def require_positive(value: float | jax.Array, *, name: str, of: str) -> None:
         raise ValueError(f"{of} expects {name} > 0, but got {value}.")
 
 
+def require_weight(value: float | jax.Array, *, name: str, of: str) -> None:
+    """Refuse a number below 0, where its value is known.
+
+    Raises:
+        ValueError: the value is negative or NaN. Traced values are not checked.
+
+    >>> require_weight(0.0, name="marginal", of="tim")
+    """
+    if not isinstance(value, jax.core.Tracer) and not np.all(np.asarray(value) >= 0):
+        raise ValueError(f"{of} expects {name} >= 0, but got {value}.")
+
+
 def at_least_float32(values: jax.Array) -> jax.Array:
     """The same values in float32, or in a wider type if they have one.
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jmeta.core._types import Batch, Learner, Net, Padded, PyTree
+from jmeta.core._types import Batch, Padded, PyTree
 
 
 def real_examples(y: PyTree) -> jax.Array | None:
@@ -30,7 +30,7 @@ def real_examples(y: PyTree) -> jax.Array | None:
 
 
 def is_masked(owner: Any) -> bool:
-    """Whether a network or a learner can be told which examples are padding.
+    """Whether a network, a learner or a head can be told which examples are padding.
 
     >>> from jmeta.nn import MLP
     >>> is_masked(MLP(norm="batch")), is_masked(MLP(norm="layer"))
@@ -39,14 +39,24 @@ def is_masked(owner: Any) -> bool:
     return bool(getattr(owner, "masked", False))
 
 
-def marked(owner: Net | Learner, batch: Batch) -> PyTree:
-    """The inputs of a batch as a network or a learner takes them.
+def is_transductive(owner: Any) -> bool:
+    """Whether a head or a learner predicts a query by what it sees of the other queries.
+
+    >>> from jmeta.learners import prototypical, tim
+    >>> is_transductive(tim(2)), is_transductive(prototypical(2))
+    (True, False)
+    """
+    return bool(getattr(owner, "transductive", False))
+
+
+def marked(owner: Any, batch: Batch) -> PyTree:
+    """The inputs of a batch as a network, a learner or a head takes them.
 
     Padded examples become zeros, so that nothing in them, such as a NaN, can reach a result or a
     gradient. If `owner` is `masked`, the inputs are `Padded(x, real)`.
 
     Args:
-        owner: the network or learner that will read the inputs.
+        owner: the network, learner or head that will read the inputs.
         batch: inputs and labels, where -1 marks padding.
 
     >>> from jmeta.nn import MLP
@@ -62,11 +72,11 @@ def marked(owner: Net | Learner, batch: Batch) -> PyTree:
     return again_marked(owner, blanked(batch.x, real), real)
 
 
-def again_marked(owner: Net | Learner, x: PyTree, real: jax.Array | None) -> PyTree:
-    """Inputs that were computed from marked ones, marked for the next network or learner.
+def again_marked(owner: Any, x: PyTree, real: jax.Array | None) -> PyTree:
+    """Inputs that were computed from marked ones, marked for the next network, learner or head.
 
     Args:
-        owner: the network or learner that will read the inputs.
+        owner: the network, learner or head that will read the inputs.
         x: inputs [N, ...].
         real: [N] bool, or None if it is not known that any example is padding.
 

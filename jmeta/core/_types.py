@@ -123,10 +123,12 @@ class Learner(NamedTuple):
     can be stored and sent to another process. A stochastic learner reads `support.key`.
 
     If `masked` is true, `predict` also takes `Padded(x, real)`. The losses and `evaluate` then tell
-    it which queries are padding, whose labels are -1.
+    it which queries are padding, whose labels are -1. If `transductive` is true, predictions depend
+    on the other queries by design, also where the network has no batch statistics.
     """
 
     init: Callable[[Key, Task], Params]  # from the shapes of one task
     adapt: Callable[[Params, Batch], Adapted]  # meta-parameters, support -> adapted
     predict: Callable[[Adapted, PyTree], Outputs]  # adapted, query inputs -> outputs
     masked: bool = False
+    transductive: bool = False

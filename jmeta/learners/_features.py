@@ -5,7 +5,7 @@ import jax
 from jmeta.core import Adapted, Batch, Key, Learner, Net, Outputs, Params, PyTree, Task
 from jmeta.core._losses import require_learner
 from jmeta.core._networks import bound, first_example, init_net, key_of, require_net
-from jmeta.core._padding import again_marked, is_masked, marked, unmarked
+from jmeta.core._padding import again_marked, is_masked, is_transductive, marked, unmarked
 from jmeta.core._tree import require_keys
 
 
@@ -63,4 +63,5 @@ def on_features(embed: Net, learner: Learner) -> Learner:
         features = bound(embed, key, -2)(params, x)
         return learner.predict(inner, again_marked(learner, features, unmarked(x)[1]))
 
-    return Learner(init, adapt, predict, is_masked(embed) or is_masked(learner))
+    masked = is_masked(embed) or is_masked(learner)
+    return Learner(init, adapt, predict, masked, is_transductive(learner))

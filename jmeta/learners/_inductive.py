@@ -14,10 +14,11 @@ def inductive(learner: Learner) -> Learner:
 
         f(φ, [x_S; x_q])_last    for each q
 
-    With batch statistics, a prediction depends on all queries that are given at once
-    (transduction). Here a query is normalised together with the support set only, so that other
-    queries do not change its prediction. Use it to report the inductive accuracy beside the
-    transductive one. Each query costs a pass over S + 1 examples.
+    With batch statistics or a transductive head, a prediction depends on all queries that are
+    given at once (transduction). Here a query is seen together with the support set only, so that
+    other queries do not change its prediction; a transductive head takes the support examples as
+    queries beside it. Use it to report the inductive accuracy beside the transductive one. Each
+    query costs a pass over S + 1 examples.
 
     Args:
         learner: any learner whose query inputs have the structure of its support inputs.

@@ -18,7 +18,7 @@ from jmeta.core import (
     Task,
     everything,
 )
-from jmeta.core._padding import again_marked, unmarked
+from jmeta.core._padding import again_marked, is_transductive, unmarked
 
 
 class Meta(NamedTuple):
@@ -42,8 +42,8 @@ def learned(
         make: hyperparameters -> a learner. Pass the logarithm of hyperparameters that must stay
             positive.
         hyper: the initial η, or a function that computes it from the learner's parameters, such
-            as `rates_like(0.1)`. In the second case `init` also calls `make(None)`, and uses
-            only the `init` of the learner that it returns. Leaves become floating-point arrays.
+            as `rates_like(0.1)`. In the second case `make(None)` is called too, and only the
+            `init` of the learner that it returns is used. Leaves become floating-point arrays.
 
     Returns:
         A learner whose meta-parameters are `Meta(params, hyper)`.
@@ -95,7 +95,9 @@ def learned(
         learner, (x, real) = make(hyper), unmarked(x)
         return learner.predict(inner, again_marked(learner, x, real))
 
-    return Learner(init, adapt, predict, masked=True)  # passed on to the learner that `make` makes
+    first = make(None if callable(hyper) else _floats(hyper))
+    # Marks are passed on to the learner that `make` makes.
+    return Learner(init, adapt, predict, masked=True, transductive=is_transductive(first))
 
 
 def _floats(tree: PyTree) -> PyTree:

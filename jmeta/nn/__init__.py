@@ -26,6 +26,7 @@ from jmeta.nn._precision import products
 from jmeta.nn._pretrained import load_efficientnet_lite, load_vit, with_weights
 from jmeta.nn._relation import RelationConv, RelationMLP
 from jmeta.nn._resnet import ResNet12, drop_block
+from jmeta.nn._set_attention import SetAttention
 from jmeta.nn._snail import SNAIL
 from jmeta.nn._vit import ViT
 
@@ -46,6 +47,7 @@ __all__ = [
     "RelationConv",
     "RelationMLP",
     "ResNet12",
+    "SetAttention",
     "SlowFast",
     "ViT",
     "attention",

@@ -17,6 +17,7 @@ import numpy as np
 from jmeta import __version__, learners
 from jmeta.core import Learner, Params, PyTree
 from jmeta.core._networks import is_key
+from jmeta.core._padding import is_transductive
 from jmeta.experiments import Domain, Episode, Experiment, Method, Part, example_task, from_json
 from jmeta.experiments._bare import FACTS, bare_domain, check_facts, facts_of
 from jmeta.runs._json import check, check_regular, parse
@@ -86,6 +87,7 @@ def built(model: Model, *, ways: int | None = None) -> Learner:
     _, method = _opened(model, ways)
     assert model.experiment.network is not None
     alone = model.record["moments"] or not model.experiment.network.transductive
+    alone = alone and not is_transductive(method.learner)
     return method.learner if alone else learners.inductive(method.learner)
 
 

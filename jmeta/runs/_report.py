@@ -14,6 +14,7 @@ import numpy as np
 
 from jmeta import __version__, learners
 from jmeta.core import Learner, Params
+from jmeta.core._padding import is_transductive
 from jmeta.metrics import Estimate
 from jmeta.runs import _card as card
 from jmeta.runs import _episodes as episodes
@@ -119,7 +120,7 @@ def tested(
 ) -> Tested:
     """Metrics on fixed test episodes with their protocol, and the predictions behind them.
 
-    With batch statistics, the figure as the statistics of the query batch give it
+    With batch statistics or a transductive learner, the figure of queries that are given together
     (transductive) is accompanied by an inductive one.
 
     Args:
@@ -177,9 +178,13 @@ def _measure(parts: Parts, predicted: Predicted) -> dict[str, Any]:
 
 def _inductive(parts: Parts, learner: Learner, params: Params) -> tuple[Learner, Params, str]:
     """The same learner with predictions that do not depend on the other queries."""
+    alone = "the support set and the one query"
     if parts.method.fix is None:
-        return learners.inductive(learner), params, "the support set and the one query"
-    return learner, fixed_moments(parts, params), "population statistics of training images"
+        return learners.inductive(learner), params, alone
+    params, how = fixed_moments(parts, params), "population statistics of training images"
+    if is_transductive(learner):
+        return learners.inductive(learner), params, f"{how}, {alone}"
+    return learner, params, how
 
 
 def fixed_moments(parts: Parts, params: Params, tasks: int = 16) -> Params:
@@ -224,8 +229,9 @@ def protocol(parts: Parts) -> dict[str, Any]:
 
 
 def transductive(parts: Parts) -> bool:
-    """Whether a prediction depends on the other queries, through batch statistics."""
-    return parts.method.fix is not None or parts.network.transductive
+    """Whether a prediction depends on the other queries, by batch statistics or by the learner."""
+    batch = parts.method.fix is not None or parts.network.transductive
+    return batch or is_transductive(parts.method.learner)
 
 
 def versions() -> dict[str, str]:

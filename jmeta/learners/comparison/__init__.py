@@ -1,6 +1,7 @@
 """Learners that compare embeddings, and heads, which are classifiers of embeddings."""
 
 from jmeta.learners.comparison._closed_form import logistic, ridge
+from jmeta.learners.comparison._feat import feat, set_to_set
 from jmeta.learners.comparison._heads import (
     Head,
     Prototypes,
@@ -25,6 +26,7 @@ __all__ = [
     "embed_examples",
     "embedding_loss",
     "evaluate_heads",
+    "feat",
     "full_context",
     "head_accuracies",
     "logistic",
@@ -34,6 +36,7 @@ __all__ = [
     "prototypical",
     "relation",
     "ridge",
+    "set_to_set",
     "siamese",
     "siamese_loss",
     "svm",

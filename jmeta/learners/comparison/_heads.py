@@ -10,7 +10,7 @@ import numpy as np
 from jmeta.core import Outputs, PyTree
 from jmeta.core._labels import one_hot, require_range
 from jmeta.core._numbers import at_least_float32, require_positive
-from jmeta.core._padding import blanked
+from jmeta.core._padding import again_marked, blanked, is_transductive, unmarked
 from jmeta.distances import Distance, squared_euclidean, unit
 
 Features = Literal["UN", "L2N", "CL2N"]
@@ -21,10 +21,19 @@ class Head(NamedTuple):
 
     Examples with the label -1 are padding and are ignored. A class without a support example is
     never predicted, since its logit is the lowest finite number.
+
+    If `transductive` is true, the logits of a query depend on the other queries of the call, and
+    `predict` also takes `Padded(embeddings, real)`, which says which of them are padding.
     """
 
     fit: Callable[[PyTree, jax.Array], PyTree]  # embeddings [S, D], labels [S] -> state
     predict: Callable[[PyTree, PyTree], Outputs]  # state, embeddings [Q, D] -> logits [Q, N]
+    transductive: bool = False
+
+    @property
+    def masked(self) -> bool:
+        """Whether `predict` takes `Padded` embeddings, as transductive heads do."""
+        return self.transductive
 
 
 class Prototypes(NamedTuple):
@@ -216,9 +225,10 @@ def transformed(head: Head, transform: Callable[[PyTree], PyTree]) -> Head:
         return head.fit(transform(embeddings), labels)
 
     def predict(state: PyTree, embeddings: PyTree) -> Outputs:
-        return head.predict(state, transform(embeddings))
+        embeddings, real = unmarked(embeddings)
+        return head.predict(state, again_marked(head, transform(embeddings), real))
 
-    return Head(fit, predict)
+    return Head(fit, predict, is_transductive(head))
 
 
 def nearest_centroid(

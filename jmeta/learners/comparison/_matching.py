@@ -10,7 +10,7 @@ from jmeta.core import Adapted, Batch, Key, Learner, MethodNet, Net, Outputs, Pa
 from jmeta.core._labels import in_range
 from jmeta.core._networks import bound, first_example, init_net, key_of, require_net
 from jmeta.core._numbers import require_positive
-from jmeta.core._padding import is_masked, marked
+from jmeta.core._padding import again_marked, is_masked, is_transductive, marked, unmarked
 from jmeta.core._tree import require_keys
 from jmeta.distances import cosine
 from jmeta.learners.comparison._heads import (
@@ -143,6 +143,6 @@ def full_context(embed: Net, context: MethodNet, head: Head) -> Learner:
         params, g, valid, state, key = adapted
         z = bound(embed, key, -2)(params["embed"], x)
         queries = context.apply(params["context"], z, g, valid, method="query")
-        return head.predict(state, queries)
+        return head.predict(state, again_marked(head, queries, unmarked(x)[1]))
 
-    return Learner(init, adapt, predict, is_masked(embed))
+    return Learner(init, adapt, predict, is_masked(embed) or is_masked(head), is_transductive(head))

@@ -19,7 +19,14 @@ from jmeta.core import (
 )
 from jmeta.core._losses import require_objective
 from jmeta.core._networks import bound, first_example, init_net, key_of, require_net
-from jmeta.core._padding import is_masked, marked
+from jmeta.core._padding import (
+    again_marked,
+    is_masked,
+    is_transductive,
+    marked,
+    real_examples,
+    unmarked,
+)
 from jmeta.learners.comparison._heads import Head, require_head
 
 
@@ -60,9 +67,10 @@ def metric(embed: Net, head: Head) -> Learner:
 
     def predict(adapted: Adapted, x: PyTree) -> Outputs:
         params, state, key = adapted
-        return head.predict(state, bound(embed, key, -2)(params, x))
+        features = bound(embed, key, -2)(params, x)
+        return head.predict(state, again_marked(head, features, unmarked(x)[1]))
 
-    return Learner(init, adapt, predict, is_masked(embed))
+    return Learner(init, adapt, predict, is_masked(embed) or is_masked(head), is_transductive(head))
 
 
 def embedding_loss(embed: Net, objective: Objective, head: Head) -> Loss:
@@ -106,6 +114,7 @@ def embedding_loss(embed: Net, objective: Objective, head: Head) -> Loss:
         joined = jax.tree.map(lambda s, q: jnp.concatenate([s, q]), *both)
         labels = jnp.concatenate([task.support.y, task.query.y])
         state = head.fit(both[0], task.support.y)
-        return objective(joined, labels), jax.lax.stop_gradient(head.predict(state, both[1]))
+        queries = again_marked(head, both[1], real_examples(task.query.y))
+        return objective(joined, labels), jax.lax.stop_gradient(head.predict(state, queries))
 
     return loss

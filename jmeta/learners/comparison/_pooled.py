@@ -11,8 +11,9 @@ from jax import lax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
-from jmeta.core import Net, Params, PyTree, Task
+from jmeta.core import Batch, Net, Params, PyTree, Task
 from jmeta.core._networks import require_net
+from jmeta.core._padding import is_masked, marked
 from jmeta.core._step import episode_keys, only_axis
 from jmeta.learners.comparison._heads import Head
 from jmeta.metrics import Estimate, accuracy, estimate, paired
@@ -110,7 +111,8 @@ def head_accuracies(
 
             def judge(head: Head) -> jax.Array:
                 state = head.fit(support, task.support.y)
-                return accuracy(head.predict(state, queries), task.query.y)
+                seen = marked(head, Batch(queries, task.query.y)) if is_masked(head) else queries
+                return accuracy(head.predict(state, seen), task.query.y)
 
             return {name: judge(head) for name, head in heads.items()}
 
