@@ -177,7 +177,14 @@ def send_by(monkeypatch) -> Callable:
 
     def put(wrapped: Callable) -> None:
         real = programs.dispatch
-        monkeypatch.setattr(programs, "dispatch", lambda parts: partial(wrapped, real(parts)))
+
+        def dispatch(parts: programs.Parts) -> Callable:
+            advance = real(parts)
+            made = partial(wrapped, advance)
+            made.lower = advance.lower
+            return made
+
+        monkeypatch.setattr(programs, "dispatch", dispatch)
         monkeypatch.setattr(memory, "check", lambda *args, **options: None)
 
     return put
@@ -216,6 +223,15 @@ def test_rates_are_of_the_time_between_dispatches(tmp_path, send_by, no_pictures
     seconds = [event["seconds"] for event in told if event["event"] == "train"]
     assert len(seconds) == 4 and sum(seconds) < elapsed
     assert min(seconds) > pause / 2  # none has its time counted for a neighbour
+
+
+def test_no_dispatch_is_compiled_twice_or_in_the_time_of_another(tmp_path, caplog, no_pictures):
+    """Dispatches of 3, 2 and 1 updates are three programs."""
+    one = experiment(start=SINUSOID, steps=6, log_every=3, validate_every=5)
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        run(one, tmp_path / "run")
+    made = [each.message for each in caplog.records if "Finished XLA compilation" in each.message]
+    assert sum("jit(updates)" in message for message in made) == 3
 
 
 def test_folders_that_cannot_be_used_are_refused(finished, tmp_path):

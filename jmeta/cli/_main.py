@@ -58,12 +58,14 @@ def main(args: Sequence[str] | None = None) -> None:
                 code, said = _outcome(words)
         except KeyboardInterrupt as error:
             code = error.code if isinstance(error, Terminated) else 130
-            said = "interrupted; a run goes on from its last checkpoint with --resume"
+            train = words[:1] == ["train"]
+            said = f"interrupted{_RESUME if train else ''}"
     if said:
         print(f"jmeta: {one_line(said)}", file=sys.stderr)
     sys.exit(code)
 
 
+_RESUME = "; a run goes on from its last checkpoint with --resume"
 _LESS = "set --chunk or --remat, or choose a smaller network or fewer shots and queries"
 
 

@@ -26,7 +26,7 @@ class Training(NamedTuple):
 PROG = "jmeta train"
 _ABOUT = """Meta-train a learner, test it on held-out classes, and write it all to a folder.
 
-With no options: prototypical networks on the built-in glyphs, a minute or two on two cores.
+With no options: prototypical networks on the built-in glyphs, some minutes on two cores.
 Below are the options of the chosen algorithm, dataset and network; others have others:
 jmeta train --algorithm maml --dataset sinusoid --help. `jmeta presets` lists named experiments."""
 

@@ -31,15 +31,15 @@ def read_tensors(path: Path, wanted: Wanted = lambda name: True) -> Tensors:
     Raises:
         ValueError: the file is missing, of another kind, damaged, or holds anything but tensors.
     """
-    kind = path.suffix.lower()
-    if kind not in SUFFIXES:
-        raise ValueError(f"{path} is no file of weights; give one that ends with {SUFFIXES[0]}.")
     try:
         regular, size = path.is_file(), path.stat().st_size if path.is_file() else 0
     except (OSError, ValueError) as error:  # a name that is too long, or has a zero in it
         raise ValueError(f"{str(path)[:200]!r} cannot be read; give another file.") from error
     if not regular:
         raise ValueError(f"{path} does not exist or is not a file; give a file of weights.")
+    kind = path.suffix.lower()
+    if kind not in SUFFIXES:
+        raise ValueError(f"{path} is no file of weights; give one that ends with {SUFFIXES[0]}.")
     if size > LARGEST:
         raise ValueError(f"{path} has {size} bytes, more than the {LARGEST} that are read.")
     read = read_torch if kind in _TORCH else _read_npz if kind == ".npz" else _read_safetensors
@@ -89,7 +89,7 @@ def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
         count = math.prod(shape)
         if dtype.hasobject or dtype.itemsize == 0:
             raise ValueError(f"{info.filename[:80]!r} holds objects, and not numbers.")
-        if count * dtype.itemsize > info.file_size:
+        if min(shape, default=0) < 0 or count * dtype.itemsize > info.file_size:
             raise ValueError(f"{info.filename[:80]!r} is shorter than its header says.")
         content = file.read(count * dtype.itemsize)
     array = np.frombuffer(content, dtype, count=count)

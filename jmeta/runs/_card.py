@@ -95,7 +95,10 @@ def _table(result: Mapping[str, Any]) -> list[str]:
         cells = [_estimate(metrics[name]) for metrics in columns.values()]
         rows.append(f"| {name} | {' | '.join(cells)} |")
     if "inductive" in result:
-        rows += ["", "Predictions of this model are inductive: one does not depend on the others."]
+        rows += [
+            "",
+            "Predictions of this model are the inductive ones: none depends on the other queries.",
+        ]
     return rows
 
 

@@ -124,17 +124,28 @@ def _start(
     return state, Best(**record["best"]), record["seconds"]
 
 
-Send = Callable[..., tuple[TrainState, tuple[jax.Array, jax.Array]]]
+class Send(NamedTuple):
+    """Dispatches of updates: `send(state, length) -> (state, (losses, scores))`."""
+
+    advance: Any  # see `programs.dispatch`
+    pool: Any
+
+    def __call__(self, state: TrainState, length: int) -> tuple[TrainState, tuple]:
+        return self.advance(state, pool=self.pool, length=length)
+
+    def compile(self, state: TrainState, length: int) -> None:
+        """Compile dispatches of a length, which JAX then finds when one is sent."""
+        self.advance.lower(state, pool=self.pool, length=length).compile()
 
 
 def _compiled(parts: Parts, data: Mapping[str, Any], state: TrainState) -> tuple[Send, int | None]:
-    """`send(state, length=) -> (state, (losses, scores))` and the bytes of memory it needs.
+    """What sends the updates, and the bytes of memory that a dispatch needs.
 
     Raises:
         ValueError: the machine has not that much.
     """
     advance = lowered.dispatch(parts, data)
-    send = partial(advance, pool=parts.domain.train)
+    send = Send(advance, parts.domain.train)
     step = int(state.step)
     if step >= parts.experiment.budget.steps:
         return send, None
@@ -169,19 +180,22 @@ def _train(
     budget = parts.experiment.budget
     step = begin = int(state.step)
     validate: Validate | None = None
-    unread, begun = list[Sent](), 0.0
+    unread, begun, compiled = list[Sent](), 0.0, set[int]()
     with interruption() as interrupted, ThreadPoolExecutor(1) as waiting:
         while step < budget.steps:
-            if not unread:
-                begun = time.perf_counter()
             length, first = _length(budget, step), step == begin
-            state, results = send(state, length=length)
+            if length not in compiled:  # which is no part of the time of any dispatch
+                send.compile(state, length)
+                compiled.add(length)
+            sent_at = time.perf_counter()
+            state, results = send(state, length)
             step += length
-            unread.append(Sent(step, length, waiting.submit(_arrived, *results)))
+            unread.append(Sent(step, length, sent_at, waiting.submit(_arrived, *results)))
             at_interval = step % budget.validate_every == 0 or step == budget.steps
             settle = first or at_interval or processes.several()
             while len(unread) > (0 if settle or interrupted() else 1):
                 sent = unread.pop(0)
+                begun = max(begun, sent.at)  # it began when it was sent, or the one before ended
                 took = processes.together(partial(_read, parts, out, sent, begun, progress))
                 begun, seconds = begun + took, seconds + took
             if first:
@@ -223,6 +237,7 @@ class Sent(NamedTuple):
 
     step: int  # the last of its updates
     length: int
+    at: float  # when it was sent, by `time.perf_counter`
     results: "Future[Arrived]"
 
 

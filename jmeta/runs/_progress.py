@@ -37,8 +37,10 @@ def lines(event: Event) -> None:
         print(
             f"memory {event['memory'] / 1e6:.0f} MB, {event['parameters']} parameters", flush=True
         )
-    elif kind in ("resumed", "test"):
-        print(f"{kind}: {event.get('step', event.get('what'))}", flush=True)
+    elif kind == "resumed":
+        print(f"resumed at step {event['step']}", flush=True)
+    elif kind == "test":
+        print(event["what"], flush=True)
 
 
 def one_line(text: Any) -> str:
