@@ -29,6 +29,14 @@ def images(count: int = 6, channels: int = 3, dtype=np.float32) -> jax.Array:
     return jnp.asarray((found * scale).astype(dtype))
 
 
+@pytest.mark.parametrize("name", ["crop", "flip", "affine", "sometimes flip"])
+def test_whole_numbers_of_any_kind_are_moved_as_they_are(name):
+    change = {**ALL, "sometimes flip": augment.sometimes(augment.flip(1.0), 0.5)}[name]
+    x = jnp.arange(640, dtype=jnp.int16).reshape(2, 8, 10, 4) * 10 - 1000
+    found = change(KEY, x)
+    assert found.dtype == jnp.int16 and int(found.max()) > 3000 and int(found.min()) < -500
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, jnp.bfloat16])
 @pytest.mark.parametrize("name", ALL)
@@ -135,6 +143,19 @@ def test_names_make_the_same_as_functions():
     np.testing.assert_array_equal(found, whole(KEY, x))
 
 
+def test_values_of_what_are_no_pixels_are_not_changed(tmp_path):
+    x = np.random.default_rng(0).normal(size=(40, 8, 8, 1)).astype(np.float32)
+    np.savez(tmp_path / "a.npz", x=x, y=np.arange(40) % 20)
+    options = {"dataset": f"arrays:{tmp_path / 'a.npz'}", "ways": 2, "queries": 1}
+    for words, fits in (("flip,colour", False), ("crop:1,flip", True)):
+        one = train.experiment("protonet", **options, train_queries=1, augment=words)
+        if fits:
+            train.open_experiment(train.completed(one))
+        else:
+            with pytest.raises(ValueError, match="changes pixels of 0 to 1"):
+                train.open_experiment(train.completed(one))
+
+
 @pytest.mark.parametrize("part", ["both", "support", "query"])
 def test_training_images_of_a_run_are_augmented_and_those_of_the_test_are_not(part):
     options = {"dataset": "glyphs", "train_shots": 2}
@@ -157,6 +178,16 @@ def test_training_images_of_a_run_are_augmented_and_those_of_the_test_are_not(pa
         (lambda: augment.crop(-1), "padding >= 0"),
         (lambda: augment.crop(1, fill="mirror"), "fill of zeros, edge, reflect"),
         (lambda: augment.crop(9)(KEY, images()), "cannot reflect 9 pixels"),
+        (lambda: augment.crop(1.5), "a whole number"),
+        (lambda: augment.cutout(1e30), "a whole number"),
+        (lambda: augment.affine(float("nan")), "finite numbers"),
+        (lambda: augment.affine(zoom=(1, float("inf"))), "finite numbers"),
+        (lambda: augment.named("crop:inf"), "a finite number"),
+        (lambda: augment.named("affine:nan"), "a finite number"),
+        (lambda: augment.named("cutout:1e30"), "a whole number"),
+        (lambda: augment.colour()(KEY, images(dtype=np.int32)), "uint8 or floats"),
+        (lambda: augment.flip()(KEY, images().astype(complex)), "real numbers"),
+        (lambda: augment.mixup(KEY, images(), jnp.eye(6), alpha=float("inf")), "finite alpha"),
         (lambda: augment.flip(2), "probability from 0 to 1"),
         (lambda: augment.flip()(KEY, images()[0]), r"images \[N, H, W, C\]"),
         (lambda: augment.affine(zoom=(2, 1)), "zoom"),

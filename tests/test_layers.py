@@ -35,7 +35,7 @@ ALLOWED = {
     "augment": {"core"},
     "few": {"core", "losses", "data", "experiments", "runs"},
     "experiments": {"augment", "core", "losses", "metrics", "learners", "nn", "data"},
-    "runs": {"core", "metrics", "learners", "experiments", ""},  # the public functions of jmeta
+    "runs": {"core", "metrics", "learners", "nn", "experiments", ""},  # "": jmeta itself
     "train": {"experiments", "runs"},
     "tracking": {"runs"},
     "bench": {"core", "experiments", "runs", ""},

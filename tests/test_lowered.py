@@ -15,7 +15,6 @@ from jmeta.runs import _memory as memory
 from jmeta.runs import _programs as programs
 from jmeta.train import Experiment, Maml, experiment
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
 SINUSOID = experiment(
     "maml",
     dataset="sinusoid",

@@ -1,5 +1,6 @@
 """Your own arrays: what is read, what is refused, and the shape that is told beforehand."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -166,3 +167,13 @@ def test_dates_name_classes_and_numbers_keep_their_value(root):
     assert found.train.examples.dtype == np.float32 and float(found.train.examples.min()) == 3.5
     _arrays(root / "a.npz", x=np.full((10, 2), 2**31 - 1))
     assert int(load("arrays:a.npz").train.examples.max()) == 2**31 - 1
+
+
+def test_a_member_that_hides_another_is_not_read(tmp_path):
+    """`numpy.load` would give the member x in the place of x.npy, whose header was checked."""
+    path = tmp_path / "a.npz"
+    np.savez(path, x=np.zeros((6, 2), np.float32), y=np.arange(6) % 3)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("x", b"hello")
+        archive.writestr("y", b"hello")
+    assert load(f"arrays:{path}").train.examples.shape[1:] == (2,)

@@ -283,7 +283,7 @@ def command(*words: str) -> None:
     assert stopped.value.code == 0
 
 
-@pytest.mark.usefixtures("no_pictures", "compiled_once")
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("algorithm", few(["protonet", "anil"], "protonet"))
 def test_a_run_begins_with_the_weights_and_predicts_without_them(algorithm, tmp_path, capsys):
     shutil.copytree(FOLDER / "dinov2", tmp_path / "weights")

@@ -127,7 +127,7 @@ def test_arrays_of_any_file_are_a_start(tmp_path):
     [
         ({"other": np.zeros(1)}, "has none of the parameters: it has other"),
         ({"params/Dense_0/kernel": np.zeros((2, 40))}, r"Dense_0/kernel of shape \[2, 40\]"),
-        (b"no archive", "cannot be read as .npz"),
+        (b"no archive", "cannot be read as weights"),
         (None, "does not exist"),
     ],
 )

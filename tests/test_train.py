@@ -312,23 +312,15 @@ def test_test_episodes_that_diverge_are_counted(tmp_path, no_pictures):
     assert 1 <= found["episodes_not_finite"] <= 8
 
 
-def test_a_parameter_that_is_not_finite_stops_the_run(tmp_path, monkeypatch, no_pictures):
-    real = programs.dispatch
+def test_a_parameter_that_is_not_finite_stops_the_run(tmp_path, send_by, no_pictures):
+    def send(advance, state, *, pool, length):
+        state, results = advance(state, pool=pool, length=length)
+        if int(state.step) < 8:
+            return state, results
+        params = jax.tree.map(lambda leaf: leaf * np.nan, state.params)
+        return state._replace(params=params), results
 
-    def breaking(parts):
-        advance = real(parts)
-
-        def send(state, *, pool, length):
-            state, results = advance(state, pool, length=length)
-            if int(state.step) < 8:
-                return state, results
-            params = jax.tree.map(lambda leaf: leaf * np.nan, state.params)
-            return state._replace(params=params), results
-
-        return send
-
-    monkeypatch.setattr(programs, "dispatch", breaking)
-    monkeypatch.setattr(memory, "check", lambda *args, **options: None)
+    send_by(send)
     with pytest.raises(Diverged, match="a parameter is not finite at step 8; the checkpoint of st"):
         run(SINUSOID, tmp_path / "run")
     assert checkpoint.steps(tmp_path / "run" / "checkpoints") == [4]

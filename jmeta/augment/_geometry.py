@@ -1,12 +1,13 @@
 """Augmentations that move pixels: crops, flips, and affine maps."""
 
+import math
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jmeta.augment._each import Augment, check_share, each
+from jmeta.augment._each import Augment, check_pixels, check_share, each
 
 Fill = Literal["zeros", "edge", "reflect"]
 _MODES = {"zeros": "constant", "edge": "edge", "reflect": "reflect"}
@@ -26,11 +27,9 @@ def crop(padding: int = 4, *, fill: Fill = "reflect") -> Augment:
     >>> crop(1)(jax.random.key(0), jnp.ones((2, 4, 4, 1))).shape
     (2, 4, 4, 1)
     """
-    if padding < 0 or fill not in _MODES:
-        raise ValueError(
-            f"crop expects padding >= 0 and fill of {', '.join(_MODES)}, but got {padding} and "
-            f"{fill!r}."
-        )
+    check_pixels(padding, name="padding", of="crop")
+    if fill not in _MODES:
+        raise ValueError(f"crop expects a fill of {', '.join(_MODES)}, but got {fill!r}.")
 
     def one(key: jax.Array, image: jax.Array) -> jax.Array:
         if fill == "reflect" and padding >= min(image.shape[:2]):
@@ -98,6 +97,8 @@ def affine(
     (2, 5, 5, 1)
     """
     low, high = zoom
+    if not all(map(math.isfinite, (degrees, shift, high, shear))):
+        raise ValueError("affine expects finite numbers.")
     if not 0 < low <= high or not abs(shear) < 90 or fill not in ("zeros", "edge"):
         raise ValueError(
             f"affine expects 0 < zoom[0] <= zoom[1], a shear below 90 degrees and fill 'zeros' or "

@@ -1,9 +1,12 @@
 """Mixtures of examples and of their labels: mixup and CutMix."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 
 from jmeta.augment._each import check_images
+from jmeta.core._numbers import require_positive
 
 
 def mixup(
@@ -92,5 +95,6 @@ def _check(x: jax.Array, y: jax.Array, alpha: float, *, of: str) -> None:
         raise ValueError(
             f"{of} expects targets [{x.shape[0]}, D], such as one-hot labels, but got {y.shape}."
         )
-    if not alpha > 0:
-        raise ValueError(f"{of} expects alpha > 0, but got {alpha}.")
+    require_positive(alpha, name="alpha", of=of)
+    if not isinstance(alpha, jax.core.Tracer) and not math.isfinite(alpha):
+        raise ValueError(f"{of} expects a finite alpha, but got {alpha}.")

@@ -1,5 +1,6 @@
 """Augmentations by name, as options of a command have them."""
 
+import math
 from collections.abc import Callable
 
 from jmeta.augment._each import Augment
@@ -50,6 +51,8 @@ def _one(word: str) -> Augment:
         value = float(number) if colon else default
     except ValueError:
         raise ValueError(f"{name} takes a number after its colon, but got {number!r}.") from None
+    if not math.isfinite(value):
+        raise ValueError(f"{name} takes a finite number, but got {number}.")
     if name in ("crop", "cutout") and value != int(value):
         raise ValueError(f"{name} takes whole pixels, but got {number}.")
     return make(value)

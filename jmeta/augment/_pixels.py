@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jmeta.augment._each import Augment, check_share, each
+from jmeta.augment._each import Augment, check_pixels, check_share, each
 
 _GREY = (0.299, 0.587, 0.114)  # luma of red, green and blue (ITU-R BT.601)
 
@@ -41,7 +41,7 @@ def colour(brightness: float = 0.4, *, contrast: float = 0.4, saturation: float 
         grey = mean + c * (grey - mean)
         return jnp.clip(grey + s * (image - grey), 0, 1)
 
-    return each(one, name="colour")
+    return each(one, name="colour", values=True)
 
 
 def _grey(image: jax.Array) -> jax.Array:
@@ -69,8 +69,7 @@ def cutout(size: int, *, value: float = 0.0) -> Augment:
     >>> int((cutout(1)(jax.random.key(0), jnp.ones((1, 4, 4, 1))) == 0).sum())
     1
     """
-    if size < 1:
-        raise ValueError(f"cutout expects size >= 1, but got {size}.")
+    check_pixels(size, name="size", of="cutout", least=1)
     check_share(value, name="value", of="cutout")
 
     def one(key: jax.Array, image: jax.Array) -> jax.Array:
@@ -81,7 +80,7 @@ def cutout(size: int, *, value: float = 0.0) -> Augment:
         inside = rows[:, None, None] & columns[None, :, None]
         return jnp.where(inside, jnp.asarray(value, image.dtype), image)
 
-    return each(one, name="cutout")
+    return each(one, name="cutout", values=True)
 
 
 def _within(length: int, centre: jax.Array, size: int) -> jax.Array:

@@ -183,7 +183,7 @@ def _check_headers(path: Path) -> tuple[_Header, _Header]:
 def _read(path: Path, name: str) -> np.ndarray:
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return arrays[name]
+            return arrays[f"{name}.npy"]  # a member that is only called x has not been checked
     except Exception as error:
         raise _damaged(path, error) from error
 

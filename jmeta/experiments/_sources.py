@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import jax.numpy as jnp
+
 from jmeta import augment, data, losses, metrics
 from jmeta.core import Key, Task
 from jmeta.experiments import _networks, _pictures
@@ -14,6 +16,7 @@ from jmeta.experiments._options import option
 from jmeta.experiments._parts import Episode, Points, Size
 from jmeta.experiments._source import SPLIT_HELP, Filed, Named, Root, Source
 
+_VALUES = ("colour", "cutout")  # augmentations that change the values of pixels
 _SIZE_HELP = "Side of the square images in pixels. None: the set's own."
 _FIT_HELP = (
     "How an image that is not square is fitted to the size: stretch, crop (its middle) or pad (its "
@@ -58,6 +61,7 @@ class _Classes(Source):
                 f"{self.label} have no groups."
             )
         train, val = self._training(found)
+        _check_augmented(episode, train, self.label)
         return Domain(
             "classes",
             *(train, val, found.test),
@@ -97,6 +101,19 @@ def _joined(info: dict[str, Any]) -> dict[str, Any]:
     """The facts about a set whose validation classes are trained on too."""
     names = info["classes"]
     return {**info, "classes": {**names, "train": [*names["train"], *names["val"]], "val": []}}
+
+
+def _check_augmented(episode: Episode, pool: data.Pool, label: str) -> None:
+    """Refuse to change the values of what are no pixels."""
+    changes = episode.augment is not None and any(w in episode.augment for w in _VALUES)
+    if not changes or pool.examples.dtype == jnp.uint8:
+        return
+    low, high = float(pool.examples.min()), float(pool.examples.max())
+    if low < 0 or high > 1:
+        raise ValueError(
+            f"augment {episode.augment} changes pixels of 0 to 1, but the examples of {label} are "
+            f"numbers of {low:g} to {high:g}; scale them, or leave out {' and '.join(_VALUES)}."
+        )
 
 
 def _training_episodes(episode: Episode) -> Callable[[Key, Any], Task]:

@@ -88,7 +88,8 @@ def written_csv(record: dict[str, Any]) -> str:
     odds = [[answer["probabilities"][c] for c in classes] for answer in record["answers"]]
     more = [f"p({name})" for name in classes]
     both = zip(rows, odds, strict=True) if classes else ((row, []) for row in rows)
-    return as_csv([*titles, *more], [[*row, *each] for row, each in both])
+    text = as_csv([*titles, *more], [[*row, *each] for row, each in both])
+    return text.encode("utf-8", "backslashreplace").decode()  # a folder whose name is no UTF-8
 
 
 def picture(record: dict[str, Any], x: np.ndarray, path: Path, *, inverted: bool) -> None:

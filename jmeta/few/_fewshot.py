@@ -225,7 +225,7 @@ class Adapted:
         """
         classes = self.classes
         if classes is not None and not all(map(_can_be_saved, classes)):
-            raise ValueError("only labels that are text or numbers of 64 bits can be saved.")
+            raise ValueError("only labels that are text, or numbers below 2^63, can be saved.")
         record = {
             **self._machine.model.record,
             "experiment": to_json(self._machine.model.experiment),

@@ -72,8 +72,9 @@ def labelled(y: Any, count: int) -> tuple[list[Any], np.ndarray]:
         classes, labels = np.unique(array, return_inverse=True)
     except TypeError as error:
         raise ValueError("y holds labels of several types; use text alone, or numbers.") from error
-    if len(classes) < len(set(listed)):  # 2^53 and 2^53 + 1 beside a fraction, or "a" and "a\0"
-        raise ValueError("y holds different labels that NumPy takes as equal; name them apart.")
+    # 2^53 + 1 beside a fraction is another number in NumPy, "a\0" is "a", and a date a number.
+    if array.dtype.kind in "mM" or set(classes.tolist()) != set(listed):
+        raise ValueError("y holds labels that NumPy changes; name the classes by text or numbers.")
     if len(classes) < 2:
         raise ValueError(
             f"y has the one class {classes.tolist()[0]!r}; give examples of at least two classes."

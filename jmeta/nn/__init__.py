@@ -29,6 +29,7 @@ from jmeta.nn._resnet import ResNet12, drop_block
 from jmeta.nn._set_attention import SetAttention
 from jmeta.nn._snail import SNAIL
 from jmeta.nn._vit import ViT
+from jmeta.nn._weights import read_tensors
 
 __all__ = [
     "MANN",
@@ -63,6 +64,7 @@ __all__ = [
     "mean_pool",
     "population_statistics",
     "products",
+    "read_tensors",
     "slow_and_fast",
     "with_dropout",
     "with_weights",

@@ -30,6 +30,13 @@ def read_tensors(path: Path, wanted: Wanted = lambda name: True) -> Tensors:
 
     Raises:
         ValueError: the file is missing, of another kind, damaged, or holds anything but tensors.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder, "weights.npz")
+    ...     np.savez(file, kernel=np.ones((2, 3)))
+    ...     read_tensors(file)["kernel"].shape
+    (2, 3)
     """
     try:
         regular, size = path.is_file(), path.stat().st_size if path.is_file() else 0

@@ -1,9 +1,10 @@
 """The run loop: used by the command line and by notebooks alike."""
 
 import signal
+import threading
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping
+from concurrent.futures import Future
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -181,7 +182,7 @@ def _train(
     step = begin = int(state.step)
     validate: Validate | None = None
     unread, begun, compiled = list[Sent](), 0.0, set[int]()
-    with interruption() as interrupted, ThreadPoolExecutor(1) as waiting:
+    with interruption() as interrupted:
         while step < budget.steps:
             length, first = _length(budget, step), step == begin
             if length not in compiled:  # which is no part of the time of any dispatch
@@ -190,7 +191,7 @@ def _train(
             sent_at = time.perf_counter()
             state, results = send(state, length)
             step += length
-            unread.append(Sent(step, length, sent_at, waiting.submit(_arrived, *results)))
+            unread.append(Sent(step, length, sent_at, _awaited(*results)))
             at_interval = step % budget.validate_every == 0 or step == budget.steps
             settle = first or at_interval or processes.several()
             while len(unread) > (0 if settle or interrupted() else 1):
@@ -241,10 +242,22 @@ class Sent(NamedTuple):
     results: "Future[Arrived]"
 
 
-def _arrived(losses: jax.Array, scores: jax.Array) -> Arrived:
-    """Wait for a dispatch, in a thread: where sending the next one blocks, its end is seen too."""
-    found = np.asarray(losses), np.asarray(scores)
-    return Arrived(*found, time.perf_counter())
+def _awaited(losses: jax.Array, scores: jax.Array) -> "Future[Arrived]":
+    """Wait for a dispatch in a thread, so that its end is seen where sending the next one blocks.
+
+    The thread is a daemon: a process that is to end does not wait for it.
+    """
+    future = Future[Arrived]()
+
+    def wait() -> None:
+        try:
+            found = np.asarray(losses), np.asarray(scores)
+            future.set_result(Arrived(*found, time.perf_counter()))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=wait, daemon=True).start()
+    return future
 
 
 def _read(parts: Parts, out: Path, sent: Sent, begun: float, progress: Progress) -> float:

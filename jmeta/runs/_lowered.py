@@ -112,7 +112,7 @@ class Kept:
         """What was kept of an earlier start; else what is traced now, which is kept."""
         leaves, tree = jax.tree.flatten(arguments)
         path = self._folder / f"updates-{digest(self._facts, arguments, length)}"
-        if (found := read(path)) is not None:
+        if (found := read(path)) is not None and _takes(found, leaves):
             return found
 
         def updates(*leaves: Any) -> tuple:
@@ -132,7 +132,18 @@ class Kept:
 def write(path: Path, content: bytes) -> None:
     """Keep a serialized program, with its digest before it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, hashlib.sha256(content).digest() + content)
+    write_whole(path, _seal(path, content) + content)
+
+
+def _seal(path: Path, content: bytes) -> bytes:
+    """The digest of a program and of the name that it is kept under."""
+    return hashlib.sha256(path.name.encode() + content).digest()
+
+
+def _takes(exported: export.Exported, leaves: list[Any]) -> bool:
+    """Whether a program takes these arguments."""
+    kinds = [(leaf.shape, leaf.dtype) for leaf in map(jax.typeof, leaves)]
+    return [(aval.shape, aval.dtype) for aval in exported.in_avals] == kinds
 
 
 def read(path: Path) -> export.Exported | None:
@@ -141,7 +152,7 @@ def read(path: Path) -> export.Exported | None:
         check_regular(path)
         whole = path.read_bytes()
         given, content = whole[:_DIGEST], whole[_DIGEST:]
-        if hashlib.sha256(content).digest() != given:
+        if _seal(path, content) != given:
             return None
         return export.deserialize(bytearray(content))
     except Exception:  # a file that is missing or of no use; the updates are then traced

@@ -6,11 +6,11 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from jmeta import nn
 from jmeta.core import Params
 from jmeta.core._home import expanded
 from jmeta.core._text import printable
 from jmeta.runs import _leaves as leaves
-from jmeta.runs._json import check_regular
 
 _EMBED = "embed/"  # where a learner with more parameters keeps those of its embedding
 _SHOWN = 3  # names in a message
@@ -69,18 +69,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             f"{printable(file)} does not exist; start from the folder of a finished run, a "
             ".safetensors or an .npz file."
         )
-    check_regular(file)
-    try:
-        if file.suffix == ".npz":
-            with np.load(file, allow_pickle=False) as found:
-                return {name: found[name] for name in found.files}
-        from safetensors.numpy import load_file
-
-        return load_file(file)
-    except Exception as error:  # a damaged file fails in many ways
-        raise ValueError(
-            f"{printable(file)} cannot be read as .npz or .safetensors ({printable(error)})."
-        ) from error
+    return nn.read_tensors(file)
 
 
 def _some(names: object) -> str:
