@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import common
+import transfer_tables
 from comparison.workloads import SAMPLER, WORKLOADS
 
 ROOT = Path(__file__).parent.parent
@@ -415,6 +416,11 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {  # file -> markers -> what i
         "gpu-errors": gpu_errors,
         "gpu-rates": gpu_rates,
         "heads-speed": heads_speed,
+        "transductive": lambda: transfer_tables.transductive(load("transductive"), table),
+        "transfer": lambda: transfer_tables.transfer(load("transfer"), table),
+    },
+    "docs/accelerators.md": {
+        "scaling": lambda: transfer_tables.scaling(load("scaling"), table),
     },
 }
 
