@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from importlib import metadata
+from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
@@ -44,8 +45,13 @@ if _scratch is not None:
     os.environ["JMETA_CACHE"] = _scratch
 
 
+@pytest.hookimpl(tryfirst=True)  # before those that are slow are left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the long files first; the order within a file stays."""
+    """Put the long files first, where the order within a file stays; mark those of slow.txt."""
+    lines = Path(__file__).with_name("slow.txt").read_text().splitlines()
+    for item in items:
+        if item.nodeid.split("/")[-1] in lines:
+            item.add_marker("slow")
     items.sort(key=lambda item: LONG.index(name) if (name := item.path.stem) in LONG else len(LONG))
 
 

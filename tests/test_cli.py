@@ -202,7 +202,7 @@ def test_a_finished_run_is_trained_longer(done, refused, tmp_path, capsys):
     assert "steps is 4 there and 2 here" in said and "only --steps may be larger" in said
     assert command("train", "--out", str(out), "--resume", "--steps", "6") == 0
     said = capsys.readouterr().out
-    assert "resumed: 4" in said and "step 6" in said and "step 4" not in said
+    assert "resumed at step 4" in said and "step 6" in said and "step 4" not in said
     assert json.loads((out / "config.json").read_text())["budget"]["steps"] == 6
     assert "steps is 6 there and 4" in refused("train", "--out", str(out), "--resume", *TINY)
 

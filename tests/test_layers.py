@@ -34,7 +34,7 @@ ALLOWED = {
     "": {"core", "distances", "losses", "metrics", "learners", "_evaluation", "_version"},
     "augment": {"core"},
     "few": {"core", "losses", "data", "experiments", "runs"},
-    "experiments": {"augment", "core", "losses", "metrics", "learners", "nn", "data"},
+    "experiments": {"augment", "core", "distances", "losses", "metrics", "learners", "nn", "data"},
     "runs": {"core", "metrics", "learners", "nn", "experiments", ""},  # "": jmeta itself
     "train": {"experiments", "runs"},
     "tracking": {"runs"},

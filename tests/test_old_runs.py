@@ -79,7 +79,7 @@ def test_it_goes_on_as_before(old, no_pictures):
 def test_it_is_trained_longer(old, no_pictures, capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.main(["train", "--out", str(old), "--resume", "--steps", "6"])
-    assert not stopped.value.code and "resumed: 4" in capsys.readouterr().out
+    assert not stopped.value.code and "resumed at step 4" in capsys.readouterr().out
     assert [line["step"] for line in records.read(old)] == [2, 2, 4, 4, 6, 6]
     made = records.read_config(old)
     assert made == completed(experiment(start=records.read_config(OLD), steps=6))

@@ -116,7 +116,7 @@ def _convolution(eqn: Any) -> float:
 
 def _bilinear(eqn: Any) -> float:
     """All three roles of a convolution need the same multiplications and additions."""
-    role, geometry = eqn.params["role"], eqn.params["geometry"]
+    role, geometry = eqn.params["role"], eqn.params["how"].geometry
     shapes = [variable.aval.shape for variable in (*eqn.invars, *eqn.outvars)]
     places = dict(zip((*_OPERANDS[role], role), shapes, strict=True))
     return 2.0 * places["image"][3] * math.prod(geometry.window) * math.prod(places["out"])

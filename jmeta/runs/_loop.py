@@ -1,14 +1,12 @@
 """The run loop: used by the command line and by notebooks alike."""
 
 import signal
-import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -28,6 +26,7 @@ from jmeta.runs._hooks import check_hook, guarded
 from jmeta.runs._interruption import Interrupted, interruption
 from jmeta.runs._programs import Parts
 from jmeta.runs._progress import Progress, quiet
+from jmeta.runs._sending import Send, Sent, awaited
 from jmeta.runs._validation import Best, Validate, diverged, validated, validator
 
 
@@ -125,20 +124,6 @@ def _start(
     return state, Best(**record["best"]), record["seconds"]
 
 
-class Send(NamedTuple):
-    """Dispatches of updates: `send(state, length) -> (state, (losses, scores))`."""
-
-    advance: Any  # see `programs.dispatch`
-    pool: Any
-
-    def __call__(self, state: TrainState, length: int) -> tuple[TrainState, tuple]:
-        return self.advance(state, pool=self.pool, length=length)
-
-    def compile(self, state: TrainState, length: int) -> None:
-        """Compile dispatches of a length, which JAX then finds when one is sent."""
-        self.advance.lower(state, pool=self.pool, length=length).compile()
-
-
 def _compiled(parts: Parts, data: Mapping[str, Any], state: TrainState) -> tuple[Send, int | None]:
     """What sends the updates, and the bytes of memory that a dispatch needs.
 
@@ -191,7 +176,7 @@ def _train(
             sent_at = time.perf_counter()
             state, results = send(state, length)
             step += length
-            unread.append(Sent(step, length, sent_at, _awaited(*results)))
+            unread.append(Sent(step, length, sent_at, awaited(*results)))
             at_interval = step % budget.validate_every == 0 or step == budget.steps
             settle = first or at_interval or processes.several()
             while len(unread) > (0 if settle or interrupted() else 1):
@@ -223,41 +208,6 @@ def _save(
     record = {"best": best._asdict(), "seconds": seconds}
     folder, keep = out / records.CHECKPOINTS, {best.step, before.step}
     processes.once(lambda: checkpoint.save(folder, step, state, record, keep=keep))
-
-
-class Arrived(NamedTuple):
-    """What a dispatch has computed, and when it was ready."""
-
-    losses: np.ndarray  # [length]
-    scores: np.ndarray  # [length]
-    when: float  # by `time.perf_counter`
-
-
-class Sent(NamedTuple):
-    """A dispatch whose results were not read yet."""
-
-    step: int  # the last of its updates
-    length: int
-    at: float  # when it was sent, by `time.perf_counter`
-    results: "Future[Arrived]"
-
-
-def _awaited(losses: jax.Array, scores: jax.Array) -> "Future[Arrived]":
-    """Wait for a dispatch in a thread, so that its end is seen where sending the next one blocks.
-
-    The thread is a daemon: a process that is to end does not wait for it.
-    """
-    future = Future[Arrived]()
-
-    def wait() -> None:
-        try:
-            found = np.asarray(losses), np.asarray(scores)
-            future.set_result(Arrived(*found, time.perf_counter()))
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=wait, daemon=True).start()
-    return future
 
 
 def _read(parts: Parts, out: Path, sent: Sent, begun: float, progress: Progress) -> float:
