@@ -419,9 +419,6 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {  # file -> markers -> what i
         "transductive": lambda: transfer_tables.transductive(load("transductive"), table),
         "transfer": lambda: transfer_tables.transfer(load("transfer"), table),
     },
-    "docs/accelerators.md": {
-        "scaling": lambda: transfer_tables.scaling(load("scaling"), table),
-    },
 }
 
 

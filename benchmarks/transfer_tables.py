@@ -1,4 +1,4 @@
-"""The tables of docs that records of transfer, scaling and precision make; see `tables.py`."""
+"""The tables of docs that the records of transfer make; see `tables.py`."""
 
 from typing import Any
 
@@ -40,26 +40,4 @@ def transductive(record: dict[str, Any] | None, table: Any) -> str:
         for row in record["rows"]
     ]
     head = ["head", "shots", "same answers", "jmeta, episodes/s", "easyfsl, episodes/s", "times"]
-    return table(head, rows)
-
-
-def scaling(record: dict[str, Any] | None, table: Any) -> str:
-    """Efficiency over devices and processes."""
-    if not record:
-        return ""
-    rows = []
-    for what in ("devices", "processes"):
-        for row in record[what]:
-            per_core, rate = row["efficiency_of_cores"], row["tasks_per_second"]
-            seconds = row["seconds"]
-            rows.append(
-                [
-                    f"{row['devices']} {what}",
-                    f"{rate['strong']:.0f} ({100 * per_core['strong']:.0f}%)",
-                    f"{rate['weak']:.0f} ({100 * per_core['weak']:.0f}%)",
-                    f"{1e3 * seconds['all_reduce']:.2f}",
-                    f"{1e3 * seconds['optimizer']:.2f}",
-                ]
-            )
-    head = ["", "strong: tasks/s", "weak: tasks/s", "all-reduce, ms", "optimizer, ms"]
     return table(head, rows)
