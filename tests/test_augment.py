@@ -118,6 +118,14 @@ def test_only_the_part_that_is_asked_for_changes():
     np.testing.assert_allclose(tasks.query.x[1], both(keys[1]).query.x, atol=1e-5)
 
 
+def test_images_are_turned_by_what_is_said():
+    x, quarters = images(6)[:, :, :8], jnp.array([0, 1, 2, 3, 1, 0])
+    for image, found, turns in zip(x, augment.turned(x, quarters), quarters, strict=True):
+        np.testing.assert_array_equal(found, jnp.rot90(image, int(turns)))
+    with pytest.raises(ValueError, match="only square"):
+        augment.turned(x[:, :3], quarters)
+
+
 def test_a_class_is_turned_as_a_whole():
     x = jnp.repeat(images(3)[:, :, :8], 2, axis=0)  # two equal examples of each class
     y = jnp.array([0, 0, 1, 1, -1, 2])
@@ -208,7 +216,7 @@ def test_training_images_of_a_run_are_augmented_and_those_of_the_test_are_not(pa
             lambda: augment.turned_classes(
                 KEY, Task(*2 * (Batch(images(), jnp.zeros(6, int)),)), ways=1
             ),
-            "square images",
+            "only square images",
         ),
     ],
 )

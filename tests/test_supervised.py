@@ -7,7 +7,7 @@ import pytest
 
 import jmeta
 from jmeta import data, train
-from jmeta.experiments._supervised import pooled_batch, quarter_turns
+from jmeta.experiments._supervised import pooled_batch
 from jmeta.runs import _programs as programs
 
 SMALL = {
@@ -45,15 +45,6 @@ def test_batches_are_of_all_classes_with_the_numbers_of_the_pool():
     np.testing.assert_allclose(batch.x[:, 0, 0, 0] * 255, batch.y * 40, atol=1e-4)
     shares = np.bincount(np.asarray(batch.y), minlength=3) / 2000
     np.testing.assert_allclose(shares, np.array(sizes) / 10, atol=0.05)
-
-
-def test_images_are_turned_by_what_is_said():
-    x = jax.random.uniform(jax.random.key(0), (6, 4, 4, 1))
-    turned, which = quarter_turns(jax.random.key(1), x)
-    for image, found, turns in zip(x, turned, which, strict=True):
-        np.testing.assert_array_equal(found, jnp.rot90(image, int(turns)))
-    with pytest.raises(ValueError, match="square"):
-        quarter_turns(jax.random.key(1), x[:, :3])
 
 
 @pytest.mark.parametrize("classifier", ["linear", "cosine"])

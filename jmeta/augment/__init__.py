@@ -16,7 +16,7 @@ from jmeta.augment._geometry import affine, crop, flip
 from jmeta.augment._mixing import cutmix, mixup
 from jmeta.augment._named import named
 from jmeta.augment._pixels import colour, cutout
-from jmeta.augment._tasks import augmented, chain, sometimes, turned_classes
+from jmeta.augment._tasks import augmented, chain, sometimes, turned, turned_classes
 
 __all__ = [
     "Augment",
@@ -31,5 +31,6 @@ __all__ = [
     "mixup",
     "named",
     "sometimes",
+    "turned",
     "turned_classes",
 ]

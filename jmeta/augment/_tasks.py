@@ -119,14 +119,27 @@ def turned_classes(key: jax.Array, task: Task, *, ways: int, probability: float 
     turns = jax.random.randint(angle, (ways,), 0, 4)
     turns = jnp.where(jax.random.bernoulli(which, float(probability), (ways,)), turns, 0)
 
-    def turned(batch: Batch) -> Batch:
-        check_images(batch.x, of="turned_classes")
-        if batch.x.shape[1] != batch.x.shape[2]:
-            raise ValueError(
-                f"turned_classes expects square images, but got {batch.x.shape[1:3]}; crop them."
-            )
-        four = jnp.stack([jnp.rot90(batch.x, n, (1, 2)) for n in range(4)])
-        chosen = jnp.where(batch.y < 0, 0, turns[batch.y])
-        return batch._replace(x=four[chosen, jnp.arange(batch.x.shape[0])])
+    def changed(batch: Batch) -> Batch:
+        return batch._replace(x=turned(batch.x, jnp.where(batch.y < 0, 0, turns[batch.y])))
 
-    return Task(turned(task.support), turned(task.query))
+    return Task(changed(task.support), changed(task.query))
+
+
+def turned(images: jax.Array, quarters: jax.Array) -> jax.Array:
+    """Turn each image by a number of quarters.
+
+    Args:
+        images: square images [N, H, H, C].
+        quarters: [N] integers of 0 to 3.
+
+    Raises:
+        ValueError: images that are not square.
+
+    >>> turned(jnp.arange(4.0).reshape(1, 2, 2, 1), jnp.array([2])).ravel().tolist()
+    [3.0, 2.0, 1.0, 0.0]
+    """
+    check_images(images, of="turned")
+    if images.shape[1] != images.shape[2]:
+        raise ValueError(f"only square images can be turned, but got {images.shape[1:3]}.")
+    four = jnp.stack([jnp.rot90(images, n, (1, 2)) for n in range(4)])
+    return four[quarters, jnp.arange(images.shape[0])]

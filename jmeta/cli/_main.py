@@ -48,7 +48,7 @@ _USAGE = "\n".join(
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run a command; a user's mistake is one line on stderr and exit code 2."""
-    words = list(sys.argv[1:] if args is None else args)
+    words, broken = list(sys.argv[1:] if args is None else args), False
     with warnings.catch_warnings():
         warnings.simplefilter("default", UserWarning)
         warnings.filterwarnings("ignore", module=r"PIL\.")  # what it cannot read is refused below
@@ -60,8 +60,13 @@ def main(args: Sequence[str] | None = None) -> None:
             code = error.code if isinstance(error, Terminated) else 130
             train = words[:1] == ["train"]
             said = f"interrupted{_RESUME if train else ''}"
+            broken = args is None
     if said:
         print(f"jmeta: {one_line(said)}", file=sys.stderr)
+    if broken:  # updates may still run, and Python would abort when it takes down their thread
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 

@@ -105,7 +105,8 @@ class Pretrain(Algorithm):
         value = -jnp.mean(jnp.sum(y * jax.nn.log_softmax(logits), -1))
         if not self.turns:
             return value, logits
-        turned, which = quarter_turns(turn_key, x)
+        which = jax.random.randint(turn_key, x.shape[:1], 0, _TURNS)
+        turned = augment.turned(x, which)
         found = _affine(params["turns"], embed.apply(params["embed"], turned))
         told = jnp.take_along_axis(jax.nn.log_softmax(found), which[:, None], -1)
         return value - self.turns * jnp.mean(told), logits
@@ -141,22 +142,6 @@ def pooled_batch(key: Key, pool: Pool, *, size: int) -> Task:
     x = x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else x
     y = jnp.searchsorted(pool.starts, place, side="right").astype(jnp.int32) - 1
     return Task(Batch(x[:1], y[:1], own), Batch(x, y, own))
-
-
-def quarter_turns(key: Key, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Turn each square image by a random number of quarters, which is returned too, [N].
-
-    Raises:
-        ValueError: images that are not square.
-
-    >>> quarter_turns(jax.random.key(0), jnp.ones((2, 4, 4, 1)))[0].shape
-    (2, 4, 4, 1)
-    """
-    if x.ndim != 4 or x.shape[1] != x.shape[2]:
-        raise ValueError(f"only square images can be turned, but got {list(x.shape[1:])}.")
-    which = jax.random.randint(key, x.shape[:1], 0, _TURNS)
-    four = jnp.stack([jnp.rot90(x, n, (1, 2)) for n in range(_TURNS)])
-    return four[which, jnp.arange(x.shape[0])], which
 
 
 def trained_classes(domain: Domain) -> int:

@@ -83,7 +83,7 @@ def _write(
 ) -> dict[str, Any]:
     lines = records.read(out)
     rates = [line["tasks_per_second"] for line in lines if "tasks_per_second" in line]
-    # the first dispatch of a run compiles
+    # the first dispatch of a run may be slower than the others
     rate = statistics.median(rates[1:] or rates) if rates else None  # its lines were deleted
     result = {
         "schema": SCHEMA,
