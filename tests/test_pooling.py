@@ -1,5 +1,7 @@
 """Max-pooling that keeps the places of the maxima, and its derivatives."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,3 +89,34 @@ def test_under_shard_map():
 
 def local_alone(x):
     return jax.grad(lambda x: jnp.sum(nn.max_pool(x, relu=True)) * 2.0)(x)
+
+
+@pytest.mark.parametrize("kind", ["batch", "group", "none"])
+@pytest.mark.parametrize("padded", [False, True])
+def test_pooling_before_normalising_is_pooling_after_it(kind, padded):
+    """Also in the second order, with scales of both signs, and with a large mean."""
+    norm = nn.Norm(kind, groups=2)
+
+    def before(params, x, real):
+        return norm.apply(params, x, real, pool=True)
+
+    def after(params, x, real):
+        return nn.max_pool(norm.apply(params, x, real), relu=True)
+
+    def derivatives(run, *args):
+        def value(params, x, real):
+            return jnp.sum(jnp.sin(run(params, x, real)))
+
+        def slope(*args):
+            return sum(jnp.sum(g**2) for g in jax.tree.leaves(jax.grad(value, (0, 1))(*args)))
+
+        return run(*args), [jax.grad(f, (0, 1))(*args) for f in (value, slope)]
+
+    with jax.enable_x64(True):
+        x = 30 + images(5, 3, 4, 5, 4)
+        real = jnp.array([True, True, False]) if padded else None
+        scale = jnp.array([1.5, -0.7, 0.4, -2.0], jnp.float64)
+        params = {} if kind == "none" else {"params": {"scale": scale, "bias": 0.3 * scale + 0.1}}
+        made = (jax.jit(functools.partial(derivatives, run)) for run in (before, after))
+        ours, theirs = (run(params, x, real) for run in made)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-7, 1e-7), ours, theirs)

@@ -80,9 +80,14 @@ class Conv4(nn.Module):
         if self.context:
             context = self.param("context", nn.initializers.zeros_init(), (self.context,))
         for index in range(4):
-            x = Norm(self.norm)(self._conv(1 if pooled else 2)(x), real)
+            norm, x = Norm(self.norm), self._conv(1 if pooled else 2)(x)
+            pools = pooled and not (self.maps and index > 1)
+            if pools and not self.context:
+                x = norm(x, real, pool=True)
+                continue
+            x = norm(x, real)
             x = self._film(x, context, index) if self.context else x
-            x = max_pool(x, relu=True) if pooled and not (self.maps and index > 1) else nn.relu(x)
+            x = max_pool(x, relu=True) if pools else nn.relu(x)
         if self.maps:
             return x
         x = x.reshape(x.shape[0], -1) if pooled else mean_pool(x)
