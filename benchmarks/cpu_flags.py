@@ -1,11 +1,10 @@
-"""Which of XLA's flags for CPUs are worth setting here: python benchmarks/cpu_flags.py
+"""Which flags of XLA and which setting of malloc gain anything: python benchmarks/cpu_flags.py
 
-For each flag, and for none, jmeta's update of some workloads is timed in a process of its own,
-since flags are read when the backend starts. The processes take turns: in each round every one runs
-once while the others wait. The record, benchmarks/results/cpu_flags.json, has the median over
-rounds of the rate of each flag divided by the rate without flags in the same round, and the
-instruction sets of the machine. `jmeta` sets none of these flags: what it gains must be more than
-noise.
+For each of them, and for none, jmeta's update of some workloads is timed in a process of its own,
+since they are read when a process or its backend starts. The processes take turns: in each round
+every one runs once while the others wait. The record, benchmarks/results/cpu_flags.json, has the
+median over rounds of the rate with each divided by the rate with none in the same round, and the
+instruction sets of the machine. `jmeta` sets none of them.
 """
 
 import argparse
@@ -33,6 +32,7 @@ FLAGS = {
     "no concurrency-optimized scheduler": "--xla_cpu_enable_concurrency_optimized_scheduler=false",
     "fast math": "--xla_cpu_enable_fast_math=true",
 }
+MALLOC = {"huge pages": "glibc.malloc.hugetlb=1"}  # for memory that malloc takes from the kernel
 SETS = ("avx2", "fma", "avx512f", "avx512_bf16", "avx_vnni", "amx_bf16")  # worth a line
 
 
@@ -56,18 +56,24 @@ def work(name: str, seconds: float) -> None:
         print(asked.tasks / bench.once(call, count), flush=True)
 
 
-def start(name: str, flag: str, seconds: float) -> subprocess.Popen:
+def settings() -> dict[str, dict[str, str]]:
+    """The environment of each process, under its name."""
+    given = os.environ.get("XLA_FLAGS", "")
+    flags = {name: {"XLA_FLAGS": f"{given} {flag}".strip()} for name, flag in FLAGS.items()}
+    return flags | {name: {"GLIBC_TUNABLES": value} for name, value in MALLOC.items()}
+
+
+def start(name: str, setting: dict[str, str], seconds: float) -> subprocess.Popen:
     command = [sys.executable, __file__, "--worker", name, "--seconds", str(seconds)]
-    given = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
-    pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, env={**os.environ, "XLA_FLAGS": given}, text=True, **pipe)
+    pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen(command, env={**os.environ, **setting}, text=True, **pipe)
 
 
 def rates(name: str, rounds: int, seconds: float) -> dict[str, list[float]]:
-    """Tasks per second of every flag that XLA knows, one figure a round."""
+    """Tasks per second of every setting that runs here, one figure a round."""
     workers = {}
-    for said, flag in FLAGS.items():
-        worker = start(name, flag, seconds)
+    for said, setting in settings().items():
+        worker = start(name, setting, seconds)
         if worker.stdout.readline().strip() == "ready":
             workers[said] = worker
         else:
@@ -112,8 +118,8 @@ def main() -> None:
             for said, each in found.items()
         }
         print(name, json.dumps({said: round(row["ratio"], 3) for said, row in table[name].items()}))
-    record = {"instruction_sets": instruction_sets(), "flags": FLAGS, "rounds": options.rounds}
-    common.write("cpu_flags", {**record, "workloads": table})
+    record = {"instruction_sets": instruction_sets(), "flags": FLAGS, "malloc": MALLOC}
+    common.write("cpu_flags", {**record, "rounds": options.rounds, "workloads": table})
 
 
 if __name__ == "__main__":
