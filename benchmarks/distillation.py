@@ -2,7 +2,7 @@
 
     python benchmarks/distillation.py [--seeds 3] [--steps 3000]
 
-The characters of Omniglot as one classification: each of 200 characters is a class, drawers 1 to 10
+The characters of Omniglot as one classification: each of 150 characters is a class, drawers 1 to 10
 are trained on, and 11 to 20 are the test. The teacher is a network of four strided convolutions
 with 64 channels, trained on the labels. The student has 32 channels, and so a quarter of the
 parameters. It is trained twice from the same weights on the same batches: on the labels alone, and
@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--split", choices=("val", "test"), default="test")
-    parser.add_argument("--characters", type=int, default=200)
+    parser.add_argument("--characters", type=int, default=150)
     parser.add_argument("--filters", type=int, default=64, help="of the teacher; the student: half")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--jitter", type=float, default=10.0, help="degrees of the augmentation")

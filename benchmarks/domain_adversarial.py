@@ -246,7 +246,7 @@ def main() -> None:
     parser.add_argument("--degrees", type=float, default=30.0, help="by which the target is turned")
     parser.add_argument("--jitter", type=float, default=10.0, help="degrees of the augmentation")
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--filters", type=int, default=64)
+    parser.add_argument("--filters", type=int, default=32)
     parser.add_argument("--form", choices=("strided", "maxpool"), default="strided")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--strength", type=float, default=1.0)

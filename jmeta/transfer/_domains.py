@@ -157,8 +157,8 @@ def _applied(net: nn.Network, params: Params, batch: Batch) -> Outputs:
     """The outputs for a batch, in which padding is blank."""
     key, real = key_of(net, batch.key, of="domain_adversarial"), real_examples(batch.y)
     x = batch.x if real is None else blanked(batch.x, real)
-    options = {"real": real} if real is not None and net.masked else {}
-    return net.apply(params, x, *([] if key is None else [key]), **options)
+    noise = [] if key is None else [key]
+    return net.apply(params, x, *noise, real=real) if net.masked else net.apply(params, x, *noise)
 
 
 def _domain(batch: Batch, number: int) -> jax.Array:
