@@ -19,6 +19,7 @@ NAMESPACES = (
     "jmeta.nn",
     "jmeta.data",
     "jmeta.augment",
+    "jmeta.transfer",
     "jmeta.train",
     "jmeta.few",
     "jmeta.sklearn",

@@ -33,6 +33,7 @@ ALLOWED = {
     "testing": {"core", "losses"},
     "": {"core", "distances", "losses", "metrics", "learners", "_evaluation", "_version"},
     "augment": {"core"},
+    "transfer": {"core", "losses", "nn"},
     "few": {"core", "losses", "data", "experiments", "runs"},
     "experiments": {"augment", "core", "distances", "losses", "metrics", "learners", "nn", "data"},
     "runs": {"core", "metrics", "learners", "nn", "experiments", ""},  # "": jmeta itself
@@ -48,6 +49,7 @@ ALLOWED = {
 OPENED = {
     "metrics": {"losses"},
     "learners": {"losses"},
+    "transfer": {"losses"},
     "runs": {"experiments"},
     "bench": {"experiments", "runs"},
     "few": {"data", "experiments", "runs"},

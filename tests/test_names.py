@@ -25,6 +25,7 @@ NAMESPACES = [
     "jmeta.testing",
     "jmeta.tracking",
     "jmeta.train",
+    "jmeta.transfer",
 ]
 namespaces = pytest.mark.parametrize("namespace", NAMESPACES)
 

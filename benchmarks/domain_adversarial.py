@@ -1,0 +1,263 @@
+"""Domain-adversarial training: drawings whose second domain has no labels, and two moons.
+
+    python benchmarks/domain_adversarial.py [--seeds 3] [--steps 2000]
+
+Omniglot: 50 characters, each one class. The source is their upright drawings, white ink on black,
+with labels. The target is other drawings of the same characters, turned by a fixed angle and with
+black and white exchanged, without labels. Drawers 1 to 8 make the source, 9 to 16 the target that
+is trained on, and 17 to 20 the target that is tested on. Every seed has other characters, other
+weights and other batches. The same network is trained on the source alone (the weight of the domain
+loss is 0) and domain-adversarially; both see the same batches. Hyperparameters were chosen on
+characters of the validation split (`--split val`). The record is of characters of the test split,
+whose target labels are read once, at the end, for the accuracy.
+
+Two moons: the target is the source turned about its centre. jmeta beside skada's DANN, with the
+same layers, optimizer, numbers of updates and sizes of batches; skada is left out where it is not
+installed (`pip install skada torch skorch`). The domain classifier that skada makes by default ends
+in a softmax of one number, which is always 1, so it is given one that ends in a sigmoid.
+
+Intervals are 95% over seeds, by Student's t.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
+
+import common
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import scipy.ndimage
+import scipy.stats
+
+import jmeta
+from jmeta import Batch, Task, augment, data, metrics, nn, transfer
+
+CHARACTERS, DRAWERS = 50, (8, 16)
+METHODS = {"source only": 0.0, "domain-adversarial": 1.0}  # weights of the domain loss
+MOONS, NOISE, TURN, WIDTH, BATCH = 400, 0.1, 35.0, 32, 64
+
+Sample = Callable[[jax.Array], Task]
+
+
+def over_seeds(values: list[float]) -> dict[str, Any]:
+    """The mean over seeds, half its 95% interval by Student's t, and the values."""
+    each, n = np.array(values), len(values)
+    spread = each.std(ddof=1) / np.sqrt(n) * scipy.stats.t.ppf(0.975, n - 1) if n > 1 else 0.0
+    return {"mean": float(each.mean()), "ci95": float(spread), "values": each.tolist()}
+
+
+def accuracy(nets: dict[str, Any], params: Any, x: jax.Array, y: jax.Array) -> float:
+    """Of the classifier on examples of one domain."""
+    net = transfer.hard_sharing(nets["embed"], {"classifier": nets["classifier"]})
+    logits = jax.jit(net.apply)(params, x)["classifier"]
+    return float(metrics.accuracy(logits, y))
+
+
+def train(
+    nets: dict[str, Any], sample: Sample, key: jax.Array, options: dict[str, Any], weight: float
+) -> Any:
+    """Parameters after `steps` updates of Adam, with the schedules of the strength and the rate."""
+    steps = options["steps"]
+    tx = optax.adam(optax.cosine_decay_schedule(options["rate"], steps))
+    heads = {name: net for name, net in nets.items() if name != "embed"}
+
+    @jax.jit
+    def start(key: jax.Array) -> jmeta.TrainState:
+        params = transfer.hard_sharing(nets["embed"], heads).init(key, sample(key).support.x)
+        return jmeta.train_state(params, tx)
+
+    @jax.jit
+    def rounds(state: jmeta.TrainState, keys: jax.Array) -> tuple[jmeta.TrainState, jax.Array]:
+        def body(state: jmeta.TrainState, key: jax.Array) -> tuple:
+            strength = options["strength"] * transfer.reversal_schedule(state.step / steps)
+            loss = transfer.domain_adversarial(**nets, strength=strength, weight=weight)
+            state, aux = jmeta.step(loss, tx, sample=sample)(state, key[None])
+            return state, aux.loss
+
+        return jax.lax.scan(body, state, keys)
+
+    state = start(key)
+    keys = jax.random.split(jax.random.fold_in(key, 1), steps)
+    for place in range(0, steps, 250):
+        state, _ = rounds(state, keys[place : place + 250])
+    return state.params
+
+
+def drawings(seed: int, split: str, degrees: float) -> dict[str, Any]:
+    """Images and labels: the source, and the target to train and to test on."""
+    pool = getattr(data.load_omniglot(), split)
+    chosen = np.random.default_rng(seed).permutation(len(pool.counts))[:CHARACTERS]
+    images = np.asarray(pool.examples).reshape(-1, 20, 28, 28, 1)[np.sort(chosen)] / 255
+    source, target, test = np.split(images.astype(np.float32), DRAWERS, axis=1)
+    turn = lambda x: scipy.ndimage.rotate(x, degrees, (3, 2), reshape=False, order=1)  # noqa: E731
+    parts = {"source": source, "target": 1 - turn(target), "test": 1 - turn(test)}
+    return {
+        name: (part.reshape(-1, 28, 28, 1), np.repeat(np.arange(CHARACTERS), part.shape[1]))
+        for name, part in parts.items()
+    }
+
+
+def omniglot(options: argparse.Namespace) -> dict[str, Any]:
+    """Accuracies on the target: of each method, and the margin."""
+    found: dict[str, list[float]] = {name: [] for name in METHODS}
+    change = augment.affine(options.jitter, shift=0.07, fill="edge")
+    nets = {
+        "embed": nn.Conv4(None, filters=options.filters, form=options.form),
+        "classifier": nn.MLP((), CHARACTERS),
+        "domain": nn.MLP((128,), 2),
+    }
+    for seed in range(options.seeds):
+        parts = drawings(seed, options.split, options.degrees)
+        held = {name: (jnp.asarray(x), jnp.asarray(y, jnp.int32)) for name, (x, y) in parts.items()}
+
+        def sample(key: jax.Array, held: dict[str, Any] = held) -> Task:
+            first, second, one, two = jax.random.split(key, 4)
+            (xs, ys), (xt, _) = held["source"], held["target"]
+            own = jax.random.randint(first, (options.batch,), 0, len(xs))
+            other = jax.random.randint(second, (options.batch,), 0, len(xt))
+            unknown = jnp.zeros(options.batch, jnp.int32)
+            return Task(
+                Batch(change(one, xs[own]), ys[own]), Batch(change(two, xt[other]), unknown)
+            )
+
+        for name, weight in METHODS.items():
+            begin = time.perf_counter()
+            params = train(nets, sample, jax.random.key(seed), vars(options), weight)
+            found[name].append(accuracy(nets, params, *held["test"]))
+            took = time.perf_counter() - begin
+            print(f"seed {seed}, {name}: {found[name][-1]:.3f} in {took:.0f} s", flush=True)
+    return summary(found, "domain-adversarial", "source only")
+
+
+def summary(found: dict[str, list[float]], better: str, worse: str) -> dict[str, Any]:
+    """All methods over the seeds, and what one is above another, seed by seed."""
+    gain = [a - b for a, b in zip(found[better], found[worse], strict=True)]
+    return {
+        **{name: over_seeds(values) for name, values in found.items()},
+        "gain": over_seeds(gain),
+    }
+
+
+def moons(seed: int) -> dict[str, Any]:
+    """Two moons, and two others turned."""
+    rng = np.random.default_rng(seed)
+
+    def draw(degrees: float) -> tuple[np.ndarray, np.ndarray]:
+        y = np.arange(MOONS) % 2
+        at = np.pi * rng.uniform(size=MOONS)
+        x = np.stack([np.cos(at), np.sin(at)], 1) * np.where(y, -1, 1)[:, None]
+        x += np.where(y, 1, 0)[:, None] * np.array([1.0, 0.5]) - np.array([0.5, 0.25])
+        x += NOISE * rng.normal(size=x.shape)
+        a = np.deg2rad(degrees)
+        turn = np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])
+        return (x @ turn.T).astype(np.float32), y.astype(np.int32)
+
+    return {"source": draw(0.0), "target": draw(TURN), "test": draw(TURN)}
+
+
+def two_moons(options: argparse.Namespace) -> dict[str, Any]:
+    """Accuracies on the target: jmeta's, and skada's where it is installed."""
+    nets = {
+        "embed": nn.MLP((WIDTH, WIDTH), None),
+        "classifier": nn.MLP((), 2),
+        "domain": nn.MLP((WIDTH,), 2),
+    }
+    with_peer = peer_version() is not None
+    found: dict[str, list[float]] = {name: [] for name in METHODS}
+    found |= {"skada": []} if with_peer else {}
+    for seed in range(options.moon_seeds):
+        held = moons(seed)
+
+        def sample(key: jax.Array, held: dict[str, Any] = held) -> Task:
+            own, other = jax.random.randint(key, (2, BATCH), 0, MOONS)
+            (xs, ys), (xt, _) = (
+                (jnp.asarray(x), jnp.asarray(y)) for x, y in list(held.values())[:2]
+            )
+            return Task(Batch(xs[own], ys[own]), Batch(xt[other], jnp.zeros(BATCH, jnp.int32)))
+
+        settings = {"steps": options.moon_steps, "rate": 3e-3, "strength": 1.0}
+        for name, weight in METHODS.items():
+            params = train(nets, sample, jax.random.key(seed), settings, weight)
+            found[name].append(accuracy(nets, params, *map(jnp.asarray, held["test"])))
+        if with_peer:
+            found["skada"].append(skada_accuracy(held, seed, options.moon_steps))
+        print(seed, {name: values[-1] for name, values in found.items()}, flush=True)
+    return summary(found, "domain-adversarial", "source only")
+
+
+def peer_version() -> str | None:
+    """The version of skada; None where it, or what its deep methods need, is not installed."""
+    try:
+        return [metadata.version(name) for name in ("torch", "skorch", "skada")][-1]
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def skada_accuracy(held: dict[str, Any], seed: int, steps: int) -> float:
+    """The accuracy of skada's DANN on the target."""
+    import torch
+    from skada.deep import DANN
+    from skada.deep.modules import GradientReversalLayer
+
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            two, relu = torch.nn.Linear(WIDTH, WIDTH), torch.nn.ReLU
+            self.embed = torch.nn.Sequential(torch.nn.Linear(2, WIDTH), relu(), two, relu())
+            self.out = torch.nn.Linear(WIDTH, 2)
+
+        def forward(self, x: Any, sample_weight: Any = None) -> Any:
+            return self.out(self.embed(x))
+
+    class Domain(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            relu, last = torch.nn.ReLU(), torch.nn.Linear(WIDTH, 1)
+            self.net = torch.nn.Sequential(torch.nn.Linear(WIDTH, WIDTH), relu, last)
+
+        def forward(self, x: Any, sample_weight: Any = None) -> Any:
+            return torch.sigmoid(self.net(GradientReversalLayer.apply(x, 1.0)))[:, 0]
+
+    torch.manual_seed(seed)
+    (xs, ys), (xt, _), (x, y) = held.values()
+    epochs = round(steps * BATCH / MOONS)
+    model = DANN(
+        Net(), "embed", reg=1.0, domain_classifier=Domain(), optimizer=torch.optim.Adam, lr=3e-3,
+        batch_size=2 * BATCH, max_epochs=epochs, train_split=None, verbose=0,
+    )  # fmt: skip
+    labels = np.concatenate([ys, np.full(MOONS, -1)]).astype(np.int64)
+    domain = np.repeat([1, -2], MOONS)
+    model.fit(np.concatenate([xs, xt]), labels, sample_domain=domain)
+    predicted = model.predict(x, sample_domain=np.full(MOONS, -2))
+    return float((np.asarray(predicted) == y).mean())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--moon-seeds", type=int, default=5)
+    parser.add_argument("--moon-steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--split", choices=("val", "test"), default="test")
+    parser.add_argument("--degrees", type=float, default=30.0, help="by which the target is turned")
+    parser.add_argument("--jitter", type=float, default=10.0, help="degrees of the augmentation")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--filters", type=int, default=32)
+    parser.add_argument("--form", choices=("strided", "maxpool"), default="strided")
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--strength", type=float, default=1.0)
+    options = parser.parse_args()
+    record: dict[str, Any] = {"schema": 1, "protocol": vars(options), "skada": peer_version()}
+    record["omniglot"] = omniglot(options)
+    record["moons"] = two_moons(options)
+    print(record["omniglot"], record["moons"])
+    if options.split == "test":
+        common.write("domain_adversarial", record)
+
+
+if __name__ == "__main__":
+    main()
