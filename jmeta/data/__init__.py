@@ -1,6 +1,7 @@
 """Data: pools of classes, samplers of tasks, and the sets that fill the pools."""
 
 from jmeta.data._arrays import load_npz
+from jmeta.data._clusters import cactus, load_embeddings
 from jmeta.data._episodes import sample_episode, sample_varied_episode
 from jmeta.data._families import (
     FAMILIES,
@@ -36,6 +37,7 @@ from jmeta.data._pool import (
 from jmeta.data._registry import example_shape, load
 from jmeta.data._tables import load_table, sample_table_task
 from jmeta.data._tfds import load_tfds, prepare_tfds
+from jmeta.data._unlabelled import sample_cactus, sample_umtra
 
 __all__ = [
     "FAMILIES",
@@ -46,6 +48,7 @@ __all__ = [
     "Posterior",
     "available",
     "cache_dir",
+    "cactus",
     "data_root",
     "default_split",
     "describe",
@@ -54,6 +57,7 @@ __all__ = [
     "gaussian_process_posterior",
     "join_pools",
     "load",
+    "load_embeddings",
     "load_folder",
     "load_glyphs",
     "load_npz",
@@ -68,6 +72,7 @@ __all__ = [
     "pool_from_classes",
     "prepare",
     "prepare_tfds",
+    "sample_cactus",
     "sample_damped",
     "sample_episode",
     "sample_gaussian_process",
@@ -76,6 +81,7 @@ __all__ = [
     "sample_sinusoid_or_line",
     "sample_step",
     "sample_table_task",
+    "sample_umtra",
     "sample_varied_episode",
     "split_hash",
     "squared_exponential",

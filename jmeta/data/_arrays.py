@@ -67,8 +67,8 @@ def load_npz(
     """
     path = Path(path)
     _check_headers(path)
-    x, y = _read(path, "x"), labels_of(path, _read(path, "y"))
-    _check_examples(path, x)
+    x, y = read_array(path, "x"), labels_of(path, read_array(path, "y"))
+    check_examples(path, x)
     x = x.reshape(len(x), *_example_shape(x.shape, x.dtype))
     names, which, counts = np.unique(y, return_inverse=True, return_counts=True)
     x = x[np.argsort(which, kind="stable")]  # one copy; the classes are views of it
@@ -99,7 +99,7 @@ def npz_counts(path: str | os.PathLike[str]) -> dict[str, int]:
     """
     path = Path(path)
     _check_headers(path)
-    names, counts = np.unique(labels_of(path, _read(path, "y")), return_counts=True)
+    names, counts = np.unique(labels_of(path, read_array(path, "y")), return_counts=True)
     return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
 
 
@@ -123,9 +123,9 @@ def npz_division(path: str | os.PathLike[str]) -> dict[str, list[str]] | None:
     try:
         with zipfile.ZipFile(path) as archive:
             held = [part for part in PARTS if f"{part}.npy" in archive.namelist()]
-            headers = {part: _header(archive, part) for part in held}
+            headers = {part: header_of(archive, part) for part in held}
     except Exception as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     if not held:
         return None
     if not {"train", "test"} <= set(held) or any(
@@ -139,7 +139,7 @@ def npz_division(path: str | os.PathLike[str]) -> dict[str, list[str]] | None:
         )
     size = sum(header.bytes for header in headers.values())
     check_packed(size, path.stat().st_size, what=f"{printable(path)} unpacks its division to")
-    parts = {part: _read(path, part).tolist() if part in held else [] for part in PARTS}
+    parts = {part: read_array(path, part).tolist() if part in held else [] for part in PARTS}
     check_parts(parts, source=str(path))
     return parts
 
@@ -170,9 +170,9 @@ def _check_headers(path: Path) -> tuple[_Header, _Header]:
     check_regular(path, expected=_FILE)
     try:
         with zipfile.ZipFile(path) as archive:
-            x, y = (_header(archive, name) for name in ("x", "y"))
+            x, y = (header_of(archive, name) for name in ("x", "y"))
     except Exception as error:  # a damaged file fails in many ways
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     what = f"{printable(path)} unpacks x {list(x.shape)} and y {list(y.shape)} to"
     check_packed(x.bytes + y.bytes, path.stat().st_size, what=what)
     check_set(x.bytes + y.bytes, what=what)
@@ -180,15 +180,17 @@ def _check_headers(path: Path) -> tuple[_Header, _Header]:
     return x, y
 
 
-def _read(path: Path, name: str) -> np.ndarray:
+def read_array(path: Path, name: str) -> np.ndarray:
+    """One array of an .npz whose headers have been checked."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return arrays[f"{name}.npy"]  # a member that is only called x has not been checked
     except Exception as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
 
 
-def _header(archive: zipfile.ZipFile, name: str) -> _Header:
+def header_of(archive: zipfile.ZipFile, name: str) -> _Header:
+    """Shape and dtype of an array of an .npz, which may be in no proper form."""
     layout = np.lib.format
     with archive.open(f"{name}.npy") as stream:
         first = layout.read_magic(stream) == (1, 0)
@@ -204,7 +206,7 @@ def _example_shape(shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, ...]:
     return (*shape[1:], 1) if dtype == np.uint8 and len(shape) == 3 else shape[1:]
 
 
-def _check_examples(path: Path, x: np.ndarray) -> None:
+def check_examples(path: Path, x: np.ndarray) -> None:
     """Reject what is no real number, and what is none any more when JAX holds it."""
     if x.dtype.kind not in "biuf" or x.dtype.itemsize > 8:
         raise ValueError(
@@ -229,7 +231,7 @@ def _refuse_places(path: Path, x: np.ndarray, bad: np.ndarray, expected: str) ->
         )
 
 
-def _damaged(path: Path, error: Exception) -> ValueError:
+def damaged(path: Path, error: Exception) -> ValueError:
     """What to raise for a file that cannot be read; it may fail in many ways."""
     return ValueError(
         f"{printable(path)} cannot be read as {_FILE} and no pickled objects "

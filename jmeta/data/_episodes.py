@@ -87,8 +87,8 @@ def sample_episode(
     Matching Networks for One Shot Learning (Oriol Vinyals, Charles Blundell, Timothy Lillicrap,
     Koray Kavukcuoglu, Daan Wierstra, 2016, arXiv:1606.04080).
     """
-    _positive({"ways": ways, "shots": shots, "queries": queries})
-    _check_rotations(pool, rotations)
+    positive({"ways": ways, "shots": shots, "queries": queries})
+    check_rotations(pool.examples.shape, rotations)
     _check_room(
         _wrong_ways(pool, ways, rotations, within_group),
         _wrong_examples(pool, shots + queries, shots + queries),
@@ -96,13 +96,25 @@ def sample_episode(
     class_key, example_key = jax.random.split(key)
     chosen, _ = _draw_classes(class_key, pool, ways, ways, rotations, within_group)
     x = _draw_examples(example_key, pool, chosen, shots + queries, rotations)
+    return task_of(x[:, :shots], x[:, shots:], key)
+
+
+def task_of(support: Array, query: Array, key: Array) -> Task:
+    """The task of the examples of each class, which are labelled 0, 1, ... in their order.
+
+    Args:
+        support, query: [W, k, ...], each with a k of its own.
+        key: the key that the task was drawn with.
+
+    >>> x = jnp.zeros((2, 3, 4))
+    >>> task_of(x[:, :1], x[:, 1:], jax.random.key(0)).query.y.tolist()
+    [0, 0, 1, 1]
+    """
     with jax.ensure_compile_time_eval():  # known inside a trace: none of these labels is padding
-        each = np.arange(ways, dtype=np.int32)  # repeated by NumPy, which compiles nothing
-        labels = [jax.device_put(np.repeat(each, n)) for n in (shots, queries)]
-    parts = (x[:, :shots], x[:, shots:])
-    examples = (part.reshape(-1, *part.shape[2:]) for part in parts)
-    task = Task(*map(Batch, examples, labels))
-    return with_keys(task, key)
+        each = np.arange(len(support), dtype=np.int32)  # repeated by NumPy: nothing is compiled
+        labels = [jax.device_put(np.repeat(each, part.shape[1])) for part in (support, query)]
+    examples = (part.reshape(-1, *part.shape[2:]) for part in (support, query))
+    return with_keys(Task(*map(Batch, examples, labels)), key)
 
 
 def sample_varied_episode(
@@ -147,10 +159,10 @@ def sample_varied_episode(
     Meta-Dataset: A Dataset of Datasets for Learning to Learn from Few Examples (Eleni
     Triantafillou et al., 2019, arXiv:1903.03096). Its rule for imbalance is simplified here.
     """
-    _positive({"min_ways": min_ways, "min_shots": min_shots, "queries": queries})
+    positive({"min_ways": min_ways, "min_shots": min_shots, "queries": queries})
     _check_bounds(min_ways, max_ways, "ways")
     _check_bounds(min_shots, max_shots, "shots")
-    _check_rotations(pool, rotations)
+    check_rotations(pool.examples.shape, rotations)
     _check_room(
         _wrong_ways(pool, max_ways, rotations, within_group),
         _wrong_examples(pool, min_shots + queries, max_shots + queries),
@@ -190,10 +202,20 @@ def _draw_examples(key: Array, pool: Pool, classes: Array, k: int, rotations: in
     member = classes // rotations
     picks = draw_distinct(key, pool.counts[member], k=k)
     x = pool.examples.at[pool.starts[member][:, None] + picks].get(mode="promise_in_bounds")
-    if rotations > 1:
-        turns = (classes % rotations).reshape(-1, *(1,) * (x.ndim - 1))
-        x = jnp.where(turns >= 2, x[:, :, ::-1, ::-1], x)
-        x = jnp.where(turns % 2 == 1, jnp.rot90(x, axes=(2, 3)), x)
+    return in_unit(turned(x, classes, rotations))
+
+
+def turned(x: Array, classes: Array, rotations: int) -> Array:
+    """Turn the examples [W, k, ...] of virtual classes [W], c * rotations + r, by r quarters."""
+    if rotations == 1:
+        return x
+    turns = (classes % rotations).reshape(-1, *(1,) * (x.ndim - 1))
+    x = jnp.where(turns >= 2, x[:, :, ::-1, ::-1], x)
+    return jnp.where(turns % 2 == 1, jnp.rot90(x, axes=(2, 3)), x)
+
+
+def in_unit(x: Array) -> Array:
+    """uint8 as float32 in [0, 1]; other dtypes as they are."""
     return x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else x
 
 
@@ -210,7 +232,8 @@ def _flat(x: Array, y: Array) -> Batch:
     return Batch(x.reshape(-1, *x.shape[2:]), y.reshape(-1))
 
 
-def _positive(numbers: dict[str, int]) -> None:
+def positive(numbers: dict[str, int]) -> None:
+    """Refuse numbers below 1."""
     for name, value in numbers.items():
         if value < 1:
             raise ValueError(f"got {name}={value}, expected at least 1; raise {name}.")
@@ -223,8 +246,8 @@ def _check_bounds(low: int, high: int, what: str) -> None:
         )
 
 
-def _check_rotations(pool: Pool, rotations: int) -> None:
-    shape = pool.examples.shape
+def check_rotations(shape: tuple[int, ...], rotations: int) -> None:
+    """Refuse rotations of examples [E, ...] of some shape that cannot be turned."""
     if rotations not in (1, 4):
         raise ValueError(
             f"got rotations={rotations}, expected 1 (none) or 4 (quarter turns); pass one of them."

@@ -40,6 +40,7 @@ class Algorithm(Part):
     kinds: ClassVar[tuple[str, ...]] = ("classes", "numbers")  # of targets that it can learn
     one_output_a_class: ClassVar[bool] = False  # then training has as many ways as testing
     reads_inputs: ClassVar[bool] = False  # whether it can do without a network
+    pools_classes: ClassVar[bool] = False  # whether it reads the labels of all training classes
 
     def domain(self, domain: Domain) -> Domain:
         """The domain as this algorithm needs it; a neural process has its own likelihood."""

@@ -10,6 +10,7 @@ import numpy as np
 from jmeta import data
 from jmeta.experiments._domain import Domain
 from jmeta.experiments._source import Root
+from jmeta.experiments._unlabelled import Clustered
 
 PARTS = ("train", "val", "test")
 _SHORT = 16  # hexadecimal digits of a class's digest
@@ -50,7 +51,11 @@ def data_folder(root: Root) -> str | None:
 
 
 def _described(pool: Any, names: Sequence[str]) -> dict[str, Any]:
-    """What one pool holds."""
+    """What one pool holds; of images in clusters, the classes that they have without them."""
+    if isinstance(pool, Clustered):
+        held, places = _described(pool.pool, names), [pool.clusters.examples, pool.clusters.starts]
+        both = f"{held['digest']} {_digest([*places, pool.clusters.groups])}"
+        return {**held, "digest": hashlib.sha256(both.encode()).hexdigest()}
     if not isinstance(pool, data.Pool):
         return {"examples": None, "digest": _digest(jax.tree.leaves(pool)), "classes": None}
     examples, ends = np.asarray(pool.examples), np.cumsum(np.asarray(pool.counts))[:-1]

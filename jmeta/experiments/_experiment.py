@@ -15,6 +15,7 @@ from jmeta.experiments._parts import Budget, Device, Episode, Outer, Points
 from jmeta.experiments._source import Scaling, Source
 from jmeta.experiments._sources import Glyphs
 from jmeta.experiments._tables import ALGORITHMS
+from jmeta.experiments._unlabelled import check_unlabelled
 
 Root = str | os.PathLike[str] | None
 SECTIONS = ("algorithm", "source", "network", "episode", "outer", "budget", "device")
@@ -87,6 +88,14 @@ def check_parts(experiment: Experiment) -> None:
             f"the episodes of {source.label} are {episode_kind(source).__name__}, but got "
             f"{type(episode).__name__}."
         )
+    unsupervised = getattr(source, "unsupervised", None)
+    if unsupervised is not None and algorithm.pools_classes:
+        raise ValueError(
+            f"{algorithm.name} learns the labels of all training classes, which unsupervised "
+            f"{unsupervised} does not read; choose an algorithm that learns from episodes."
+        )
+    if isinstance(episode, Episode):
+        check_unlabelled(unsupervised, episode)
     if isinstance(episode, Episode) and algorithm.one_output_a_class:
         ways = episode.training().ways
         if ways != episode.ways:

@@ -21,7 +21,8 @@ def advice(domain: Domain, source: Source, episode: Episode | Points) -> str:
     """
     if not hasattr(source, "drop_small") or not isinstance(episode, Episode):
         return ""
-    return _other_division(domain, episode) + _fewer_classes(domain, episode)
+    labelled = getattr(source, "unsupervised", None) is None  # training reads labels
+    return _other_division(domain, episode) + _fewer_classes(domain, episode, train_too=labelled)
 
 
 def _other_division(domain: Domain, episode: Episode) -> str:
@@ -40,10 +41,11 @@ def _other_division(domain: Domain, episode: Episode) -> str:
     )
 
 
-def _fewer_classes(domain: Domain, episode: Episode) -> str:
+def _fewer_classes(domain: Domain, episode: Episode, *, train_too: bool) -> str:
     """How many classes have too few examples."""
     train, test = (size.shots + size.queries for size in (episode.training(), episode.testing()))
-    pools = ((domain.train, train), (domain.val, test), (domain.test, test))
+    learned = domain.train if train_too else None
+    pools = ((learned, train), (domain.val, test), (domain.test, test))
     small = sum(int((np.asarray(p.counts) < n).sum()) for p, n in pools if p is not None)
     if not small:
         return ""

@@ -132,16 +132,16 @@ class Filed(Named):
         """The same source with its path, and the folder of its lists, found in some folders."""
         places = list(folders)
         split = getattr(self, "split", None)
-        moved = {"path": _found(self.path, places)}
+        moved = {"path": found_in(self.path, places)}
         if split is not None:
-            moved["split"] = _found(split, places)
+            moved["split"] = found_in(split, places)
         return replace(self, **moved)
 
 
-def _found(path: str, folders: Iterable[Path]) -> str:
+def found_in(path: str, folders: Iterable[Path]) -> str:
     """A relative path in the first folder that has it, else as it is; options may follow it.
 
-    >>> _found("nothing.csv,task=school", [Path("/nowhere")])
+    >>> found_in("nothing.csv,task=school", [Path("/nowhere")])
     'nothing.csv,task=school'
     """
     pieces = path.split(",")

@@ -1,6 +1,6 @@
 """The sources of classes: built-in sets, and those of one's own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -9,12 +9,13 @@ from typing import Any, ClassVar, Self
 import jax.numpy as jnp
 
 from jmeta import augment, data, losses, metrics
-from jmeta.core import Key, Task
+from jmeta.core import Task
 from jmeta.experiments import _networks, _pictures
-from jmeta.experiments._domain import Domain
+from jmeta.experiments._domain import Domain, Sampler
 from jmeta.experiments._options import option
 from jmeta.experiments._parts import Episode, Points, Size
-from jmeta.experiments._source import SPLIT_HELP, Filed, Named, Root, Source
+from jmeta.experiments._source import SPLIT_HELP, Filed, Named, Root, Source, found_in
+from jmeta.experiments._unlabelled import UNSUPERVISED, unlabelled
 
 _VALUES = ("colour", "cutout")  # augmentations that change the values of pixels
 _SIZE_HELP = "Side of the square images in pixels. None: the set's own."
@@ -37,6 +38,35 @@ class _Classes(Source):
         "Train on the validation classes too, and keep the last checkpoint: for when everything "
         "has been chosen.",
     )
+    unsupervised: str | None = option(
+        None,
+        "Training tasks without labels: umtra (an image and its augmentations are a class; say "
+        "which by augment) or cactus (clusters of embeddings are classes). Validation and test "
+        "keep theirs. None: labels.",
+        choices=UNSUPERVISED,
+    )
+    clusters: int = option(500, "Clusters of a partition (cactus).", least=2)
+    partitions: int = option(
+        50, "Partitions, each by k-means in another scaling of the dimensions (cactus).", least=1
+    )
+    embedding: str | None = option(
+        None,
+        "What cactus clusters: an .npz with x, an embedding for each training image, such as "
+        "jmeta data embed writes. None: the pixels.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.embedding is not None and self.unsupervised != "cactus":
+            raise ValueError("embedding is what unsupervised cactus clusters; ask for that too.")
+
+    def beside(self, folders: Iterable[Path]) -> Self:
+        """The same source, its file of embeddings too found in some folders."""
+        places = list(folders)
+        moved = super().beside(places)
+        if self.embedding is None:
+            return moved
+        return replace(moved, embedding=found_in(self.embedding, places))
 
     def load(self, *, seed: int, root: Root) -> data.Dataset:
         """The set itself."""
@@ -48,7 +78,8 @@ class _Classes(Source):
     @property
     def trained_on(self) -> str:
         """The parts that the parameters are trained on."""
-        return "train and val" if self.train_on_val else "train"
+        parts = "train and val" if self.train_on_val else "train"
+        return parts if self.unsupervised is None else f"{parts} ({self.unsupervised}, no labels)"
 
     def open(self, episode: Episode | Points, *, seed: int, root: Root = None) -> Domain:
         """Load the set; episodes are judged by their accuracy."""
@@ -62,10 +93,17 @@ class _Classes(Source):
             )
         train, val = self._training(found)
         _check_augmented(episode, train, self.label)
+        info = found.info if val is found.val else _joined(found.info)
+        drawn, sample = train, _episodes(episode, episode.training(), episode.rotations)
+        if self.unsupervised is not None:
+            names = list(info["classes"]["train"])
+            drawn, sample = unlabelled(self, episode, train, classes=names, seed=seed, root=root)
+        if episode.augment is not None and self.unsupervised != "umtra":
+            sample = _augmented(sample, episode)
         return Domain(
             "classes",
-            *(train, val, found.test),
-            sample_train=_training_episodes(episode),
+            *(drawn, val, found.test),
+            sample_train=sample,
             sample_eval=_episodes(episode, episode.testing(), episode.eval_rotations),
             outputs=episode.ways,
             objective=losses.cross_entropy,
@@ -73,7 +111,7 @@ class _Classes(Source):
             metric="accuracy",
             score=metrics.accuracy,
             higher_is_better=True,
-            info=found.info if val is found.val else _joined(found.info),
+            info=info,
             draw=_draw(found, inverted=self.inverted) if found.test.examples.ndim == 4 else None,
             each=metrics.classification_each,
         )
@@ -116,17 +154,15 @@ def _check_augmented(episode: Episode, pool: data.Pool, label: str) -> None:
         )
 
 
-def _training_episodes(episode: Episode) -> Callable[[Key, Any], Task]:
-    """A sampler of training episodes, whose images are augmented where that was asked for."""
-    sample = _episodes(episode, episode.training(), episode.rotations)
-    if episode.augment is None:
-        return sample
+def _augmented(sample: Sampler, episode: Episode) -> Sampler:
+    """A sampler of episodes whose images are augmented."""
+    assert episode.augment is not None
     change, part = augment.named(episode.augment), episode.augment_part
     chosen = {name: change for name in ("support", "query") if part in ("both", name)}
     return augment.augmented(sample, **chosen)
 
 
-def _episodes(episode: Episode, size: Size, rotations: int) -> Callable[[Key, Any], Task]:
+def _episodes(episode: Episode, size: Size, rotations: int) -> Sampler:
     """A sampler of episodes of some size."""
     same: dict[str, Any] = {"rotations": rotations, "within_group": episode.within_group}
     if episode.min_shots is None:

@@ -32,6 +32,7 @@ class Pretrain(Algorithm):
     title: ClassVar[str] = "supervised training on all classes, then the nearest class mean"
     paper: ClassVar[str] = "Chen et al., 2019, arXiv:1904.04232"
     kinds: ClassVar[tuple[str, ...]] = ("classes",)
+    pools_classes: ClassVar[bool] = True
     batch: int = option(64, "Images of a batch; an update has as many batches as tasks.", least=1)
     classifier: str = option(
         "linear", "The classifier of the training classes.", choices=("linear", "cosine")
