@@ -13,7 +13,14 @@ from flax import linen
 
 import jmeta
 from jmeta import Batch, Learner, Task, nn
-from jmeta.core import Objective, Params, PyTree, clip_by_global_norm, multi_step_weights
+from jmeta.core import (
+    Objective,
+    Params,
+    PyTree,
+    clip_by_global_norm,
+    low_rank,
+    multi_step_weights,
+)
 from jmeta.distances import cosine
 from jmeta.learners import (
     bd_cspn,
@@ -238,6 +245,12 @@ CASES = [
     Case("anil", lambda: _maml(SGD, adapts=HEAD)),
     Case("boil", lambda: _maml(SGD, adapts=BODY), variant=True),
     Case("cavia", lambda: _maml(SGD, adapts=CONTEXT)),
+    Case(
+        "maml, low rank",
+        lambda: _maml(SGD, adapts=low_rank(("w1", "w2"), rank=2)),
+        net=None,
+        variant=True,
+    ),
     Case("meta-sgd", lambda: jmeta.meta_sgd(*ARGUMENTS, rate=0.3)),
     Case("maml++", lambda: jmeta.maml_plus_plus(*ARGUMENTS, rate=0.3, own="b1"), variant=True),
     Case(
