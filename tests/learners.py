@@ -25,6 +25,7 @@ from jmeta.distances import cosine
 from jmeta.learners import (
     bd_cspn,
     feat,
+    fine_tuning,
     full_context,
     laplacian_shot,
     logistic,
@@ -269,6 +270,24 @@ CASES = [
         "proto-maml",
         lambda: jmeta.proto_maml(
             EMBED, cross_entropy, jmeta.unrolled(optax.sgd(0.1), 3), ways=WAYS
+        ),
+        equivariant=True,
+    ),
+    Case(
+        "fine-tuning",
+        lambda: fine_tuning(EMBED, jmeta.unrolled(SGD, 3), ways=WAYS, decay=0.1),
+        equivariant=True,
+        variant=True,
+    ),
+    Case(
+        "fine-tuning, all, cosine",
+        lambda: fine_tuning(
+            EMBED,
+            jmeta.unrolled(ADAM, 3),
+            ways=WAYS,
+            adapts=jmeta.everything,
+            head="cosine",
+            near=0.5,
         ),
         equivariant=True,
     ),

@@ -104,14 +104,18 @@ class Descending(Algorithm):
             return core.switch(jnp.asarray(step) < until, of_order(step, first=True), late)
 
         def curve(steps: int) -> Learner:
-            return _along_path(self.learner(net, domain, Loop(steps, ways, path=True)))
+            return along_path(self.learner(net, domain, Loop(steps, ways, path=True)))
 
         learner = self.learner(net, domain, Loop(tested, ways))
         return Method(learner, loss, steps=tested, curve=curve)
 
 
-def _along_path(learner: Learner) -> Learner:
-    """The learner, predicting after every inner step: outputs [K + 1, Q, ...]."""
+def along_path(learner: Learner) -> Learner:
+    """The learner, predicting after every inner step: outputs [K + 1, Q, ...].
+
+    Args:
+        learner: one whose solver keeps its path.
+    """
 
     def predict(adapted: PyTree, x: PyTree) -> Outputs:
         return core.predict_path(learner, adapted, x)
@@ -140,11 +144,22 @@ class WithOptimizer(Descending):
             raise ValueError("inner_beta1 is for an inner_optimizer of adam or adamw, not sgd.")
 
     def transformation(self) -> optax.GradientTransformation:
-        """The inner optimizer; Adam with its ε inside the root, so that it is differentiable."""
-        if self.optimizer == "sgd":
-            return super().transformation()
-        makers: dict[str, Callable] = {"adam": optax.adam, "adamw": optax.adamw}
-        return makers[self.optimizer](self.rate, b1=self.beta1, eps_root=1e-8)
+        """The inner optimizer."""
+        assert self.rate is not None, "the experiment has been completed"
+        return smooth(self.optimizer, self.rate, beta1=self.beta1)
+
+
+def smooth(optimizer: str, rate: float, *, beta1: float = 0.9) -> optax.GradientTransformation:
+    """An inner optimizer by its name; Adam with its ε inside the root, for its derivative.
+
+    >>> type(smooth("adam", 0.1)).__name__
+    'GradientTransformationExtraArgs'
+    """
+    if optimizer == "sgd":
+        return optax.sgd(rate)
+    makers: dict[str, Callable] = {"adam": optax.adam, "adamw": optax.adamw}
+    found: optax.GradientTransformation = makers[optimizer](rate, b1=beta1, eps_root=1e-8)
+    return found
 
 
 @dataclass(frozen=True)

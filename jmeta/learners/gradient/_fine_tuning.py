@@ -1,6 +1,5 @@
 """Fine-tuning at test time: an embedding and a new head, trained on the support set."""
 
-from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -15,6 +14,7 @@ from jmeta.core import (
     Outputs,
     Params,
     PyTree,
+    Scalar,
     Selection,
     Solution,
     Solver,
@@ -31,12 +31,12 @@ from jmeta.core._networks import (
 )
 from jmeta.core._numbers import at_least_float32, product, require_positive, require_weight
 from jmeta.core._padding import is_masked, marked
-from jmeta.core._tree import paths_of
-from jmeta.core._types import InnerLoss
+from jmeta.core._tree import squared_distance
+from jmeta.core._types import InnerLoss, StepIndex
 from jmeta.distances import cosine_similarity
 from jmeta.learners.comparison._heads import check_ways, class_means, only_present
 from jmeta.learners.gradient._maml import maml, require_solver
-from jmeta.losses import cross_entropy, l2_sp
+from jmeta.losses import cross_entropy
 
 Kind = Literal["linear", "cosine"]
 Start = Literal["means", "zero"]
@@ -147,8 +147,8 @@ class _WithHead(NamedTuple):
     def init(self, key: Key, *inputs: PyTree) -> Params:
         raise NotImplementedError("the parameters are made for each task")
 
-    def apply(self, params: Params, x: PyTree, *key: Key, **options: Any) -> Outputs:
-        z = at_least_float32(self.embed.apply(params["body"], x, *key, **options))
+    def apply(self, params: Params, /, *inputs: PyTree, **options: Any) -> Outputs:
+        z = at_least_float32(self.embed.apply(params["body"], *inputs, **options))
         layer = params["head"]
         if self.scale is None:
             logits = product(z, layer["kernel"]) + layer["bias"][None]
@@ -158,13 +158,21 @@ class _WithHead(NamedTuple):
 
 
 def _held(solver: Solver, near: float, decay: float) -> Solver:
-    """The same solver of the loss with what holds the body near its start, and the head near 0."""
+    """The same solver of the loss with what holds the body near its start, and the head near 0.
 
-    def solve(loss: InnerLoss, start: PyTree) -> Solution:
-        body = {path: w for path, w in paths_of(start).items() if path.startswith("body")}
-        if body:
-            term = l2_sp(body, alpha=near, beta=decay)
-        return solver(lambda moved, k: loss(moved, k) + term(_by_path(moved), None)[0], start)
+    What adapts is a dictionary of leaves by path, for the constants of the head do not.
+    """
+
+    def solve(loss: InnerLoss, start: dict[str, PyTree]) -> Solution:
+        body = {path: w for path, w in start.items() if path.split("/")[0] == "body"}
+
+        def whole(moved: dict[str, PyTree], k: StepIndex) -> Scalar:
+            here = {path: moved[path] for path in body}
+            rest = [jnp.sum(w**2) for path, w in moved.items() if path not in body]
+            held = near / 2 * squared_distance(here, body) + decay / 2 * sum(rest, jnp.zeros(()))
+            return loss(moved, k) + held
+
+        return solver(whole, start)
 
     return solve
 
