@@ -13,11 +13,19 @@ from flax import linen
 
 import jmeta
 from jmeta import Batch, Learner, Task, nn
-from jmeta.core import Objective, Params, PyTree, clip_by_global_norm, multi_step_weights
+from jmeta.core import (
+    Objective,
+    Params,
+    PyTree,
+    clip_by_global_norm,
+    low_rank,
+    multi_step_weights,
+)
 from jmeta.distances import cosine
 from jmeta.learners import (
     bd_cspn,
     feat,
+    fine_tuning,
     full_context,
     laplacian_shot,
     logistic,
@@ -238,6 +246,12 @@ CASES = [
     Case("anil", lambda: _maml(SGD, adapts=HEAD)),
     Case("boil", lambda: _maml(SGD, adapts=BODY), variant=True),
     Case("cavia", lambda: _maml(SGD, adapts=CONTEXT)),
+    Case(
+        "maml, low rank",
+        lambda: _maml(SGD, adapts=low_rank(("w1", "w2"), rank=2)),
+        net=None,
+        variant=True,
+    ),
     Case("meta-sgd", lambda: jmeta.meta_sgd(*ARGUMENTS, rate=0.3)),
     Case("maml++", lambda: jmeta.maml_plus_plus(*ARGUMENTS, rate=0.3, own="b1"), variant=True),
     Case(
@@ -256,6 +270,24 @@ CASES = [
         "proto-maml",
         lambda: jmeta.proto_maml(
             EMBED, cross_entropy, jmeta.unrolled(optax.sgd(0.1), 3), ways=WAYS
+        ),
+        equivariant=True,
+    ),
+    Case(
+        "fine-tuning",
+        lambda: fine_tuning(EMBED, jmeta.unrolled(SGD, 3), ways=WAYS, decay=0.1),
+        equivariant=True,
+        variant=True,
+    ),
+    Case(
+        "fine-tuning, all, cosine",
+        lambda: fine_tuning(
+            EMBED,
+            jmeta.unrolled(ADAM, 3),
+            ways=WAYS,
+            adapts=jmeta.everything,
+            head="cosine",
+            near=0.5,
         ),
         equivariant=True,
     ),

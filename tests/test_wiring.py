@@ -76,8 +76,8 @@ def test_every_classifier_builds_with_a_convolution(algorithm: str) -> None:
     params = jax.eval_shape(lambda key: method.learner.init(key, example), jax.random.key(0))
     task = jax.eval_shape(domain.sample_train, jax.random.key(1), domain.train)
     loss, outputs = jax.eval_shape(method.loss(0), params, task)
-    batch = (64, 1558)  # pretrain: the images of a batch, all training classes
-    wanted = batch if algorithm == "pretrain" else (6, 3)
+    batch = (64, 1558)  # supervised training: the images of a batch, all training classes
+    wanted = batch if algorithm in ("pretrain", "fine-tuning") else (6, 3)
     assert (loss.shape, outputs.shape) == ((), wanted)
 
 
@@ -135,7 +135,7 @@ def test_pixels_alone_are_read_by_a_memory() -> None:
 def test_only_the_gradient_based_have_inner_steps_and_curves(name: str) -> None:
     made = _curves(name) if name in CONDITIONAL else _classes(name)
     _, method = open_experiment(completed(made))
-    descends = name in GRADIENT_BASED
+    descends = name in (*GRADIENT_BASED, "fine-tuning")
     assert (method.steps is not None, method.curve is not None) == (descends, descends)
 
 

@@ -11,6 +11,7 @@ from jmeta.core._losses import (
     scored,
     switch,
 )
+from jmeta.core._low_rank import low_rank
 from jmeta.core._selection import Selection, all_but, context, everything, own_per_step, part
 from jmeta.core._solvers import unrolled
 from jmeta.core._step import (
@@ -83,6 +84,7 @@ __all__ = [
     "first_order",
     "hoist",
     "implicit",
+    "low_rank",
     "meta_gradient",
     "multi_step",
     "multi_step_weights",

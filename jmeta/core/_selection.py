@@ -62,7 +62,7 @@ def part(which: Which) -> Selection:
     """
 
     def take(params: Params) -> dict[str, jax.Array]:
-        chosen = _chosen(which, params)
+        chosen = chosen_paths(which, params)
         if not chosen:
             raise ValueError(
                 f"{which!r} selects none of the parameters; they are {', '.join(paths_of(params))}."
@@ -87,7 +87,7 @@ def all_but(which: Which) -> Selection:
     """
 
     def take(params: Params) -> PyTree:
-        kept = _chosen(which, params)
+        kept = chosen_paths(which, params)
         return part(lambda path: path not in kept).take(params)
 
     return Selection(take, lambda params, adapted, k: put_paths(params, adapted))
@@ -145,8 +145,19 @@ def own_per_step(which: Which, steps: int) -> Selection:
     return Selection(rest.take, put, init)
 
 
-def _chosen(which: Which, params: Params) -> set[str]:
-    """The paths that are selected, without those of collections that are not learned."""
+def chosen_paths(which: Which, params: Params) -> set[str]:
+    """The paths that are selected, without those of collections that are not learned.
+
+    Args:
+        which: what is selected (see `part`).
+        params: parameters.
+
+    Raises:
+        ValueError: a tree of booleans has another structure than the parameters.
+
+    >>> chosen_paths("head", {"body": jnp.ones(2), "head": jnp.zeros(1)})
+    {'head'}
+    """
     leaves = jax.tree_util.tree_leaves_with_path(params)
     fixed = [is_fixed(path) for path, _ in leaves]
     paths = [path for path, out in zip(paths_of(params), fixed, strict=True) if not out]

@@ -4,6 +4,7 @@ from jmeta.experiments._algorithm import Algorithm, Method
 from jmeta.experiments._domain import Domain, example_task
 from jmeta.experiments._experiment import Experiment, completed, differences, open_experiment
 from jmeta.experiments._features import embed_source, save_features
+from jmeta.experiments._fine_tuning import FineTuning
 from jmeta.experiments._gradient import (
     Anil,
     Boil,
@@ -22,6 +23,7 @@ from jmeta.experiments._metric import (
     R2D2,
     Matching,
     MatchingFullContext,
+    MetaBaseline,
     MetaOptNet,
     ProtoNet,
     Relation,
@@ -63,6 +65,7 @@ __all__ = [
     "EfficientNetLite0",
     "Episode",
     "Experiment",
+    "FineTuning",
     "Folder",
     "Fomaml",
     "Functions",
@@ -73,6 +76,7 @@ __all__ = [
     "Mann",
     "Matching",
     "MatchingFullContext",
+    "MetaBaseline",
     "MetaNetwork",
     "MetaOptNet",
     "MetaSgd",

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jmeta import core, learners
+from jmeta import core, learners, nn
 from jmeta.core import Learner, Loss, Net, Outputs, PyTree, Selection, Solver
 from jmeta.experiments._algorithm import Algorithm, Method
 from jmeta.experiments._domain import Domain
@@ -69,12 +69,14 @@ class Descending(Algorithm):
         remat = getattr(self, "remat", False)
         return core.unrolled(chain, loop.steps, path=loop.path, remat=remat)
 
+    def selection(self) -> Selection:
+        """What the inner loop adapts."""
+        return self.adapts
+
     def learner(self, net: Net, domain: Domain, loop: Loop) -> Learner:
         """The learner with a given inner loop."""
-        batches = loop.batches
-        return learners.maml(
-            net, domain.objective, self.solver(loop), adapts=self.adapts, batches=batches
-        )
+        options: dict[str, Any] = {"adapts": self.selection(), "batches": loop.batches}
+        return learners.maml(net, domain.objective, self.solver(loop), **options)
 
     def trained(self, ways: int) -> Loop:
         """The inner loop of training."""
@@ -102,14 +104,18 @@ class Descending(Algorithm):
             return core.switch(jnp.asarray(step) < until, of_order(step, first=True), late)
 
         def curve(steps: int) -> Learner:
-            return _along_path(self.learner(net, domain, Loop(steps, ways, path=True)))
+            return along_path(self.learner(net, domain, Loop(steps, ways, path=True)))
 
         learner = self.learner(net, domain, Loop(tested, ways))
         return Method(learner, loss, steps=tested, curve=curve)
 
 
-def _along_path(learner: Learner) -> Learner:
-    """The learner, predicting after every inner step: outputs [K + 1, Q, ...]."""
+def along_path(learner: Learner) -> Learner:
+    """The learner, predicting after every inner step: outputs [K + 1, Q, ...].
+
+    Args:
+        learner: one whose solver keeps its path.
+    """
 
     def predict(adapted: PyTree, x: PyTree) -> Outputs:
         return core.predict_path(learner, adapted, x)
@@ -138,11 +144,22 @@ class WithOptimizer(Descending):
             raise ValueError("inner_beta1 is for an inner_optimizer of adam or adamw, not sgd.")
 
     def transformation(self) -> optax.GradientTransformation:
-        """The inner optimizer; Adam with its ε inside the root, so that it is differentiable."""
-        if self.optimizer == "sgd":
-            return super().transformation()
-        makers: dict[str, Callable] = {"adam": optax.adam, "adamw": optax.adamw}
-        return makers[self.optimizer](self.rate, b1=self.beta1, eps_root=1e-8)
+        """The inner optimizer."""
+        assert self.rate is not None, "the experiment has been completed"
+        return smooth(self.optimizer, self.rate, beta1=self.beta1)
+
+
+def smooth(optimizer: str, rate: float, *, beta1: float = 0.9) -> optax.GradientTransformation:
+    """An inner optimizer by its name; Adam with its ε inside the root, for its derivative.
+
+    >>> type(smooth("adam", 0.1)).__name__
+    'GradientTransformationExtraArgs'
+    """
+    if optimizer == "sgd":
+        return optax.sgd(rate)
+    makers: dict[str, Callable] = {"adam": optax.adam, "adamw": optax.adamw}
+    found: optax.GradientTransformation = makers[optimizer](rate, b1=beta1, eps_root=1e-8)
+    return found
 
 
 @dataclass(frozen=True)
@@ -178,3 +195,46 @@ class WithBatches(WithOptimizer):
     def trained(self, ways: int) -> Loop:
         """The inner loop of training: inner_steps on each part."""
         return Loop(self.steps * self.batches, ways, self.batches)
+
+
+@dataclass(frozen=True)
+class WithAdapters(WithBatches):
+    """Members that may adapt small matrices beside the network in the place of its own."""
+
+    among: ClassVar[str | None] = None  # the layers that have adapters; None for all
+    lora: int | None = option(
+        None,
+        "Rank of low-rank adapters, which then adapt in the place of the kernels they are beside. "
+        "None: there are none.",
+        least=1,
+    )
+    lora_scale: float = option(
+        1.0, "How much the product of a low-rank adapter is multiplied by.", least=0
+    )
+    bottleneck: int | None = option(
+        None,
+        "Width of bottleneck adapters, which then adapt in the place of the layers that they are "
+        "behind. None: there are none.",
+        least=1,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.lora is not None and self.bottleneck is not None:
+            raise ValueError("lora and bottleneck are two kinds of adapters; choose one of them.")
+        if self.lora_scale == 0:
+            raise ValueError("lora_scale must be above 0, or nothing would adapt.")
+
+    def selection(self) -> Selection:
+        """The adapters, where there are any."""
+        if self.bottleneck is not None:
+            return core.part("bottlenecks")
+        if self.lora is None:
+            return self.adapts
+        return core.low_rank(self.among, rank=self.lora, scale=self.lora_scale)
+
+    def net(self, network: Network, domain: Domain) -> Net:
+        """The network, with bottlenecks behind its layers where that was asked for."""
+        net: Any = super().net(network, domain)
+        width = self.bottleneck
+        return net if width is None else nn.with_bottlenecks(net, width, after=self.among)

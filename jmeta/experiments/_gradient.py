@@ -11,6 +11,7 @@ from jmeta.core import Learner, Loss, Net, Selection, Solver
 from jmeta.experiments._algorithm import Algorithm
 from jmeta.experiments._descending import (
     Loop,
+    WithAdapters,
     WithAnnealing,
     WithBatches,
     WithOptimizer,
@@ -22,7 +23,7 @@ from jmeta.experiments._options import option
 
 
 @dataclass(frozen=True)
-class Maml(WithAnnealing, WithBatches):
+class Maml(WithAnnealing, WithAdapters):
     """Model-agnostic meta-learning: second-order gradients through SGD on the support set."""
 
     name: ClassVar[str] = "maml"
@@ -31,7 +32,7 @@ class Maml(WithAnnealing, WithBatches):
 
 
 @dataclass(frozen=True)
-class Fomaml(WithRemat, WithBatches):
+class Fomaml(WithRemat, WithAdapters):
     """MAML with the inner gradients held constant."""
 
     name: ClassVar[str] = "fomaml"
@@ -56,13 +57,14 @@ class Reptile(WithRemat, WithBatches):
 
 
 @dataclass(frozen=True)
-class Anil(WithAnnealing, WithBatches):
+class Anil(WithAnnealing, WithAdapters):
     """MAML whose inner loop adapts the output layer alone."""
 
     name: ClassVar[str] = "anil"
     title: ClassVar[str] = "adapts the head"
     paper: ClassVar[str] = "Raghu, Raghu, Bengio, Vinyals, 2020, arXiv:1909.09157"
     adapts: ClassVar[Selection] = core.part("head")
+    among: ClassVar[str | None] = "head"
 
 
 @dataclass(frozen=True)

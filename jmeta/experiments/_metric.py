@@ -6,7 +6,7 @@ from typing import Any, ClassVar, cast
 import jax
 import jax.numpy as jnp
 
-from jmeta import core, learners, losses, nn
+from jmeta import core, distances, learners, losses, nn
 from jmeta.core import Learner, Net, Params, Task
 from jmeta.experiments._algorithm import (
     SCALE_HELP,
@@ -189,6 +189,20 @@ class _LearnedHead(_OverEmbedding):
 
 
 @dataclass(frozen=True)
+class MetaBaseline(_LearnedHead):
+    """Meta-Baseline: cosines with class means, whose scale is learned; begun by `--init-from`."""
+
+    name: ClassVar[str] = "meta-baseline"
+    title: ClassVar[str] = "cosines with class means, after supervised training"
+    paper: ClassVar[str] = "Chen, Liu, Xu, Darrell, Wang, 2021, arXiv:2003.04390"
+    initial: ClassVar[tuple[float, ...]] = (10.0,)
+
+    def head(self, values: jax.Array, ways: int) -> Head:
+        """The nearest class mean by cosines."""
+        return learners.prototypical(ways, distance=distances.cosine, scale=values[0])
+
+
+@dataclass(frozen=True)
 class R2D2(_LearnedHead):
     """Ridge regression to the labels, solved in each episode."""
 
@@ -232,5 +246,5 @@ class MetaOptNet(_LearnedHead):
 
 TABLE: tuple[type[Algorithm], ...] = (
     *(ProtoNet, Matching, MatchingFullContext, Siamese, Relation),
-    *(R2D2, LRD2, MetaOptNet),
+    *(MetaBaseline, R2D2, LRD2, MetaOptNet),
 )

@@ -148,7 +148,7 @@ class Outer(Part):
         """The optimizer of a run of so many updates."""
         rates: dict[str, optax.ScalarOrSchedule] = {
             "constant": self.rate,
-            "cosine": optax.cosine_decay_schedule(self.rate, steps),
+            "cosine": optax.cosine_decay_schedule(self.rate, max(steps, 1)),
             "linear": optax.linear_schedule(self.rate, 0.0, steps),
             "halving": optax.exponential_decay(self.rate, self.halve_every, 0.5, staircase=True),
         }
@@ -161,7 +161,9 @@ class Outer(Part):
 class Budget(Part):
     """How long a run is, and how often it is looked at."""
 
-    steps: int = option(2000, "Outer updates.", least=1)
+    steps: int = option(
+        2000, "Outer updates; 0 tests the parameters that training would begin with.", least=0
+    )
     tasks: int = option(4, "Tasks of an outer update (the meta-batch).", least=1)
     seed: int = option(
         0, "Determines the initial parameters and every episode.", least=0, below=2**32

@@ -20,17 +20,13 @@ _TURNS = 4  # quarter turns that an image may be told apart by
 
 
 @dataclass(frozen=True)
-class Pretrain(Algorithm):
-    """Supervised training on all training classes, tested by the nearest class mean in episodes.
+class Supervised(Algorithm):
+    """Supervised training on all training classes; a subclass says how episodes are tested.
 
     A batch is drawn from the images of all training classes, and a classifier of these classes is
-    trained on the embedding (Baseline). Validation and test drop the classifier. With `classifier`
-    "cosine" it compares directions (Baseline++).
+    trained on the embedding. Validation and test drop the classifier.
     """
 
-    name: ClassVar[str] = "pretrain"
-    title: ClassVar[str] = "supervised training on all classes, then the nearest class mean"
-    paper: ClassVar[str] = "Chen et al., 2019, arXiv:1904.04232"
     kinds: ClassVar[tuple[str, ...]] = ("classes",)
     pools_classes: ClassVar[bool] = True
     batch: int = option(64, "Images of a batch; an update has as many batches as tasks.", least=1)
@@ -47,9 +43,10 @@ class Pretrain(Algorithm):
     turns: float = option(
         0.0, "Weight of telling by which quarter turn an image was turned; 0: none.", least=0
     )
-    nearest: str = option(
-        "cosine", "Distance to class means in episodes.", choices=("cosine", "euclidean")
-    )
+
+    def tested(self, embed: Net, episode: Episode, *, path: bool = False) -> Learner:
+        """The learner over the embedding that validation and test take."""
+        raise NotImplementedError
 
     def domain(self, domain: Domain) -> Domain:
         """The same domain, trained on batches: the query of a task is a batch of all classes."""
@@ -67,9 +64,7 @@ class Pretrain(Algorithm):
         """The learner, and the cross-entropy of the training classes."""
         assert isinstance(episode, Episode)
         embed = network.module(None)
-        near = distances.cosine if self.nearest == "cosine" else distances.squared_euclidean
-        head = learners.prototypical(episode.testing().ways, distance=near)
-        nearest, classes = learners.metric(embed, head), trained_classes(domain)
+        tested, classes = self.tested(embed, episode), trained_classes(domain)
 
         def init(key: Key, task: Task) -> Params:
             embed_key, own, turn = jax.random.split(key, 3)
@@ -80,9 +75,9 @@ class Pretrain(Algorithm):
             return {**made, "turns": _linear(turn, width, _TURNS)} if self.turns else made
 
         def adapt(params: Params, support: Batch) -> Any:
-            return nearest.adapt(params["embed"], support)
+            return tested.adapt(params["embed"], support)
 
-        learner = Learner(init, adapt, nearest.predict, nearest.masked)
+        learner = Learner(init, adapt, tested.predict, tested.masked)
         change = None if episode.augment is None else augment.named(episode.augment)
 
         def loss(params: Params, task: Task) -> tuple[Scalar, jax.Array]:
@@ -116,6 +111,27 @@ class Pretrain(Algorithm):
         if self.classifier == "linear":
             return _affine(layer, z)
         return self.sharpness * distances.cosine_similarity(z, layer["kernel"].T)
+
+
+@dataclass(frozen=True)
+class Pretrain(Supervised):
+    """Supervised training on all training classes, tested by the nearest class mean in episodes.
+
+    With `classifier` "linear" this is Baseline before its fine-tuning, with "cosine" Baseline++.
+    """
+
+    name: ClassVar[str] = "pretrain"
+    title: ClassVar[str] = "supervised training on all classes, then the nearest class mean"
+    paper: ClassVar[str] = "Chen et al., 2019, arXiv:1904.04232"
+    nearest: str = option(
+        "cosine", "Distance to class means in episodes.", choices=("cosine", "euclidean")
+    )
+
+    def tested(self, embed: Net, episode: Episode, *, path: bool = False) -> Learner:
+        """The nearest class mean."""
+        del path
+        near = distances.cosine if self.nearest == "cosine" else distances.squared_euclidean
+        return learners.metric(embed, learners.prototypical(episode.testing().ways, distance=near))
 
 
 def pooled_batch(key: Key, pool: Pool, *, size: int) -> Task:
@@ -155,7 +171,7 @@ def trained_classes(domain: Domain) -> int:
         return len(domain.train.counts)
     known = domain.info.get("train_classes")
     if not isinstance(known, int):
-        raise ValueError("pretrain needs a set of classes with examples.")
+        raise ValueError("supervised training needs a set of classes with examples.")
     return known
 
 

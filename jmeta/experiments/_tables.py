@@ -1,6 +1,7 @@
 """The tables of parts: one line for each algorithm, network and source."""
 
 from jmeta.experiments import (
+    _fine_tuning,
     _gradient,
     _memory,
     _metric,
@@ -21,6 +22,7 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
         *_metric.TABLE,
         *_memory.TABLE,
         *_supervised.TABLE,
+        *_fine_tuning.TABLE,
     )
 }
 NETWORKS: dict[str, type[Network]] = {

@@ -28,7 +28,7 @@ from jmeta.learners.comparison import (
     transformed,
     weighted_l1,
 )
-from jmeta.learners.gradient import Tuned, maml, maml_plus_plus, meta_sgd, proto_maml
+from jmeta.learners.gradient import Tuned, fine_tuning, maml, maml_plus_plus, meta_sgd, proto_maml
 from jmeta.learners.memory import (
     MetaNetworkParams,
     Points,
@@ -61,6 +61,7 @@ __all__ = [
     "embedding_loss",
     "evaluate_heads",
     "feat",
+    "fine_tuning",
     "full_context",
     "head_accuracies",
     "inductive",

@@ -1,4 +1,7 @@
-"""Losses of predictions and of embeddings, with miners and reducers for the latter."""
+"""Losses of predictions and of embeddings, with miners and reducers for the latter.
+
+`with_source` adds what is known from a source, such as `l2_sp` or `feature_matching`, to a loss.
+"""
 
 from jmeta.losses._embedding import contrastive, n_pairs, ntxent, sup_con, triplet_margin
 from jmeta.losses._gaussian import Gaussian, gaussian_kl, gaussian_nll
@@ -13,6 +16,7 @@ from jmeta.losses._mining import (
     sum_reducer,
 )
 from jmeta.losses._objectives import cross_entropy, mean_squared_error, relation_error
+from jmeta.losses._source import feature_matching, l2_sp, with_source
 
 __all__ = [
     "Gaussian",
@@ -21,10 +25,12 @@ __all__ = [
     "avg_non_zero_reducer",
     "contrastive",
     "cross_entropy",
+    "feature_matching",
     "gaussian_kl",
     "gaussian_nll",
     "hard_pairs",
     "hard_triplets",
+    "l2_sp",
     "mean_reducer",
     "mean_squared_error",
     "n_pairs",
@@ -34,4 +40,5 @@ __all__ = [
     "sum_reducer",
     "sup_con",
     "triplet_margin",
+    "with_source",
 ]

@@ -2,7 +2,7 @@
 
 A network is any object with two pure functions, `init(key, *inputs) -> params` and
 `apply(params, *inputs) -> outputs`. Every Flax Linen module is one as it stands; `from_functions`,
-`from_nnx`, `from_equinox` and `with_dropout` make one of other things.
+`from_nnx`, `from_equinox`, `with_dropout` and `with_bottlenecks` make one of other things.
 
 Use `Conv` and `Conv1D` instead of Flax's `nn.Conv` in networks that are adapted on a CPU. Inside
 an inner loop (a scan, under `vmap` with a kernel for each task), `nn.Conv` is 5 to 40 times slower.
@@ -10,6 +10,7 @@ an inner loop (a scan, under `vmap` with a kernel for each task), `nn.Conv` is 5
 
 from jmeta.nn._adapters import Network, from_equinox, from_functions, with_dropout
 from jmeta.nn._attend import attention
+from jmeta.nn._bottleneck import with_bottlenecks
 from jmeta.nn._context import FullContext
 from jmeta.nn._conv import Conv, conv2d
 from jmeta.nn._conv1d import Conv1D, conv1d
@@ -66,6 +67,7 @@ __all__ = [
     "products",
     "read_tensors",
     "slow_and_fast",
+    "with_bottlenecks",
     "with_dropout",
     "with_weights",
 ]

@@ -167,6 +167,8 @@ def _train(
     step = begin = int(state.step)
     validate: Validate | None = None
     unread, begun, compiled = list[Sent](), 0.0, set[int]()
+    if budget.steps == 0:  # nothing is trained, and the run is whole all the same
+        _save(out, 0, state, best, best, seconds)
     with interruption() as interrupted:
         while step < budget.steps:
             length, first = _length(budget, step), step == begin

@@ -1,6 +1,6 @@
 """The parameters that training begins with, read from another run or a file of arrays."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import jax
@@ -12,7 +12,9 @@ from jmeta.core._home import expanded
 from jmeta.core._text import printable
 from jmeta.runs import _leaves as leaves
 
-_EMBED = "embed/"  # where a learner with more parameters keeps those of its embedding
+# where a learner with more parameters keeps those of its network: beside a classifier, beside
+# learned hyperparameters, beside low-rank adapters
+_WITHIN = ("", "embed/", "params/", "network/")
 _SHOWN = 3  # names in a message
 
 
@@ -55,10 +57,12 @@ def begun(params: Params, path: str) -> Params:
     return jax.tree_util.tree_map_with_path(leaf, params)
 
 
-def _views(arrays: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
-    """The arrays as they are, as an embedding among others, and of their embedding alone."""
-    inner = {n.removeprefix(_EMBED): v for n, v in arrays.items() if n.startswith(_EMBED)}
-    return [dict(arrays), {_EMBED + name: value for name, value in arrays.items()}, inner]
+def _views(arrays: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+    """The arrays as they are, those of a network inside them, and both inside something else."""
+    for there in _WITHIN:
+        inner = {n.removeprefix(there): v for n, v in arrays.items() if n.startswith(there)}
+        for here in _WITHIN:
+            yield {here + name: value for name, value in inner.items()}
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
