@@ -19,7 +19,7 @@ class Conv4(nn.Module):
 
     * "maxpool": 3x3 convolutions and 2x2 max-pooling, flattened to D = filters (H // 16) (W // 16)
       features (Matching and Prototypical Networks; MAML on miniImageNet). Max-pooling comes before
-      ReLU, which gives the same numbers for less work.
+      normalisation and ReLU, which gives the same numbers for less work.
     * "strided": 3x3 convolutions with stride 2, then the mean over pixels, D = filters (MAML on
       Omniglot, with 64 filters).
 
