@@ -19,15 +19,16 @@ import dataclasses
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import common
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 import jmeta
-from jmeta import data, distances, learners, train
+from jmeta import data, distances, learners, nn, train
 from jmeta.learners import Head
 
 WAYS, QUERIES, SHOTS = 5, 15, (1, 5)
@@ -46,7 +47,25 @@ def plain() -> dict[str, list[tuple[str, Head]]]:
         "ridge": [(f"strength {s:g}", jmeta.ridge(WAYS, strength=s)) for s in strengths],
         "logistic": [(f"strength {s:g}", learners.logistic(WAYS, strength=s)) for s in strengths],
         "svm": [(f"capacity {c:g}", learners.svm(WAYS, capacity=c)) for c in (0.1, 1.0, 10.0)],
+        "linear layer, trained (Baseline)": tuned("linear"),
+        "cosine layer, trained (Baseline++)": tuned("cosine"),
     }
+
+
+def tuned(kind: Literal["linear", "cosine"]) -> list[tuple[str, Head]]:
+    """A layer over the features, which starts at the class means and is trained on the support."""
+    same = nn.from_functions(lambda key, x: {}, lambda params, x: x)
+
+    def made(rate: float, steps: int) -> Head:
+        solver = jmeta.unrolled(optax.adam(rate, eps_root=1e-8), steps)
+        learner = learners.fine_tuning(same, solver, ways=WAYS, head=kind)
+        return Head(lambda x, y: learner.adapt({}, jmeta.Batch(x, y)), learner.predict)
+
+    return [
+        (f"rate {rate:g}, {steps} steps", made(rate, steps))
+        for rate in (0.01, 0.1)
+        for steps in (20, 100)
+    ]
 
 
 def together() -> dict[str, list[tuple[str, Head]]]:
