@@ -2,13 +2,13 @@
 
     python benchmarks/distillation.py [--seeds 3] [--steps 3000]
 
-The characters of Omniglot at 14x14 pixels as one classification: each of 150 characters is a class, drawers 1 to 10
-are trained on, and 11 to 20 are the test. The teacher is a network of four strided convolutions
-with 64 channels, trained on the labels. The student has 32 channels, and so a quarter of the
-parameters. It is trained twice from the same weights on the same batches: on the labels alone, and
-by `jmeta.transfer.distillation` from the teacher. A further student, the born-again one, has the
-size of the teacher and learns from it. All see the same augmented images, as does the teacher when
-it is asked. Every seed has other characters, weights and batches.
+The characters of Omniglot at 14x14 pixels as one classification: each of 150 characters is a class,
+drawers 1 to 10 are trained on, and 11 to 20 are the test. The teacher is a network of four strided
+convolutions with 64 channels, trained on the labels. The student has 32 channels, and about a
+quarter of the parameters. It is trained twice from the same weights on the same batches: on the
+labels alone, and by `jmeta.transfer.distillation` from the teacher. A further student, the
+born-again one, has the size of the teacher and learns from it. All see the same augmented images,
+as does the teacher when it is asked. Every seed has other characters, weights and batches.
 
 Hyperparameters were chosen on characters of the validation split (`--split val`); the record is of
 characters of the test split. Intervals are 95% over seeds, by Student's t.
