@@ -36,7 +36,7 @@ import scipy.stats
 import jmeta
 from jmeta import Batch, Task, augment, data, metrics, nn, transfer
 
-CHARACTERS, DRAWERS = 50, (8, 16)
+CHARACTERS, SIDE, DRAWERS = 20, 14, (10,)
 METHODS = {"source only": 0.0, "domain-adversarial": 1.0}  # weights of the domain loss
 MOONS, NOISE, TURN, WIDTH, BATCH = 400, 0.1, 35.0, 32, 64
 
@@ -87,16 +87,20 @@ def train(
     return state.params
 
 
-def drawings(seed: int, split: str, degrees: float) -> dict[str, Any]:
+def drawings(seed: int, split: str, degrees: float, invert: bool) -> dict[str, Any]:
     """Images and labels: the source, and the target to train and to test on."""
-    pool = getattr(data.load_omniglot(), split)
+    pool = getattr(data.load_omniglot(size=SIDE), split)
     chosen = np.random.default_rng(seed).permutation(len(pool.counts))[:CHARACTERS]
-    images = np.asarray(pool.examples).reshape(-1, 20, 28, 28, 1)[np.sort(chosen)] / 255
-    source, target, test = np.split(images.astype(np.float32), DRAWERS, axis=1)
-    turn = lambda x: scipy.ndimage.rotate(x, degrees, (3, 2), reshape=False, order=1)  # noqa: E731
-    parts = {"source": source, "target": 1 - turn(target), "test": 1 - turn(test)}
+    images = np.asarray(pool.examples).reshape(-1, 20, SIDE, SIDE, 1)[np.sort(chosen)] / 255
+    source, target = np.split(images.astype(np.float32), DRAWERS, axis=1)
+
+    def moved(x: np.ndarray) -> np.ndarray:
+        x = scipy.ndimage.rotate(x, degrees, (3, 2), reshape=False, order=1)
+        return 1 - x if invert else x
+
+    parts = {"source": source, "target": moved(target)}
     return {
-        name: (part.reshape(-1, 28, 28, 1), np.repeat(np.arange(CHARACTERS), part.shape[1]))
+        name: (part.reshape(-1, SIDE, SIDE, 1), np.repeat(np.arange(CHARACTERS), part.shape[1]))
         for name, part in parts.items()
     }
 
@@ -111,7 +115,7 @@ def omniglot(options: argparse.Namespace) -> dict[str, Any]:
         "domain": nn.MLP((128,), 2),
     }
     for seed in range(options.seeds):
-        parts = drawings(seed, options.split, options.degrees)
+        parts = drawings(seed, options.split, options.degrees, options.invert)
         held = {name: (jnp.asarray(x), jnp.asarray(y, jnp.int32)) for name, (x, y) in parts.items()}
 
         def sample(key: jax.Array, held: dict[str, Any] = held) -> Task:
@@ -127,7 +131,7 @@ def omniglot(options: argparse.Namespace) -> dict[str, Any]:
         for name, weight in METHODS.items():
             begin = time.perf_counter()
             params = train(nets, sample, jax.random.key(seed), vars(options), weight)
-            found[name].append(accuracy(nets, params, *held["test"]))
+            found[name].append(accuracy(nets, params, *held["target"]))
             took = time.perf_counter() - begin
             print(f"seed {seed}, {name}: {found[name][-1]:.3f} in {took:.0f} s", flush=True)
     return summary(found, "domain-adversarial", "source only")
@@ -244,6 +248,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--split", choices=("val", "test"), default="test")
     parser.add_argument("--degrees", type=float, default=30.0, help="by which the target is turned")
+    parser.add_argument("--invert", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--jitter", type=float, default=10.0, help="degrees of the augmentation")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--filters", type=int, default=32)

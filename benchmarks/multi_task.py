@@ -5,10 +5,10 @@
 For each number of tasks and of parameters, gradients are drawn at random in float64. torchjd draws
 the order in which PCGrad visits the tasks from torch's generator; the same permutations are drawn
 here and given to `jmeta.transfer.pcgrad` as its `order`. `apart` is the largest difference of the
-results, relative to the largest entry of torchjd's; `conflicts` the share of draws in which the
-result is not the plain sum. torchjd's UW takes every loss for a squared error. Its derivatives by
-the losses and by the log variances are compared too. torchjd needs PyTorch; install both beside
-jmeta.
+results, relative to the largest entry of the gradients; `conflicts` the share of draws in which the
+result is not the plain sum. For uncertainties it is relative to the largest entry of torchjd's
+value and derivatives, by the losses and by the log variances. torchjd's UW takes every loss for a
+squared error. torchjd needs PyTorch; install both beside jmeta.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def surgery(tasks: int, width: int, draws: int) -> dict[str, Any]:
         torch.manual_seed(seed)
         wanted = theirs(torch.tensor(rows)).numpy()
         found = np.asarray(ours(rows, order))
-        apart = max(apart, float(np.abs(found - wanted).max() / np.abs(wanted).max()))
+        apart = max(apart, float(np.abs(found - wanted).max() / np.abs(rows).max()))
         conflicts += not np.allclose(wanted, rows.sum(0))
     row = {"tasks": tasks, "parameters": width, "draws": draws}
     return {**row, "conflicts": conflicts / draws, "apart": apart}

@@ -408,7 +408,7 @@ def trained(net, params, y, steps=20):
 
 @pytest.fixture(scope="module")
 def columns():
-    """Three columns, each trained on a task of its own, and the parameters of each."""
+    """Three columns, of which two are trained, each on a task of its own, and their parameters."""
     with jax.enable_x64(True):
         nets, params = [], []
         for k, widths in enumerate([(6, 5, 2), (4, 3, 2), (5, 6, 1)]):
@@ -417,7 +417,7 @@ def columns():
             y = jnp.asarray(np.random.default_rng(k).normal(size=(6, widths[-1])))
             start = jax.jit(net.init)(jax.random.key(k), X)
             nets.append(net)
-            params.append(trained(net, start, y))
+            params.append(trained(net, start, y) if k < 2 else start)
         return nets, params
 
 
