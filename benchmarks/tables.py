@@ -417,6 +417,7 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {  # file -> markers -> what i
         "gpu-rates": gpu_rates,
         "heads-speed": heads_speed,
         "transductive": lambda: transfer_tables.transductive(load("transductive"), table),
+        "unsupervised": lambda: transfer_tables.unsupervised(load("unsupervised"), table),
         "transfer": lambda: transfer_tables.transfer(load("transfer"), table),
     },
 }

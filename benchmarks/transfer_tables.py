@@ -1,4 +1,4 @@
-"""The tables of docs that the records of transfer make; see `tables.py`."""
+"""The tables of docs on transfer and on training without labels; see `tables.py`."""
 
 from typing import Any
 
@@ -41,3 +41,23 @@ def transductive(record: dict[str, Any] | None, table: Any) -> str:
     ]
     head = ["head", "shots", "same answers", "jmeta, episodes/s", "easyfsl, episodes/s", "times"]
     return table(head, rows)
+
+
+def unsupervised(record: dict[str, Any] | None, table: Any) -> str:
+    """UMTRA and CACTUs on Omniglot: a row for each system, a column for each kind of episode."""
+    if not record:
+        return ""
+    columns = [(5, 1), (5, 5), (20, 1), (20, 5)]
+    cells: dict[str, dict[tuple[int, int], str]] = {}
+    for row in record["rows"]:
+        how = {"umtra": "UMTRA", "cactus": "CACTUs"}[row["how"]]
+        system = f"{how}, {row['algorithm']}, {row['config']['budget']['steps']:,} updates"
+        found = [percent(each["metrics"]["accuracy"]) for each in (row, row["inductive"])]
+        cells.setdefault(system, {})[row["ways"], row["shots"]] = (
+            f"{' / '.join(found)} ({row['published']:.1f})"
+        )
+    rows = [
+        [system, *(found.get(each, "–") for each in columns)] for system, found in cells.items()
+    ]
+    head = [f"{ways}-way {shots}-shot" for ways, shots in columns]
+    return table(["Omniglot (random), accuracy, %", *head], rows)

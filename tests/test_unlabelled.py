@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jmeta import augment, data, train
+from jmeta import augment, cli, data, train
 from jmeta.data import _clusters
+from jmeta.experiments._content import content
 
 KEY = jax.random.key(0)
 
@@ -307,6 +308,39 @@ def test_files_of_other_embeddings_are_refused(tmp_path):
     path.write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"cannot be read as an \.npz"):
         data.load_embeddings(path, images=6)
+
+
+def test_embeddings_of_another_length_end_the_command(tmp_path, capsys):
+    np.savez(tmp_path / "z.npz", x=np.zeros((9, 2)))
+    words = ["train", "--out", str(tmp_path / "run"), "--unsupervised", "cactus"]
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*words, "--embedding", str(tmp_path / "z.npz")])
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2 and said.count("\n") == 1
+    assert "z.npz has x of shape [9, 2], but there are 31160 training images" in said
+
+
+def test_a_protocol_says_that_no_labels_were_read():
+    assert train.Glyphs(unsupervised="umtra").trained_on == "train (umtra, no labels)"
+    assert train.Glyphs().trained_on == "train"
+
+
+def test_the_record_of_data_names_the_classes_and_changes_with_the_clusters():
+    one, other, plain = (
+        content(opened(**more)) for more in (CACTUS, CACTUS | {"clusters": 31}, {})
+    )
+    assert one["train"]["classes"] == plain["train"]["classes"]
+    assert one["train"]["examples"] == plain["train"]["examples"]
+    assert len({each["train"]["digest"] for each in (one, other, plain)}) == 3
+    assert one["test"] == plain["test"]
+
+
+def test_a_file_of_embeddings_is_found_where_a_run_has_moved(tmp_path):
+    np.savez(tmp_path / "z.npz", x=np.zeros((9, 2)))
+    for source in (train.Glyphs, lambda **more: train.Folder("photos", **more)):
+        made = source(unsupervised="cactus", embedding="z.npz")
+        assert made.beside([tmp_path]).embedding == f"{tmp_path}/z.npz"
+        assert made.embedding == "z.npz"
 
 
 @pytest.mark.parametrize(

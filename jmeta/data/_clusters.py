@@ -72,7 +72,7 @@ def cactus(
             f"{len(z)}."
         )
     options = {"clusters": clusters, "partitions": partitions, "seed": seed}
-    name = prepared_name("clusters", {"z": hashlib.sha256(z).hexdigest(), **options, "v": 1})
+    name = prepared_name("clusters", {"z": hashlib.sha256(z.data).hexdigest(), **options, "v": 1})
     kept = load_arrays(name)
     if kept is None:
         kept = {"labels": _labels(z, **options)}
@@ -93,7 +93,9 @@ def _labels(z: np.ndarray, *, clusters: int, partitions: int, seed: int) -> np.n
     rng = np.random.default_rng(seed)
     found = []
     for number in range(partitions):
-        scale = rng.uniform(size=z.shape[1]).astype(np.float32) if number else np.float32(1)
+        scale = np.ones(z.shape[1], np.float32)
+        if number:
+            scale = rng.uniform(size=z.shape[1:]).astype(np.float32)
         means = MiniBatchKMeans(
             clusters,
             n_init=1,
