@@ -283,7 +283,7 @@ CASES = [
         "fine-tuning, all, cosine",
         lambda: fine_tuning(
             EMBED,
-            jmeta.unrolled(ADAM, 3),
+            jmeta.unrolled(SGD, 3),
             ways=WAYS,
             adapts=jmeta.everything,
             head="cosine",

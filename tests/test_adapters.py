@@ -71,17 +71,16 @@ def test_the_start_is_the_network_and_only_kernels_move(net) -> None:
 
 
 def test_a_convolution_is_a_matrix_of_patches() -> None:
-    x = jnp.ones((1, 16, 16, 3))
     chosen = low_rank("Conv_1", rank=3)
-    params = chosen.init(CONV.init(KEY, x))
+    kernel = jax.random.normal(KEY, (3, 3, 2, 2))
+    params = chosen.init({"params": {"Conv_1": {"kernel": kernel, "bias": jnp.ones(2)}}})
     (pair,) = params["low_rank"].values()
     assert pair["down"].shape == (9 * 2, 2) and pair["up"].shape == (2, 2)  # no more than F
     moved = _filled(params)
-    kernel = chosen.put(moved, moved["low_rank"], 0)["params"]["Conv_1"]["kernel"]
+    found = chosen.put(moved, moved["low_rank"], 0)["params"]["Conv_1"]["kernel"]
     (pair,) = moved["low_rank"].values()
     update = (pair["down"] @ pair["up"]).reshape(3, 3, 2, 2)
-    before = params["network"]["params"]["Conv_1"]["kernel"]
-    np.testing.assert_allclose(kernel, before + update, rtol=1e-5)
+    np.testing.assert_allclose(found, kernel + update, rtol=1e-5)
 
 
 def test_full_rank_adapters_do_one_step_of_the_product() -> None:

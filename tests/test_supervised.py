@@ -3,7 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from quick import SINUSOID
 
 import jmeta
 from jmeta import data, train
@@ -131,3 +133,68 @@ def test_a_start_that_does_not_fit_is_refused(arrays, says, tmp_path):
     one = train.experiment("maml", dataset="sinusoid", init_from=str(path))
     with pytest.raises(ValueError, match=says):
         programs.initial_state(programs.parts(one))
+
+
+def test_frozen_parts_stay_as_they_began_bit_for_bit(pretrained):
+    options = {key: value for key, value in SMALL.items() if key != "batch"}
+    begin = str(pretrained[0])
+    one = train.experiment("protonet", **options, init_from=begin, frozen="Conv_0, Norm_0")
+    parts = programs.parts(one)
+    state = programs.initial_state(parts)
+    after, _ = programs.dispatch(parts)(state, pool=parts.domain.train, length=2)
+    stored = train.load_run(begin)[1]["embed"]["params"]
+    for name, layer in after.params["params"].items():
+        pairs = zip(*map(jax.tree.leaves, (layer, stored[name])), strict=True)
+        assert {bool((a == b).all()) for a, b in pairs} == {name in ("Conv_0", "Norm_0")}
+
+
+def test_a_run_with_frozen_parts_resumes(tmp_path, no_pictures):
+    one = train.experiment(start=SINUSOID, frozen="Dense_0")
+    train.run(train.experiment(start=one, steps=4), tmp_path / "run")
+    train.run(one, tmp_path / "run", resume=True)
+    whole = train.run(one, tmp_path / "whole")
+    found, wanted = (train.load_run(tmp_path / name)[1] for name in ("run", "whole"))
+    jax.tree.map(
+        np.testing.assert_array_equal, found["params"]["Dense_0"], wanted["params"]["Dense_0"]
+    )
+    assert whole["metrics"]["mse"]["episodes"] == 8
+
+
+def test_frozen_parts_beside_running_statistics():
+    params = {"params": {"a": jnp.ones(2), "b": jnp.ones(2)}, "batch_stats": {"a": jnp.ones(2)}}
+    tx = jmeta.core.frozen(optax.adamw(0.1), ("a",))
+    update = jmeta.step(lambda p, task: (p["params"]["b"].sum() + p["params"]["a"].sum(), ()), tx)
+    state, _ = jax.jit(update)(jmeta.train_state(params, tx), jnp.zeros(3))
+    assert (state.params["params"]["a"] == 1).all() and (state.params["params"]["b"] < 1).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"frozen": "Conv_9"}, r"'Conv_9' selects none .* embed/params/Conv_0/kernel"),
+        ({"frozen": " ,"}, "frozen must name something"),
+        ({"init_except": "head"}, "init_except leaves out parts of what init_from names"),
+    ],
+)
+def test_parts_that_are_not_there_are_refused(options, says):
+    given = {key: value for key, value in SMALL.items() if key != "batch"}
+    with pytest.raises(ValueError, match=says):
+        programs.initial_state(programs.parts(train.experiment("siamese", **given, **options)))
+
+
+def test_parts_may_be_left_out_of_a_start(tmp_path):
+    shapes = {"params/Dense_0/kernel": (1, 40), "params/head/kernel": (9, 9)}
+    shapes["params/head/bias"] = (2,)
+    np.savez(tmp_path / "a.npz", **{name: np.ones(shape) for name, shape in shapes.items()})
+    options = {"dataset": "sinusoid", "init_from": str(tmp_path / "a.npz")}
+
+    def begins(**more):
+        one = train.experiment("maml", **options, **more)
+        return programs.initial_state(programs.parts(one)).params["params"]
+
+    with pytest.raises(ValueError, match=r"head/bias of shape \[2\].*head/kernel.*--init-except"):
+        begins()
+    with pytest.raises(ValueError, match=r"'heads' on its path; they are params/Dense_0"):
+        begins(init_except="heads")
+    found = begins(init_except="head")
+    assert (found["Dense_0"]["kernel"] == 1).all() and not (found["head"]["kernel"] == 1).any()

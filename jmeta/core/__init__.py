@@ -1,5 +1,6 @@
 """Types, solvers, losses of tasks, and the outer step. Imports only jax, optax and numpy."""
 
+from jmeta.core._frozen import frozen
 from jmeta.core._hoist import hoist
 from jmeta.core._implicit import LinearSolve, conjugate_gradient, implicit, neumann
 from jmeta.core._losses import (
@@ -82,6 +83,7 @@ __all__ = [
     "episodic",
     "everything",
     "first_order",
+    "frozen",
     "hoist",
     "implicit",
     "low_rank",

@@ -13,7 +13,7 @@ from jmeta.experiments._descending import along_path, smooth
 from jmeta.experiments._domain import Domain, example_task
 from jmeta.experiments._networks import Network
 from jmeta.experiments._options import option
-from jmeta.experiments._parts import OPTIMIZERS, Episode, Points
+from jmeta.experiments._parts import OPTIMIZERS, Episode, Points, names_in
 from jmeta.experiments._supervised import Supervised
 
 
@@ -51,12 +51,15 @@ class FineTuning(Supervised):
         super().__post_init__()
         if self.classifier == "cosine" and self.head_start == "zero":
             raise ValueError("a cosine head cannot start at zero: head_start must be means.")
-        if not self._names():
-            raise ValueError(f"tunes must name something, but got {self.tunes!r}.")
+        self._names()
 
     def _names(self) -> tuple[str, ...]:
-        """The names that are trained, without spaces."""
-        return tuple(name.strip() for name in self.tunes.split(",") if name.strip())
+        """The names that are trained.
+
+        Raises:
+            ValueError: there is none.
+        """
+        return names_in(self.tunes, "tunes")
 
     def _selection(self) -> Selection:
         """What is trained on a support set."""

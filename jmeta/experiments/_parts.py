@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import optax
 
-from jmeta import augment, nn
+from jmeta import augment, core, nn
 from jmeta.experiments._options import Part, option
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -140,9 +140,27 @@ class Outer(Part):
         "Parameters that training begins with, where their names agree: the folder of a finished "
         "run, a .safetensors or an .npz file. None: all are fresh.",
     )
+    init_except: str | None = option(
+        None,
+        "Parts that stay fresh all the same, such as a head: names on the paths of parameters, "
+        "separated by commas. None: there are none.",
+    )
+    frozen: str | None = option(
+        None,
+        "Parts that no update changes: names on the paths of parameters, separated by commas, such "
+        "as embed or Conv_0. None: all are trained.",
+    )
     clip: float | None = option(
         None, "Largest absolute value of an entry of the meta-gradient. None: no clipping.", least=0
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("init_except", "frozen"):
+            if getattr(self, name) is not None:
+                names_in(getattr(self, name), name)
+        if self.init_except is not None and self.init_from is None:
+            raise ValueError("init_except leaves out parts of what init_from names, which is None.")
 
     def transformation(self, steps: int) -> optax.GradientTransformation:
         """The optimizer of a run of so many updates."""
@@ -154,7 +172,27 @@ class Outer(Part):
         }
         makers = {"sgd": optax.sgd, "adam": optax.adam, "adamw": optax.adamw}
         tx = makers[self.optimizer](rates[self.schedule])
-        return tx if self.clip is None else optax.chain(optax.clip(self.clip), tx)
+        tx = tx if self.clip is None else optax.chain(optax.clip(self.clip), tx)
+        return tx if self.frozen is None else core.frozen(tx, names_in(self.frozen, "frozen"))
+
+
+def names_in(text: str, option: str) -> tuple[str, ...]:
+    """Names that are separated by commas.
+
+    Args:
+        text: the names.
+        option: where they were given, for the message.
+
+    Raises:
+        ValueError: there is no name.
+
+    >>> names_in("embed, Conv_0", "frozen")
+    ('embed', 'Conv_0')
+    """
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise ValueError(f"{option} must name something, but got {text!r}.")
+    return names
 
 
 @dataclass(frozen=True)

@@ -156,8 +156,19 @@ _SINUSOID_FAMILY = {
     ),
 }
 
+# The road of transfer: the later two begin with the run before, by --init-from.
+_PRETRAIN = experiment("pretrain", steps=2000, tasks=1, rate=3e-3)
+_ROAD = {
+    "pretrain-glyphs": _PRETRAIN,
+    "meta-baseline-glyphs": experiment(
+        "meta-baseline", start=_PRETRAIN, steps=500, tasks=4, rate=1e-4
+    ),
+    "fine-tuning-glyphs": experiment("fine-tuning", start=_PRETRAIN, steps=0),
+}
+
 PRESETS: dict[str, Experiment] = {
     "glyphs": experiment(),
+    **_ROAD,
     **{
         f"omniglot-{name}-{shots}shot": _omniglot(
             name, shots, 4000 if shots == 1 else 2500, rate=3e-3

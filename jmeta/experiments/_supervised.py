@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from jmeta import augment, distances, learners
 from jmeta.core import Batch, Key, Learner, Net, Params, Scalar, Task
-from jmeta.core._networks import first_example, init_net
+from jmeta.core._networks import bound, first_example, init_net
+from jmeta.core._padding import again_marked, blanked, real_examples
 from jmeta.data import Pool
 from jmeta.experiments._algorithm import Algorithm, Method, constant, fix_embedding, fix_of
 from jmeta.experiments._domain import Domain
@@ -91,21 +92,27 @@ class Supervised(Algorithm):
         """The loss of a batch, and the logits of its images."""
         assert batch.key is not None
         change_key, mix_key, turn_key = jax.random.split(batch.key, 3)
-        x = batch.x if change is None else change(change_key, batch.x)
+        real = real_examples(batch.y)
+        x = batch.x if real is None else blanked(batch.x, real)
+        x = x if change is None else change(change_key, x)
         classes = params["classifier"]["kernel"].shape[1]
         y = jax.nn.one_hot(batch.y, classes, dtype=jnp.float32)
         y = (1 - self.label_smoothing) * y + self.label_smoothing / classes
         if self.mixup:
             x, y = augment.mixup(mix_key, x, y, alpha=self.mixup)
-        logits = self._logits(params["classifier"], embed.apply(params["embed"], x))
-        value = -jnp.mean(jnp.sum(y * jax.nn.log_softmax(logits), -1))
+
+        def features(x: jax.Array) -> jax.Array:
+            found: jax.Array = bound(embed, None)(params["embed"], again_marked(embed, x, real))
+            return found
+
+        logits = self._logits(params["classifier"], features(x))
+        value = -_mean(jnp.sum(y * jax.nn.log_softmax(logits), -1), real)
         if not self.turns:
             return value, logits
         which = jax.random.randint(turn_key, x.shape[:1], 0, _TURNS)
-        turned = augment.turned(x, which)
-        found = _affine(params["turns"], embed.apply(params["embed"], turned))
+        found = _affine(params["turns"], features(augment.turned(x, which)))
         told = jnp.take_along_axis(jax.nn.log_softmax(found), which[:, None], -1)
-        return value - self.turns * jnp.mean(told), logits
+        return value - self.turns * _mean(told[:, 0], real), logits
 
     def _logits(self, layer: Params, z: jax.Array) -> jax.Array:
         if self.classifier == "linear":
@@ -178,6 +185,13 @@ def trained_classes(domain: Domain) -> int:
 def _linear(key: Key, width: int, classes: int) -> Params:
     kernel = jax.nn.initializers.lecun_normal()(key, (width, classes), jnp.float32)
     return {"kernel": kernel, "bias": jnp.zeros(classes)}
+
+
+def _mean(values: jax.Array, real: jax.Array | None) -> jax.Array:
+    """The mean over the examples [N] that are not padding."""
+    if real is None:
+        return jnp.mean(values)
+    return jnp.sum(jnp.where(real, values, 0)) / jnp.maximum(jnp.sum(real), 1)
 
 
 def _affine(layer: Params, z: jax.Array) -> jax.Array:

@@ -25,6 +25,7 @@ from jmeta.experiments import (
     open_experiment,
 )
 from jmeta.experiments._experiment import Origin
+from jmeta.experiments._parts import names_in
 from jmeta.runs import _processes as processes
 from jmeta.runs import _room as room
 from jmeta.runs._start import begun
@@ -152,10 +153,11 @@ def initial_state(parts: Parts) -> TrainState:
     what = "the parameters and the state of the outer optimizer need"
     advice = "choose a smaller network, or smaller examples"
     room.require(size * room.sharing(parts.mesh), parts.mesh, what=what, advice=advice)
-    state, start = made(key), parts.experiment.outer.init_from
-    if start is None:
+    state, chosen = made(key), parts.experiment.outer
+    if chosen.init_from is None:
         return state
-    params = begun(jax.device_get(state.params), start)
+    fresh = () if chosen.init_except is None else names_in(chosen.init_except, "init_except")
+    params = begun(jax.device_get(state.params), chosen.init_from, without=fresh)
     return replicate(state._replace(params=params), parts.mesh)
 
 

@@ -1,6 +1,6 @@
 """The parameters that training begins with, read from another run or a file of arrays."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import jax
@@ -18,43 +18,60 @@ _WITHIN = ("", "embed/", "params/", "network/")
 _SHOWN = 3  # names in a message
 
 
-def begun(params: Params, path: str) -> Params:
+def begun(params: Params, path: str, *, without: tuple[str, ...] = ()) -> Params:
     """Fresh parameters, with those leaves in their place that a file has.
 
     A leaf is found by its name, "params/Conv_0/kernel" for example. Where the file or the
-    parameters have an embedding beside other things, under "embed", and the other has not, the
-    embeddings are matched. What the file does not have, such as a fresh head, stays as it is, and
+    parameters have a network beside other things, under "embed" for example, and the other has not,
+    the networks are matched. What the file does not have, such as a fresh head, stays as it is, and
     what the parameters do not have is left out.
 
     Args:
         params: as `learner.init` makes them.
         path: the folder of a finished run, a .safetensors or an .npz file.
+        without: names; leaves with one of them on their path stay fresh.
 
     Raises:
-        ValueError: it is missing or damaged, no leaf has a name of the parameters, or one has
-            another shape.
+        ValueError: it is missing or damaged, no leaf has a name of the parameters, a name of
+            `without` is on no path, or leaves have other shapes; they are all named.
     """
     arrays = _read(expanded(path))
-    names = set(leaves.named(params))
+    shapes = {name: leaf.shape for name, leaf in leaves.named(params).items()}
+    for part in without:
+        if not _on_path((part,), shapes):
+            raise ValueError(
+                f"init_except: no parameter has {part!r} on its path; they are {', '.join(shapes)}."
+            )
+    names = set(shapes) - _on_path(without, shapes)
     given = max(_views(arrays), key=lambda view: len(names & set(view)))
     if not names & set(given):
         raise ValueError(
             f"{printable(path)} has none of the parameters: it has {_some(arrays)}, and the "
             f"learner has {_some(names)}."
         )
+    unlike = [
+        f"{name} of shape {list(given[name].shape)}, but the learner has {list(shapes[name])}"
+        for name in shapes
+        if name in names and name in given and given[name].shape != shapes[name]
+    ]
+    if unlike:
+        raise ValueError(
+            f"{printable(path)} has {'; '.join(unlike)}; --init-except leaves parts out by their "
+            "names."
+        )
 
     def leaf(place: tuple, fresh: jax.Array) -> np.ndarray:
         name = leaves.path_name(place)
-        if name not in given:
+        if name not in given or name not in names:
             return np.asarray(fresh)
-        if given[name].shape != fresh.shape:
-            raise ValueError(
-                f"{printable(path)} has {name} of shape {list(given[name].shape)}, but the learner "
-                f"has {list(fresh.shape)}."
-            )
         return given[name].astype(fresh.dtype)
 
     return jax.tree_util.tree_map_with_path(leaf, params)
+
+
+def _on_path(parts: tuple[str, ...], names: Iterable[str]) -> set[str]:
+    """The names of leaves on whose path one of some parts is."""
+    return {name for name in names if set(parts) & set(name.split("/"))}
 
 
 def _views(arrays: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
