@@ -10,7 +10,7 @@ is too short is left out, and the record says so. Parts run in the order given; 
 
 * errors: the meta-gradient in each precision against float64, workloads A, C, D and F;
 * rates: jmeta's update on workload A, by form of the convolution, precision and batch;
-* run: a whole training of MAML, Omniglot 5-way 1-shot, in float32, and its test;
+* run, run20: a whole training of MAML, Omniglot 5-way or 20-way 1-shot, in float32, and its test;
 * peers: plain Flax (flax) and torch.func, the per-task loop and parallel-metalearn (torch);
 * others: jmeta's update on workloads B to F;
 * profile: the card's own rates, the stages of an update, and the kernels that take its time.
@@ -26,8 +26,13 @@ from pathlib import Path
 
 from accelerator.desk import Desk, Plan
 
-PARTS = ("errors", "rates", "run", "flax", "torch", "others", "profile")
-MODULES = {"flax": "peers", "torch": "peers", "others": "rates"}  # the others: their own names
+PARTS = ("errors", "rates", "run", "flax", "torch", "others", "profile", "run20")
+MODULES = {
+    "flax": "peers",
+    "torch": "peers",
+    "others": "rates",
+    "run20": "run",
+}  # the others: their own names
 GROUPS = {"peers": ("flax", "torch"), "all": PARTS}
 GRACE = 5.0  # seconds that a part may be late before it is ended
 WHOLE_RUN = 60_000  # updates, as published

@@ -33,8 +33,8 @@ def cactus(
 
         min Σ_i ‖A (z_i − μ_c(i))‖²,   A = diag(a),   a_j ~ U(0, 1)
 
-    where the first partition has A = 1. It is scikit-learn's `MiniBatchKMeans`, and what it finds
-    is kept under `$JMETA_CACHE`, so that it runs once.
+    where the first partition has A = 1. It is scikit-learn's `KMeans`, or `MiniBatchKMeans` of more
+    than 4,096 images, and what it finds is kept under `$JMETA_CACHE`, so that it runs once.
 
     Args:
         embeddings: z [E, ...], of any images in any space; flattened, and taken as float32.
@@ -54,7 +54,7 @@ def cactus(
     Unsupervised Learning via Meta-Learning (Kyle Hsu, Sergey Levine, Chelsea Finn, 2019,
     arXiv:1810.02334).
 
-    >>> z = np.repeat(np.arange(3.0), 4)[:, None]
+    >>> z = np.repeat([0.0, 10.0, 20.0], 4)[:, None]
     >>> pool = cactus(z, clusters=3, partitions=2)
     >>> pool.group_sizes, sorted(pool.examples[:4].tolist()) in ([0, 1, 2, 3], [4, 5, 6, 7])
     ((3, 3), True)
@@ -72,7 +72,7 @@ def cactus(
             f"{len(z)}."
         )
     options = {"clusters": clusters, "partitions": partitions, "seed": seed}
-    name = prepared_name("clusters", {"z": hashlib.sha256(z.data).hexdigest(), **options, "v": 1})
+    name = prepared_name("clusters", {"z": hashlib.sha256(z.data).hexdigest(), **options, "v": 2})
     kept = load_arrays(name)
     if kept is None:
         kept = {"labels": _labels(z, **options)}
@@ -83,7 +83,7 @@ def cactus(
 def _labels(z: np.ndarray, *, clusters: int, partitions: int, seed: int) -> np.ndarray:
     """The cluster of each embedding in each partition, [P, E] int32."""
     try:
-        from sklearn.cluster import MiniBatchKMeans
+        from sklearn.cluster import KMeans, MiniBatchKMeans
         from sklearn.exceptions import ConvergenceWarning
     except ImportError as error:
         raise ValueError(
@@ -96,13 +96,12 @@ def _labels(z: np.ndarray, *, clusters: int, partitions: int, seed: int) -> np.n
         scale = np.ones(z.shape[1], np.float32)
         if number:
             scale = rng.uniform(size=z.shape[1:]).astype(np.float32)
-        means = MiniBatchKMeans(
-            clusters,
-            n_init=1,
-            init_size=max(3 * clusters, 1024),  # k-means++ on as many embeddings
-            batch_size=_BATCH,
-            random_state=int(rng.integers(2**31)),
-        )
+        options: dict[str, Any] = {"n_init": 1, "random_state": int(rng.integers(2**31))}
+        if len(z) <= _BATCH:
+            means = KMeans(clusters, **options)
+        else:  # k-means++ on so many embeddings
+            size = max(3 * clusters, 1024)
+            means = MiniBatchKMeans(clusters, batch_size=_BATCH, init_size=size, **options)
         with warnings.catch_warnings():  # equal images: fewer clusters, which are as good
             warnings.simplefilter("ignore", ConvergenceWarning)
             found.append(means.fit(z * scale).labels_.astype(np.int32))
