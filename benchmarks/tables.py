@@ -6,6 +6,7 @@ python benchmarks/tables.py --check    # fails if a file differs from what the r
 
 import argparse
 import math
+import statistics
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -291,6 +292,21 @@ def figure(value: float) -> str:
     return f"{value:,.{digits}f}"
 
 
+def rounding() -> str:
+    """Errors of float32 meta-gradients, of networks with kinks and without."""
+    found = (load("rounding") or {"rows": []})["rows"]
+    rows = []
+    for name, kinks in dict.fromkeys((row["workload"], row["kinks"]) for row in found):
+        some = [row for row in found if (row["workload"], row["kinks"]) == (name, kinks)]
+        cells = [name, "with" if kinks else "without", str(len(some))]
+        for key in ("float32", "moved_most"):
+            values = [row[key] for row in some]
+            cells += [f"{statistics.median(values):.1e}", f"{max(values):.1e}"]
+        rows.append(cells)
+    head = ["workload", "kinks", "tasks", "float32, median", "largest"]
+    return table([*head, "moved weights, median", "largest"], rows)
+
+
 def gpu_errors() -> str:
     """Relative errors of the meta-gradient on a GPU: a workload a row, a precision a column."""
     found = [row for row in gpu_figures("errors") if row.get("form") == "default"]
@@ -414,6 +430,7 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {  # file -> markers -> what i
         "heads": heads,
         "speed": speed,
         "gpu-errors": gpu_errors,
+        "rounding": rounding,
         "gpu-rates": gpu_rates,
         "heads-speed": heads_speed,
         "transductive": lambda: transfer_tables.transductive(load("transductive"), table),

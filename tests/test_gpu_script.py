@@ -20,6 +20,7 @@ def smoke(out: Path, *options: str) -> dict:
     return json.loads(out.read_text())
 
 
+@pytest.mark.slow
 def test_a_figure_is_kept_as_it_comes(tmp_path):
     record = json.dumps(smoke(tmp_path / "gpu.json", "--parts", "errors"))
     assert "relative_error" in record and "failed" not in record
