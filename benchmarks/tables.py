@@ -292,6 +292,22 @@ def figure(value: float) -> str:
     return f"{value:,.{digits}f}"
 
 
+def scaling() -> str:
+    """Tasks per second over devices of one process and over processes, and what sharing takes."""
+    found = load("scaling") or {}
+    rows = []
+    for kind in ("devices", "processes"):
+        for row in found.get(kind, []):
+            cells = [f"{row['devices']} {kind}"]
+            for name in ("strong", "weak"):
+                share = row["efficiency_of_cores"][name]
+                cells += [figure(row["tasks_per_second"][name]), f"{share:.0%}"]
+            shared = (row["seconds"][name] for name in ("all_reduce", "optimizer"))
+            rows.append([*cells, *(f"{1000 * seconds:.2f}" for seconds in shared)])
+    head = ["", "strong, tasks/s", "of the cores", "weak, tasks/s", "of the cores"]
+    return table([*head, "all-reduce, ms", "optimizer, ms"], rows) if rows else ""
+
+
 def rounding() -> str:
     """Errors of float32 meta-gradients, of networks with kinks and without."""
     found = (load("rounding") or {"rows": []})["rows"]
@@ -431,6 +447,7 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {  # file -> markers -> what i
         "speed": speed,
         "gpu-errors": gpu_errors,
         "rounding": rounding,
+        "scaling": scaling,
         "gpu-rates": gpu_rates,
         "heads-speed": heads_speed,
         "transductive": lambda: transfer_tables.transductive(load("transductive"), table),
