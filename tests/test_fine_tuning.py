@@ -10,7 +10,7 @@ import pytest
 from learners import EMBED, WAYS, init, task
 
 import jmeta
-from jmeta import train
+from jmeta import nn, train
 from jmeta.learners import fine_tuning
 from jmeta.losses import cross_entropy
 from jmeta.runs import _programs as programs
@@ -60,6 +60,14 @@ def test_a_linear_head_alone_is_regression_by_hand() -> None:
     learner = _learner(4, start="zero", decay=0.2)
     adapted = jax.jit(learner.adapt)(params, one.support).params
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4), adapted["head"], weights)
+    jax.tree.map(np.testing.assert_array_equal, adapted["body"], params)
+
+
+def test_a_layer_of_the_embedding_that_is_called_head_stays() -> None:
+    embed, one = nn.MLP((5,), 4), task(KEY)
+    learner = fine_tuning(embed, jmeta.unrolled(optax.sgd(0.3), 2), ways=WAYS)
+    params = learner.init(KEY, one)
+    adapted = jax.jit(learner.adapt)(params, one.support).params
     jax.tree.map(np.testing.assert_array_equal, adapted["body"], params)
 
 

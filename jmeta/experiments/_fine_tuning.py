@@ -63,8 +63,15 @@ class FineTuning(Supervised):
 
     def _selection(self) -> Selection:
         """What is trained on a support set."""
-        names = self._names()
-        return core.everything if names == ("all",) else core.part(("head", *names))
+        names = set(self._names())
+        if "all" in names:
+            return core.everything
+
+        def is_tuned(path: str) -> bool:
+            root, *rest = path.split("/")
+            return root == "head" or bool((names - {"head"}) & set(rest))
+
+        return core.part(is_tuned)
 
     def tested(self, embed: Net, episode: Episode, *, path: bool = False) -> Learner:
         """Fine-tuning."""

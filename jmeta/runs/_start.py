@@ -56,7 +56,7 @@ def begun(params: Params, path: str, *, without: tuple[str, ...] = ()) -> Params
     ]
     if unlike:
         raise ValueError(
-            f"{printable(path)} has {'; '.join(unlike)}; --init-except leaves parts out by their "
+            f"{printable(path)} has {'; '.join(unlike)}; init_except leaves parts out by their "
             "names."
         )
 

@@ -2,6 +2,7 @@
 
 from typing import Any, Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from jmeta.core import (
@@ -50,9 +51,9 @@ def fine_tuning(
     adapts: Selection | None = None,
     head: Kind = "linear",
     start: Start = "means",
-    scale: float = 10.0,
-    near: float = 0.0,
-    decay: float = 0.0,
+    scale: float | jax.Array = 10.0,
+    near: float | jax.Array = 0.0,
+    decay: float | jax.Array = 0.0,
     objective: Objective = cross_entropy,
 ) -> Learner:
     """Train a new head, and the embedding below it if asked to, on the support set of each task.
@@ -70,11 +71,11 @@ def fine_tuning(
         solver: how the loss is descended, such as `unrolled(optax.adam(0.01, eps_root=1e-8), 100)`.
         ways: N, the number of classes of an episode (static).
         adapts: which of {"body": θ, "head": {"kernel": W [D, N], "bias": b [N]}} adapt:
-            `part("head")` by default, `everything`, or a part of the body as well.
+            the head alone by default, `everything`, or a part of the body as well.
         head: "linear" (Baseline) or "cosine" (Baseline++), which has no bias.
         start: "means", or "zero" for a linear head.
-        scale: s > 0, which sharpens cosines.
-        near: ν ≥ 0, how strongly the embedding is held near its start (`losses.l2_sp`).
+        scale: s > 0, which sharpens cosines. This and the two below may be learned values.
+        near: ν ≥ 0, how strongly the embedding is held near its start (see `losses.l2_sp`).
         decay: δ ≥ 0, how strongly the head is held near zero.
         objective: compares logits [S, N] with labels [S]; -1 is padding.
 
@@ -89,7 +90,7 @@ def fine_tuning(
     L²-SP of Explicit Inductive Bias for Transfer Learning (Li, Grandvalet, Davoine, 2018,
     arXiv:1802.01483).
 
-    >>> import jax, optax
+    >>> import optax
     >>> from jmeta.core import unrolled
     >>> from jmeta.nn import from_functions
     >>> embed = from_functions(lambda key, x: jnp.ones(1), lambda w, x: x * w[None])
@@ -107,8 +108,9 @@ def fine_tuning(
     require_weight(near, name="near", of="fine_tuning")
     require_weight(decay, name="decay", of="fine_tuning")
     net = _WithHead(embed, scale if head == "cosine" else None)
-    chosen = part("head") if adapts is None else adapts
-    held = _held(solver, near, decay) if near or decay else solver
+    free = all(isinstance(value, int | float) and value == 0 for value in (near, decay))
+    held = solver if free else _held(solver, near, decay)
+    chosen = part(lambda path: path.startswith("head/")) if adapts is None else adapts
     inner = maml(net, objective, held, adapts=chosen)
 
     def init(key: Key, task: Task) -> Params:
@@ -123,7 +125,7 @@ def fine_tuning(
         if head == "linear":
             layer = {"kernel": 2 * means.T, "bias": -jnp.sum(means**2, -1)}
         if start == "zero":
-            layer = {name: 0 * leaf for name, leaf in layer.items()}
+            layer = {name: jnp.zeros_like(leaf) for name, leaf in layer.items()}
         fixed = {"present": present.astype(means.dtype)}
         return inner.adapt({"body": params, "head": layer, "constants": fixed}, support)
 
@@ -134,7 +136,7 @@ class _WithHead(NamedTuple):
     """An embedding network and a head, whose parameters are made for each task."""
 
     embed: Net
-    scale: float | None  # of cosines; None for a linear head
+    scale: float | jax.Array | None  # of cosines; None for a linear head
 
     @property
     def stochastic(self) -> bool:
@@ -157,7 +159,7 @@ class _WithHead(NamedTuple):
         return only_present(logits, params["constants"]["present"] > 0)
 
 
-def _held(solver: Solver, near: float, decay: float) -> Solver:
+def _held(solver: Solver, near: float | jax.Array, decay: float | jax.Array) -> Solver:
     """The same solver of the loss with what holds the body near its start, and the head near 0.
 
     What adapts is a dictionary of leaves by path, for the constants of the head do not.
