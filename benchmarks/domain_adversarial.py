@@ -1,11 +1,11 @@
 """Domain-adversarial training: drawings whose second domain has no labels, and two moons.
 
-    python benchmarks/domain_adversarial.py [--seeds 3] [--steps 2000]
+    python benchmarks/domain_adversarial.py [--seeds 3] [--steps 1500]
 
-Omniglot: 50 characters, each one class. The source is their upright drawings, white ink on black,
-with labels. The target is other drawings of the same characters, turned by a fixed angle and with
-black and white exchanged, without labels. Drawers 1 to 8 make the source, 9 to 16 the target that
-is trained on, and 17 to 20 the target that is tested on. Every seed has other characters, other
+Omniglot: 20 characters at 14x14 pixels, each one class. The source is the drawings of ten people,
+upright, white ink on black, with labels. The target is the drawings of ten others, turned by 30
+degrees against the clock (and, with `--invert`, with black and white exchanged), without labels.
+The accuracy is that on the target's own images, as is usual. Every seed has other characters, other
 weights and other batches. The same network is trained on the source alone (the weight of the domain
 loss is 0) and domain-adversarially; both see the same batches. Hyperparameters were chosen on
 characters of the validation split (`--split val`). The record is of characters of the test split,
@@ -110,9 +110,9 @@ def omniglot(options: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, list[float]] = {name: [] for name in METHODS}
     change = augment.affine(options.jitter, shift=0.07, fill="edge")
     nets = {
-        "embed": nn.Conv4(None, filters=options.filters, form=options.form),
+        "embed": nn.Conv4(None, filters=options.filters, form="strided", norm="group"),
         "classifier": nn.MLP((), CHARACTERS),
-        "domain": nn.MLP((128,), 2),
+        "domain": nn.MLP((128, 128), 2),
     }
     for seed in range(options.seeds):
         parts = drawings(seed, options.split, options.degrees, options.invert)
@@ -245,14 +245,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--moon-seeds", type=int, default=5)
     parser.add_argument("--moon-steps", type=int, default=1000)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--split", choices=("val", "test"), default="test")
     parser.add_argument("--degrees", type=float, default=30.0, help="by which the target is turned")
-    parser.add_argument("--invert", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--jitter", type=float, default=10.0, help="degrees of the augmentation")
+    parser.add_argument("--invert", action=argparse.BooleanOptionalAction, default=False)
+    parser.add_argument("--jitter", type=float, default=5.0, help="degrees of the augmentation")
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--filters", type=int, default=32)
-    parser.add_argument("--form", choices=("strided", "maxpool"), default="strided")
+    parser.add_argument("--filters", type=int, default=48)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--strength", type=float, default=1.0)
     options = parser.parse_args()
