@@ -13,8 +13,10 @@ whose target labels are read once, at the end, for the accuracy.
 
 Two moons: the target is the source turned about its centre. jmeta beside skada's DANN, with the
 same layers, optimizer, numbers of updates and sizes of batches; skada is left out where it is not
-installed (`pip install skada torch skorch`). The domain classifier that skada makes by default ends
-in a softmax of one number, which is always 1, so it is given one that ends in a sigmoid.
+installed (`pip install skada torch skorch`). As skada does it, the strength of its reversal is 1
+from the first update, the rate is constant, and the losses of the two domains are added, where
+jmeta takes their mean. The domain classifier that skada makes by default ends in a softmax of one
+number, which is always 1, so it is given one that ends in a sigmoid.
 
 Intervals are 95% over seeds, by Student's t.
 """
