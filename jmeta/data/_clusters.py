@@ -101,6 +101,7 @@ def _labels(z: np.ndarray, *, clusters: int, partitions: int, seed: int) -> np.n
             n_init=1,
             init_size=max(3 * clusters, 1024),  # k-means++ on as many embeddings
             batch_size=_BATCH,
+            reassignment_ratio=0,  # else a centre that the first batch misses is drawn anew
             random_state=int(rng.integers(2**31)),
         )
         with warnings.catch_warnings():  # equal images: fewer clusters, which are as good
