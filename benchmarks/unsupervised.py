@@ -35,10 +35,10 @@ CHOICE = 200  # updates of a run that chooses one of them
 SHARED: dict[str, Any] = {
     **{"dataset": "omniglot", "split": "random", "ways": 5, "shots": 1, "queries": 5},
     **{"network": "conv4-strided", "filters": 64, "schedule": "cosine", "log_every": 50},
-    **{"validate_every": 500, "validation_episodes": 200},
+    **{"validate_every": 250, "validation_episodes": 200},
 }
 ALGORITHMS: dict[str, dict[str, Any]] = {
-    "protonet": {"train_ways": 40, "train_queries": 2, "tasks": 2, "steps": 2000},
+    "protonet": {"train_ways": 40, "train_queries": 2, "tasks": 2, "steps": 1000},
     "maml": {
         **{"train_queries": 1, "inner_rate": 0.4, "inner_steps": 1, "eval_inner_steps": 3},
         **{"tasks": 16, "steps": 1000},

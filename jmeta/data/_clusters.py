@@ -99,9 +99,10 @@ def _labels(z: np.ndarray, *, clusters: int, partitions: int, seed: int) -> np.n
         options: dict[str, Any] = {"n_init": 1, "random_state": int(rng.integers(2**31))}
         if len(z) <= _BATCH:
             means = KMeans(clusters, **options)
-        else:  # k-means++ on so many embeddings
-            size = max(3 * clusters, 1024)
-            means = MiniBatchKMeans(clusters, batch_size=_BATCH, init_size=size, **options)
+        else:
+            options["init_size"] = max(3 * clusters, 1024)  # k-means++ on as many embeddings
+            options["reassignment_ratio"] = 0  # else a centre the first batch misses is drawn anew
+            means = MiniBatchKMeans(clusters, batch_size=_BATCH, **options)
         with warnings.catch_warnings():  # equal images: fewer clusters, which are as good
             warnings.simplefilter("ignore", ConvergenceWarning)
             found.append(means.fit(z * scale).labels_.astype(np.int32))
