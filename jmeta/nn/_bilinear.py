@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from jmeta.nn import _implicit as implicit
 from jmeta.nn import _precision as precisions
 from jmeta.nn._linear import align
 from jmeta.nn._roles import OPERANDS, Geometry, compute, compute_each
@@ -28,11 +29,34 @@ class How(NamedTuple):
 
     geometry: Geometry
     precision: str | None  # as `jax.default_matmul_precision` takes it
+    each: bool = False  # whether both operands have a leading axis, of tasks
 
 
 def _compute(a: jax.Array, b: jax.Array, *, role: str, how: How) -> jax.Array:
+    """Compute a role on any device."""
     with jax.default_matmul_precision(how.precision):
+        if how.each:
+            return jax.vmap(lambda a, b: compute_each(role, a, b, how.geometry))(a, b)
         return compute(role, a, b, how.geometry)
+
+
+def _compute_on_gpu(a: jax.Array, b: jax.Array, *, role: str, how: How) -> jax.Array:
+    """Compute a role on an NVIDIA GPU, by a kernel made for it where there is one."""
+    one = (a[0], b[0]) if how.each else (a, b)
+    if not implicit.fits(role, *one, how.geometry):
+        return _compute(a, b, role=role, how=how)
+
+    def kernel(a: jax.Array, b: jax.Array) -> jax.Array:
+        return implicit.compute(role, a, b, how.geometry, how.precision)
+
+    return jax.vmap(kernel)(a, b) if how.each else kernel(a, b)
+
+
+def _lower_on_gpu(context: Any, a: Any, b: Any, *, role: str, how: How) -> Any:
+    """Lower for an NVIDIA GPU; without a kernel in a program that other devices may run, too."""
+    alone = len(context.module_context.platforms) == 1
+    lower = mlir.lower_fun(_compute_on_gpu if alone else _compute, multiple_results=False)
+    return lower(context, a, b, role=role, how=how)
 
 
 def conv(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
@@ -53,13 +77,16 @@ def _abstract(a: Any, b: Any, *, role: str, how: How) -> Any:
             "A convolution got an array that is sharded over a mesh axis of type Explicit; make "
             "the mesh with axis_types=(jax.sharding.AxisType.Auto, ...), or use shard_map."
         )
+    lead, first, second = (), a.shape, b.shape
+    if how.each:
+        lead, first, second = a.shape[:1], a.shape[1:], b.shape[1:]
     if role == "out":
-        shape = (a.shape[0], *geometry.steps(), b.shape[3])
+        shape = (first[0], *geometry.steps(), second[3])
     elif role == "image":
-        shape = (b.shape[0], *geometry.image, a.shape[2])
+        shape = (second[0], *geometry.image, first[2])
     else:
-        shape = (*geometry.window, a.shape[3], b.shape[3])
-    return a.update(shape=shape, weak_type=False)
+        shape = (*geometry.window, first[3], second[3])
+    return a.update(shape=(*lead, *shape), weak_type=False)
 
 
 def _jvp(primals: Any, tangents: Any, *, role: str, how: How) -> Any:
@@ -86,8 +113,17 @@ def _transpose(cotangent: Any, a: Any, b: Any, *, role: str, how: How) -> Any:
 
 def _batch(args: Any, dims: Any, *, role: str, how: How) -> Any:
     """Batch a role: with one shared kernel, merge the batch into the images; otherwise `vmap`."""
+    if how.each:
+        size = next(x.shape[d] for x, d in zip(args, dims, strict=True) if d is not None)
+        a, b = (batching.bdim_at_front(x, d, size) for x, d in zip(args, dims, strict=True))
+        out = _bind(role, a.reshape(-1, *a.shape[2:]), b.reshape(-1, *b.shape[2:]), how)
+        return out.reshape(size, -1, *out.shape[1:]), 0
     shared = {"out": 1, "image": 0}.get(role)
     if shared is None or dims[shared] is not None:
+        if None not in dims:
+            a, b = (jnp.moveaxis(x, d, 0) for x, d in zip(args, dims, strict=True))
+            if implicit.fits(role, a[0], b[0], how.geometry):
+                return _bind(role, a, b, how._replace(each=True)), 0
         with jax.default_matmul_precision(how.precision):
             return jax.vmap(lambda a, b: compute_each(role, a, b, how.geometry), dims)(*args), 0
     images = jnp.moveaxis(args[1 - shared], dims[1 - shared], 0)
@@ -98,8 +134,9 @@ def _batch(args: Any, dims: Any, *, role: str, how: How) -> Any:
 
 
 _conv_p.def_abstract_eval(_abstract)
-_conv_p.def_impl(jax.jit(_compute, static_argnames=("role", "how")))
+_conv_p.def_impl(jax.jit(_conv_p.bind, static_argnames=("role", "how")))
 mlir.register_lowering(_conv_p, mlir.lower_fun(_compute, multiple_results=False))
+mlir.register_lowering(_conv_p, _lower_on_gpu, platform="cuda")
 ad.primitive_jvps[_conv_p] = _jvp
 ad.primitive_transposes[_conv_p] = _transpose
 batching.primitive_batchers[_conv_p] = _batch

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from jmeta.nn import _bilinear as bilinear
 from jmeta.nn import _roles as roles
+from jmeta.nn._deferred import Deferred, defers
 from jmeta.nn._precision import Precision, products
 
 Padding = Literal["SAME", "VALID"]
@@ -109,11 +110,19 @@ class Conv(nn.Module):
     precision: Precision | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Images [N, H, W, C] to [N, H', W', features]."""
+    def __call__(self, x: jax.Array, *, defer: bool = False) -> Any:
+        """Images [N, H, W, C] to [N, H', W', features].
+
+        With `defer`, a convolution of few weights and no bias is returned as a `Deferred`, for
+        `Norm` to pool.
+        """
         check_maps(x)
         shape = (self.window, self.window, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
+        if defer and self.impl is None and not self.use_bias and defers(shape, self.stride):
+            dtype = jnp.result_type(x, kernel)
+            x, kernel = x.astype(dtype), kernel.astype(dtype)
+            return Deferred(x, kernel, _geometry(x, kernel, self.stride, self.padding))
         options: dict[str, Any] = {"impl": self.impl, "precision": self.precision}
         out = conv2d(x, kernel, stride=self.stride, padding=self.padding, **options)
         if not self.use_bias:

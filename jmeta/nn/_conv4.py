@@ -80,12 +80,12 @@ class Conv4(nn.Module):
         if self.context:
             context = self.param("context", nn.initializers.zeros_init(), (self.context,))
         for index in range(4):
-            norm, x = Norm(self.norm), self._conv(1 if pooled else 2)(x)
+            norm, conv = Norm(self.norm), self._conv(1 if pooled else 2)
             pools = pooled and not (self.maps and index > 1)
             if pools and not self.context:
-                x = norm(x, real, pool=True)
+                x = norm(conv(x, defer=self.norm == "batch"), real, pool=True)
                 continue
-            x = norm(x, real)
+            x = norm(conv(x), real)
             x = self._film(x, context, index) if self.context else x
             x = max_pool(x, relu=True) if pools else nn.relu(x)
         if self.maps:

@@ -21,6 +21,13 @@ def varying(x: Any) -> frozenset[str]:
     return found
 
 
+def shaped_like(x: Any, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+    """A shape and a type that vary over the mesh axes of a `shard_map` as x does."""
+    aval = jax.typeof(x)
+    name, axes = ("manual_axis_type", aval.mat) if hasattr(aval, "mat") else ("vma", aval.vma)
+    return jax.ShapeDtypeStruct(shape, dtype, **{name: axes})
+
+
 def align(*arrays: jax.Array) -> list[jax.Array]:
     """Mark all arrays as varying over the mesh axes along which any of them varies."""
     axes = frozenset[str]().union(*(varying(x) for x in arrays))

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jmeta.nn._deferred import Deferred
 from jmeta.nn._pool import max_pool
 
 Kind = Literal["batch", "group", "layer", "none"]
@@ -49,25 +50,23 @@ class Norm(nn.Module):
     epsilon: float = 1e-5
 
     @nn.compact
-    def __call__(
-        self, x: jax.Array, real: jax.Array | None = None, *, pool: bool = False
-    ) -> jax.Array:
+    def __call__(self, x: Any, real: jax.Array | None = None, *, pool: bool = False) -> jax.Array:
         """Inputs [N, ..., C] to outputs of the same shape; padded examples are no part of a batch.
 
         `real` [N] is false for padding. None means that all examples are real. With `pool`, images
-        [N, H, W, C] become `max_pool(y, relu=True)` of the normalised images y, in fewer passes.
+        [N, H, W, C] become `max_pool(y, relu=True)` of the normalised images y, in fewer passes;
+        x may then be a `Deferred` convolution, if the moments are those of the batch.
         """
         check_kind(self.kind)
         if self.kind == "none":
             return max_pool(x, relu=True) if pool else x
-        channels = x.shape[-1]
+        channels, one = x.shape[-1], (1,) * (len(x.shape) - 1)
         scale = self.param("scale", nn.initializers.ones_init(), (channels,))
         bias = self.param("bias", nn.initializers.zeros_init(), (channels,))
         if self.kind == "batch":
             mean, variance = self._batch_moments(x, real)
         else:
             mean, variance = _group_moments(x, self.groups if self.kind == "group" else 1)
-        one = (1,) * (x.ndim - 1)
         scale, bias = scale.reshape(*one, channels), bias.reshape(*one, channels)
         factor = scale * lax.rsqrt(variance + self.epsilon)
         shift = bias - mean * factor
@@ -76,17 +75,21 @@ class Norm(nn.Module):
         # The output rises with x, or falls where its scale is negative; so pooling commutes with
         # it, up to a sign, and all that follows, derivatives too, has a quarter of the pixels.
         sign = jnp.where(scale < 0, -1, 1).astype(x.dtype)
-        return nn.relu(max_pool(x * sign) * (factor * sign) + shift)
+        maxima = x.pooled(sign) if isinstance(x, Deferred) else max_pool(x * sign)
+        return nn.relu(maxima * (factor * sign) + shift)
 
-    def _batch_moments(self, x: jax.Array, real: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    def _batch_moments(self, x: Any, real: jax.Array | None) -> tuple[jax.Array, jax.Array]:
         """Moments [1, ..., 1, C] of the batch, or those stored in "batch_stats"."""
-        shape = (1,) * (x.ndim - 1) + x.shape[-1:]
+        shape = (1,) * (len(x.shape) - 1) + x.shape[-1:]
         keep = self.is_mutable_collection("batch_stats") and not self.is_initializing()
         if self.has_variable("batch_stats", "mean") and not keep:
             mean: Any = self.get_variable("batch_stats", "mean").reshape(shape)
             variance: Any = self.get_variable("batch_stats", "variance").reshape(shape)
             return lax.stop_gradient(mean), lax.stop_gradient(variance)
-        mean, variance = _moments(x, tuple(range(x.ndim - 1)), real)
+        if isinstance(x, Deferred):
+            mean, variance = x.moments(None if real is None else _weights(real, x.images).ravel())
+        else:
+            mean, variance = _moments(x, tuple(range(x.ndim - 1)), real)
         if keep:
             self.put_variable("batch_stats", "mean", mean.reshape(-1))
             self.put_variable("batch_stats", "variance", variance.reshape(-1))

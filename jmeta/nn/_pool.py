@@ -115,7 +115,7 @@ def _pick_places(x: jax.Array, place: jax.Array) -> jax.Array:
     return picked
 
 
-def _spread_places(y: jax.Array, place: jax.Array) -> jax.Array:
+def spread_places(y: jax.Array, place: jax.Array) -> jax.Array:
     """The adjoint of `_pick_places`: each value at its place of the square, 0 elsewhere."""
     number = jnp.arange(4, dtype=place.dtype).reshape(1, 1, 2, 1, 2, 1)
     here = place[:, :, None, :, None] == number
@@ -124,7 +124,7 @@ def _spread_places(y: jax.Array, place: jax.Array) -> jax.Array:
     return spread.reshape(n, 2 * high, 2 * wide, channels)
 
 
-_pick, _ = transposes("pool", _pick_places, _spread_places)
+_pick, _ = transposes("pool", _pick_places, spread_places)
 
 
 def mean_pool(x: jax.Array) -> jax.Array:

@@ -21,7 +21,7 @@ _LAYOUT = ("NHWC", "HWIO", "NHWC")
 # Measured on a CPU, see benchmarks/convolution_roles.py.
 _FEW_CHANNELS = 3  # with fewer, a product of patches is faster than a native convolution
 _MANY_CHANNELS = {"out": 64, "image": 64, "kernel": 32}  # with as many, Winograd's tiles are faster
-_CACHED_ELEMENTS = 300_000  # of patches or tiles, built for as many images as stay in the cache
+CACHED_ELEMENTS = 300_000  # of patches or tiles, built for as many images as stay in the cache
 
 
 class Geometry(NamedTuple):
@@ -52,12 +52,12 @@ def compute(role: str, a: jax.Array, b: jax.Array, geometry: Geometry) -> jax.Ar
         return compute_each(role, a, b, geometry)
     if minimal(role, a, b, geometry):
         tiles = 16 * geometry.frame().tiles()[0] * geometry.frame().tiles()[1]
-        chunk = _CACHED_ELEMENTS // (tiles * max(a.shape[-1], b.shape[-1]))
+        chunk = CACHED_ELEMENTS // (tiles * max(a.shape[-1], b.shape[-1]))
         return _by_images(role, by_winograd(role, geometry), a, b, chunk)
     if role == "kernel":
         high, wide = geometry.steps()
         built = high * wide * geometry.window[0] * geometry.window[1] * a.shape[-1]
-        return _by_images(role, by_patches(role, geometry), a, b, _CACHED_ELEMENTS // built)
+        return _by_images(role, by_patches(role, geometry), a, b, CACHED_ELEMENTS // built)
     x, kernel, forward = (a, b, geometry) if role == "out" else _backward(a, b, geometry)
     few = x.shape[-1] < _FEW_CHANNELS
     return (patch_product if few else native)(x, kernel, forward)
@@ -102,10 +102,10 @@ def native(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
 def patch_product(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     """The same convolution as one matrix product: patches [N H' W', kh kw C] times [kh kw C, F]."""
     flat = kernel.reshape(-1, kernel.shape[-1])
-    return lax.dot_general(_patches(x, geometry), flat, (((3,), (0,)), ((), ())))
+    return lax.dot_general(patches(x, geometry), flat, (((3,), (0,)), ((), ())))
 
 
-def _patches(x: jax.Array, geometry: Geometry) -> jax.Array:
+def patches(x: jax.Array, geometry: Geometry) -> jax.Array:
     """Windows of the images, flattened: [N, H, W, C] -> [N, H', W', kh kw C].
 
     Collecting columns first and then rows takes kh + kw long copies instead of kh kw short ones.
@@ -120,7 +120,7 @@ def _patches(x: jax.Array, geometry: Geometry) -> jax.Array:
 def _patch_gradient(x: jax.Array, y: jax.Array, geometry: Geometry) -> jax.Array:
     """The gradient by the kernel: patches times cotangent, summed over images and pixels."""
     axes = (0, 1, 2)
-    flat = lax.dot_general(_patches(x, geometry), y, ((axes, axes), ((), ())))
+    flat = lax.dot_general(patches(x, geometry), y, ((axes, axes), ((), ())))
     return flat.reshape(*geometry.window, x.shape[-1], y.shape[-1])
 
 
@@ -146,6 +146,8 @@ def _by_images(role: str, f: Compute, a: jax.Array, b: jax.Array, chunk: int) ->
 
     The results are added up for the role "kernel". A symbolic number of images is not divided.
     """
+    if role == "kernel":
+        return summed_by_images(f, (a, b), chunk)
     count = (b if role == "image" else a).shape[0]
     if not isinstance(count, int):
         return f(a, b)
@@ -153,25 +155,34 @@ def _by_images(role: str, f: Compute, a: jax.Array, b: jax.Array, chunk: int) ->
     if count <= 2 * chunk:
         return f(a, b)
     rest = count % chunk
-    if role == "kernel":
-        first = f(a[:rest], b[:rest]) if rest else None
-        return _sum(f, _split(a, rest, chunk), _split(b, rest, chunk), first)
     images, one = (a, lambda x: f(x, b)) if role == "out" else (b, lambda y: f(a, y))
     mapped = lax.map(one, _split(images, rest, chunk))
     joined = mapped.reshape(-1, *mapped.shape[2:])
     return jnp.concatenate([one(images[:rest]), joined]) if rest else joined
 
 
-def _sum(f: Compute, a: jax.Array, b: jax.Array, first: jax.Array | None) -> jax.Array:
-    """The sum of f over pairs of chunks, added to `first` if it is given."""
+def summed_by_images(
+    f: Callable[..., jax.Array], arrays: tuple[jax.Array, ...], chunk: int
+) -> jax.Array:
+    """The sum of f(*arrays) over chunks of about `chunk` images, axis 0 of all arrays."""
+    count = arrays[0].shape[0]
+    if not isinstance(count, int):
+        return f(*arrays)
+    chunk = _near(count, max(1, chunk))
+    if count <= 2 * chunk:
+        return f(*arrays)
+    rest = count % chunk
+    parts = tuple(_split(x, rest, chunk) for x in arrays)
 
-    def add(total: jax.Array, part: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+    def add(total: jax.Array, part: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
         return total + f(*part), None
 
-    if first is None:
-        of = jax.eval_shape(f, a[0], b[0])
-        first = align(jnp.zeros(of.shape, of.dtype), a, b)[0]
-    return lax.scan(add, first, (a, b))[0]
+    if rest:
+        first = f(*(x[:rest] for x in arrays))
+    else:
+        of = jax.eval_shape(f, *(x[0] for x in parts))
+        first = align(jnp.zeros(of.shape, of.dtype), *arrays)[0]
+    return lax.scan(add, first, parts)[0]
 
 
 def _split(x: jax.Array, rest: int, chunk: int) -> jax.Array:

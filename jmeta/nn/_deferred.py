@@ -1,0 +1,70 @@
+"""A convolution of few input channels that is never written to memory.
+
+The first convolution of a network reads images of one or three channels. A channel of its output is
+y = kᵀ p, where the patches p of all pixels are few numbers, and y, of many channels, is the largest
+array of the network. What follows asks for little of it:
+
+* Its moments follow from those of the patches, E[y] = kᵀ E[p] and Var(y) = kᵀ Cov(p) k, and so do
+  their derivatives of every order.
+* Its maxima over squares of 2x2 pixels are computed pixel by pixel (see `jmeta.nn._picked`).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jmeta.nn import _picked as picked
+from jmeta.nn._roles import Geometry, patches
+
+_FEW = 27  # weights of a channel: 3x3 places of three colours
+
+
+class Deferred(NamedTuple):
+    """A convolution by its operands: images [N, H, W, C] and kernel [kh, kw, C, F]."""
+
+    images: jax.Array
+    kernel: jax.Array
+    geometry: Geometry
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the output [N, H', W', F]."""
+        return self.images.shape[0], *self.geometry.steps(), self.kernel.shape[-1]
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        """The type of the output."""
+        return self.images.dtype
+
+    def moments(self, weights: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+        """Mean and variance [1, 1, 1, F] of each channel; images may have weights of sum 1 [N].
+
+        Cov(p) = E[(p - s)(p - s)ᵀ] - E[p - s] E[p - s]ᵀ for any constant s. With the mean as s,
+        float32 loses no digits to cancellation, and the second term is 0; but not its derivatives.
+        """
+        rows = patches(self.images, self.geometry)
+        rows = rows.reshape(rows.shape[0], -1, rows.shape[-1])
+        if weights is None:
+            weights = jnp.full(rows.shape[0], 1 / rows.shape[0], rows.dtype)
+        flat = self.kernel.reshape(-1, self.kernel.shape[-1])
+        with jax.default_matmul_precision("highest"):
+            mean = weights @ rows.mean(1)
+            shift = lax.stop_gradient(mean)
+            rows = rows - shift.reshape(1, 1, -1)
+            left = rows * (weights / rows.shape[1]).reshape(-1, 1, 1)
+            square = lax.dot_general(left, rows, (((0, 1), (0, 1)), ((), ())))
+            variance = jnp.sum(flat * (square @ flat), 0) - jnp.square((mean - shift) @ flat)
+            return (mean @ flat).reshape(1, 1, 1, -1), variance.reshape(1, 1, 1, -1)
+
+    def pooled(self, sign: jax.Array) -> jax.Array:
+        """The maxima [N, H' // 2, W' // 2, F] of sign times the output, for signs that end in F."""
+        kernel = self.kernel * sign.reshape(1, 1, 1, -1)
+        return picked.pooled(self.images, kernel, self.geometry)
+
+
+def defers(kernel: tuple[int, ...], stride: int) -> bool:
+    """Whether a convolution with a kernel [kh, kw, C, F] is cheaper where it is deferred."""
+    few = kernel[0] * kernel[1] * kernel[2]
+    return stride == 1 and few <= _FEW and few < kernel[3]

@@ -1,0 +1,162 @@
+"""A first convolution that is never written: its moments, its pooled values, all derivatives."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen
+from jax import export
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
+
+from jmeta import nn
+from jmeta.nn import _conv, _picked
+from jmeta.nn._deferred import Deferred, defers
+from jmeta.nn._pool import max_pool
+
+
+class Block(linen.Module):
+    """The first block of a network."""
+
+    filters: int
+
+    @linen.compact
+    def __call__(self, x, real=None):
+        conv = nn.Conv(self.filters, use_bias=False)
+        return nn.Norm("batch")(conv(x, defer=True), real, pool=True)
+
+
+def block(images, channels, *, filters=32, seed=0):
+    """A network whose convolution is deferred, its parameters and images, in float64."""
+    draw = np.random.default_rng(seed).normal
+    net = Block(filters)
+    x = jnp.asarray(draw(size=(6, *images, channels)))
+    params = jax.eval_shape(net.init, jax.random.key(0), x)
+    return net, jax.tree.map(lambda leaf: jnp.asarray(draw(size=leaf.shape)), params), x
+
+
+def every_order(net, params, x, real):
+    """Value, gradients, gradients of the gradients; and these for a kernel in each of two tasks."""
+
+    def value(params, x):
+        return jnp.sum(jnp.sin(net.apply(params, x, real=real)))
+
+    def second(params, x):
+        found = jax.grad(value, (0, 1))(params, x)
+        return sum(jnp.sum(jnp.cos(leaf)) for leaf in jax.tree.leaves(found))
+
+    def adapted(params, scale):
+        return second(jax.tree.map(lambda leaf: leaf * scale, params), x * scale)
+
+    def tasks(params):
+        return jnp.sum(jax.vmap(adapted, (None, 0))(params, jnp.asarray([0.9, 1.1])))
+
+    def shared(params):
+        return jnp.sum(jax.vmap(second, (None, 0))(params, jnp.stack([x, x / 2])))
+
+    gradients = jax.grad(value, (0, 1))(params, x), jax.grad(second, (0, 1))(params, x)
+    return value(params, x), *gradients, jax.grad(tasks)(params), jax.grad(shared)(params)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize(("images", "channels"), [((16, 18), 1), ((17, 21), 3)])
+def test_every_derivative_equals_that_of_the_written_convolution(
+    images, channels, padded, monkeypatch
+):
+    real = jnp.asarray([True, True, False, True, True, True]) if padded else None
+    with jax.enable_x64(True):
+        net, params, x = block(images, channels)
+        found = jax.jit(lambda *given: every_order(net, *given, real))(params, x)
+        monkeypatch.setattr(_conv, "defers", lambda *_: False)
+        exact = jax.jit(lambda *given: every_order(net, *given, real))(params, x)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-8), found, exact
+        )
+
+
+def deferred(x, kernel):
+    return Deferred(x, kernel, _conv._geometry(x, kernel, 1, "SAME"))
+
+
+def test_moments_are_those_of_the_output_far_from_zero():
+    x, kernel = np.random.default_rng(1).normal(size=(4, 9, 8, 3)), np.ones((3, 3, 3, 5))
+    kernel *= np.random.default_rng(2).normal(size=kernel.shape)
+    x = (1000 + x).astype(np.float32)  # a variance that float32 loses where means are subtracted
+    mean, variance = deferred(x, jnp.asarray(kernel, jnp.float32)).moments(None)
+    with jax.enable_x64(True):
+        out = np.asarray(nn.conv2d(jnp.asarray(x, jnp.float64), jnp.asarray(kernel)))
+    np.testing.assert_allclose(mean.ravel(), out.mean((0, 1, 2)), rtol=1e-3)
+    np.testing.assert_allclose(variance.ravel(), out.var((0, 1, 2)), rtol=1e-3)
+
+
+def test_the_first_of_equal_maxima_has_the_derivative():
+    x, kernel = jnp.ones((1, 4, 4, 1)), jnp.ones((1, 1, 1, 2))
+
+    def plain(x):
+        return jnp.sum(max_pool(nn.conv2d(x, kernel)))
+
+    def ours(x):
+        return jnp.sum(deferred(x, kernel).pooled(jnp.ones(2)))
+
+    assert jax.grad(ours)(x).tolist() == jax.grad(plain)(x).tolist()
+
+
+def test_inside_shard_map_with_shared_weights():
+    mesh = jax.make_mesh((1,), ("tasks",), axis_types=(AxisType.Auto,))
+    net, params, x = block((16, 16), 1, filters=16)
+    params, x = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (params, x))
+
+    def loss(params, x):
+        return jax.lax.psum(jnp.sum(net.apply(params, x) ** 2), "tasks")
+
+    sharded = jax.shard_map(loss, mesh=mesh, in_specs=(P(), P("tasks")), out_specs=P())
+    found = jax.jit(jax.grad(sharded))(params, x)
+    exact = jax.jit(jax.grad(lambda *given: jnp.sum(net.apply(*given) ** 2)))(params, x)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), found, exact)
+
+
+def test_any_number_of_images_can_be_exported():
+    net, params, x = block((16, 16), 1, filters=16)
+    params, x = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (params, x))
+    fixed = nn.population_statistics(net, params, x)
+    count = export.symbolic_shape("n")[0]
+    images = jax.ShapeDtypeStruct((count, *x.shape[1:]), jnp.float32)
+    whole = export.export(jax.jit(lambda x: net.apply(fixed, x)))(images)
+    np.testing.assert_allclose(whole.call(x[:4]), net.apply(fixed, x[:4]), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "expected"),
+    [
+        ((3, 3, 1, 64), 1, True),
+        ((3, 3, 3, 32), 1, True),
+        ((3, 3, 3, 16), 1, False),  # fewer channels than weights: writing them is cheaper
+        ((3, 3, 1, 64), 2, False),
+        ((5, 5, 3, 128), 1, False),
+    ],
+)
+def test_few_weights_for_each_channel_are_deferred(kernel, stride, expected):
+    assert defers(kernel, stride) is expected
+
+
+def test_nothing_of_the_size_of_the_convolution_is_computed_forward():
+    net, x = nn.Conv4(3, filters=64), jnp.ones((6, 28, 28, 1))
+    params = jax.eval_shape(net.init, jax.random.key(0), x)
+    text = jax.jit(net.apply).lower(params, x).as_text()
+    assert "6x28x28x64" not in text and "6x14x14x64" in text
+
+
+def test_gradient_by_the_images_of_one_kernel_for_several_tasks():
+    draw = np.random.default_rng(3).normal
+    x, kernel = draw(size=(2, 3, 6, 6, 1)), draw(size=(3, 3, 1, 16))
+    geometry = _conv._geometry(x[0], kernel, 1, "SAME")
+
+    def ours(x):
+        return jnp.sum(jnp.sin(_picked.pooled(x, kernel, geometry)))
+
+    def plain(x):
+        return jnp.sum(jnp.sin(max_pool(nn.conv2d(x, kernel))))
+
+    with jax.enable_x64(True):
+        found, exact = (jax.vmap(jax.grad(f))(jnp.asarray(x)) for f in (ours, plain))
+        np.testing.assert_allclose(found, exact, atol=1e-12)
