@@ -82,7 +82,7 @@ def programs(case: Case, elements: tuple[int, ...]) -> dict[str, tuple[Any, bool
         constants = {
             "_MANY_CHANNELS": dict.fromkeys(roles.OPERANDS, many),
             "_FEW_CHANNELS": few,
-            "_CACHED_ELEMENTS": count,
+            "CACHED_ELEMENTS": count,
         }
         traced = under(constants, trace)
         found.setdefault(str(traced.jaxpr), (f"{path} {count}", traced))
@@ -91,7 +91,7 @@ def programs(case: Case, elements: tuple[int, ...]) -> dict[str, tuple[Any, bool
 
 def rows(case: Case, quick: bool, where: dict[str, str]) -> list[dict[str, Any]]:
     """A row for every path of a case."""
-    elements = ELEMENTS if case.images == IMAGES[-1] else (roles._CACHED_ELEMENTS,)
+    elements = ELEMENTS if case.images == IMAGES[-1] else (roles.CACHED_ELEMENTS,)
     a, b, _ = operands(case)
     found = programs(case, elements)
     calls: dict[str, Callable[[], Any]] = {}

@@ -2,8 +2,8 @@
 
     python benchmarks/throughput.py [--workload A B ...] [--rounds 7] [--python PATH] [--out FILE]
 
-The runner is that of `benchmarks/peers.py`. A row is identified by its workload, its system and the
-version of jax that runs this script. A later command replaces its own rows and keeps the others, so
+The runner is that of `benchmarks/peers.py`. A row is identified by its workload, its system, the
+version of jax that runs this script and the processor. A later command replaces its own rows and keeps the others, so
 workloads can be run one after another, and several versions of jax can share a record. PATH is the
 interpreter of another environment, for the systems that need PyTorch.
 """
@@ -18,7 +18,7 @@ import comparison
 import jax
 from comparison import client, workloads
 
-KEY = ("workload", "system", "jax")
+KEY = ("workload", "system", "jax", "processor")
 OUT = common.RESULTS / "throughput.json"
 
 

@@ -95,7 +95,7 @@ def test_conv1d_layer_and_what_it_refuses():
 @pytest.mark.parametrize("stride", [1, 2])
 def test_conv_with_many_channels_and_chunks(stride, monkeypatch):
     """The native forward role and the kernel gradient that is summed over chunks of images."""
-    monkeypatch.setattr(roles, "_CACHED_ELEMENTS", 3000)
+    monkeypatch.setattr(roles, "CACHED_ELEMENTS", 3000)
     with jax.enable_x64(True):
         x, kernel = arrays(1, (9, 5, 6, 17), (3, 3, 17, 18))
         kernel = kernel / 12

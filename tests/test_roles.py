@@ -69,7 +69,7 @@ def test_each_way_gives_each_role(role, how, size, padding, counts):
 def test_tiles_are_differentiated_any_number_of_times(axes, monkeypatch):
     """Second order, forward over reverse, in chunks, with one kernel or a kernel for each task."""
     monkeypatch.setattr(roles, "_MANY_CHANNELS", {"out": 1, "image": 1, "kernel": 1})
-    monkeypatch.setattr(roles, "_CACHED_ELEMENTS", 16 * 12 * 3 * 2)
+    monkeypatch.setattr(roles, "CACHED_ELEMENTS", 16 * 12 * 3 * 2)
 
     def second(conv, x, kernel):
         def value(x, kernel):

@@ -13,10 +13,10 @@ from comparison.workloads import WORKLOADS
 from accelerator.desk import Desk
 
 ROUNDS, SECONDS = 5, 0.4
-FLAX = {"A": (256, 64, 1024), "C": (4, 16), "F": (8, 1)}  # tasks an update
+FLAX = {"A": (64, 256), "C": (4,), "F": (8,)}  # tasks an update
 TORCH: dict[str, dict[str, tuple[int, ...]]] = {
-    "torch-func": {"A": (1024, 256, 2048), "C": (4, 16), "F": (8, 32)},
-    "parallel-metalearn": {"A": (1024, 256), "C": (4,), "F": (8,)},
+    "torch-func": {"A": (256, 1024), "C": (16, 4), "F": (8,)},
+    "parallel-metalearn": {"A": (1024,), "C": (4,), "F": (8,)},
     "torch-loop": {"A": (32,), "C": (4,), "F": (8,)},
 }
 FLAX_FIGURE, TORCH_FIGURE = 20.0, 8.0  # seconds
