@@ -1,6 +1,7 @@
 """What the benchmark scripts share: where records go, and what every record holds."""
 
 import json
+import math
 import os
 import shlex
 import sys
@@ -56,3 +57,13 @@ def option(config: dict[str, Any], section: str, name: str) -> Any:
 def percent(estimate: dict[str, float]) -> str:
     """An accuracy with its 95% interval, in percent."""
     return f"{100 * estimate['mean']:.2f} ± {100 * estimate['ci95']:.2f}"
+
+
+def figure(value: float) -> str:
+    """Three digits, or all before the point.
+
+    >>> figure(0.8266), figure(112.4), figure(57213.0)
+    ('0.827', '112', '57,213')
+    """
+    digits = max(0, 2 - math.floor(math.log10(value)))
+    return f"{value:,.{digits}f}"

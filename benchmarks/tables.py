@@ -5,7 +5,7 @@ python benchmarks/tables.py --check    # fails if a file differs from what the r
 """
 
 import argparse
-import math
+import re
 import statistics
 import sys
 from collections.abc import Callable, Iterator
@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import common
+import gpu_tables
 import transfer_tables
+from common import figure
 from comparison.workloads import SAMPLER, WORKLOADS
 
 ROOT = Path(__file__).parent.parent
 HEAD = "| experiment | published | transductive | inductive | record |\n|---|---|---|---|---|\n"
 ON_VAL = ", trained on validation classes too"
 SPEED_HEAD = (
-    "| workload | jax | jmeta | best peer | its rate | ratio | share of the matrix rate |\n"
-    "|---|---|---|---|---|---|---|\n"
+    "| workload | processor | jax | jmeta | best peer | its rate | ratio | share of matrix rate |\n"
+    "|---|---|---|---|---|---|---|---|\n"
 )
 
 
@@ -234,20 +236,27 @@ def interval(found: dict[str, float]) -> str:
 def speed() -> str:
     """jmeta beside the best of its peers on each workload that is on record."""
     parts = timed()
-    lines = [speed_row(jax, name, parts[jax, name]) for jax, name in sorted(parts)]
+    lines = [speed_row(*key, parts[key]) for key in sorted(parts)]
     return SPEED_HEAD + "".join(lines) if any(lines) else ""
 
 
-def timed() -> dict[tuple[str, str], dict[str, float]]:
-    """Tasks per second of every system: (jax, workload) -> system -> rate."""
-    found: dict[tuple[str, str], dict[str, float]] = {}
+def timed() -> dict[tuple[str, str, str], dict[str, float]]:
+    """Tasks per second of every system: (processor, jax, workload) -> system -> rate."""
+    found: dict[tuple[str, str, str], dict[str, float]] = {}
     for row in (load("throughput") or {"rows": []})["rows"]:
-        rates = found.setdefault((row["jax"], row["workload"]), {})
+        rates = found.setdefault((row["processor"], row["jax"], row["workload"]), {})
         rates[row["system"]] = row["tasks_per_second"]
     return found
 
 
-def speed_row(jax: str, workload: str, rates: dict[str, float]) -> str:
+def date_of(processor: str, jax: str, workload: str) -> str:
+    """When a workload was last timed on a machine."""
+    key = processor, jax, workload
+    rows = (load("throughput") or {"rows": []})["rows"]
+    return max(r["date"] for r in rows if (r["processor"], r["jax"], r["workload"]) == key)
+
+
+def speed_row(processor: str, jax: str, workload: str, rates: dict[str, float]) -> str:
     """One workload: jmeta's rate, the best peer's, their ratio, the share of the machine."""
     if "jmeta" not in rates:
         return ""
@@ -257,8 +266,18 @@ def speed_row(jax: str, workload: str, rates: dict[str, float]) -> str:
         best, ratio = figure(rates[peer]), f"{mine / rates[peer]:.2f}"
     known = {**WORKLOADS, SAMPLER.name: SAMPLER}
     title = f"{workload}: {known[workload].title}" if workload in known else workload
-    cells = (title, jax, figure(mine), peer or "–", best, ratio, share(jax, workload, mine))
+    of_machine = share(processor, jax, workload, mine)
+    cells = (title, shortened(processor), jax, figure(mine), peer or "–", best, ratio, of_machine)
     return f"| {' | '.join(cells)} |\n"
+
+
+def shortened(processor: str) -> str:
+    """The name of a processor without marks and architecture.
+
+    >>> shortened("Intel(R) Xeon(R) Processor (x86_64)")
+    'Intel Xeon'
+    """
+    return re.sub(r"\(.*?\)| Processor", "", processor).strip()
 
 
 def best_peer(rates: dict[str, float]) -> str | None:
@@ -271,25 +290,16 @@ def best_peer(rates: dict[str, float]) -> str | None:
     return max(peers, key=lambda name: peers[name]) if peers else None
 
 
-def share(jax: str, workload: str, tasks: float) -> str:
+def share(processor: str, jax: str, workload: str, tasks: float) -> str:
     """Counted operations a second over the rate of matrix products, with the same jax."""
     record = load("roofline")
-    rows = record["rows"] if record and record["versions"]["jax"] == jax else []
+    made_on = record and (shortened(record["machine"]["processor"]), record["versions"]["jax"])
+    rows = record["rows"] if record and made_on == (shortened(processor), jax) else []
     for row in rows:
         if row["workload"] == workload:
             rate = record["peaks"]["matrix_gflops"]
             return f"{100 * tasks * row['gflop_per_task'] / rate:.0f}%"
     return "–"
-
-
-def figure(value: float) -> str:
-    """Three digits, or all before the point.
-
-    >>> figure(0.8266), figure(112.4), figure(57213.0)
-    ('0.827', '112', '57,213')
-    """
-    digits = max(0, 2 - math.floor(math.log10(value)))
-    return f"{value:,.{digits}f}"
 
 
 def scaling() -> str:
@@ -321,38 +331,6 @@ def rounding() -> str:
         rows.append(cells)
     head = ["workload", "kinks", "tasks", "float32, median", "largest"]
     return table([*head, "moved weights, median", "largest"], rows)
-
-
-def gpu_errors() -> str:
-    """Relative errors of the meta-gradient on a GPU: a workload a row, a precision a column."""
-    found = [row for row in gpu_figures("errors") if row.get("form") == "default"]
-    names = list(dict.fromkeys(row["precision"] for row in found))
-    rows = []
-    for workload in dict.fromkeys(row["workload"] for row in found):
-        of = {r["precision"]: r["relative_error"] for r in found if r["workload"] == workload}
-        rows.append([f"{workload}", *(f"{of[name]:.1e}" for name in names)])
-    return table(["workload", *names], rows) if rows else ""
-
-
-def gpu_rates() -> str:
-    """Tasks per second of workload A on a GPU: each system at its best batch, in two precisions."""
-    best: dict[tuple[str, str], float] = {}
-    for row in (row for part in ("rates", "torch", "flax") for row in gpu_figures(part)):
-        if row.get("workload") == "A" and "tasks_per_second" in row:
-            system = row.get("system") or f"jmeta, {row['form']} convolution"
-            key = system, row["precision"]
-            best[key] = max(best.get(key, 0.0), row["tasks_per_second"])
-    columns = ("float32", "tf32", "bfloat16")
-    systems = sorted({name for name, _ in best}, key=lambda name: -best[name, "float32"])
-    cell = {key: figure(rate) for key, rate in best.items()}
-    rows = [[name, *(cell.get((name, column), "–") for column in columns)] for name in systems]
-    return table(["tasks per second, A", *columns], rows) if rows else ""
-
-
-def gpu_figures(part: str) -> list[dict[str, Any]]:
-    """The figures of one part of the record of the accelerator."""
-    record = load("gpu") or {"figures": []}
-    return [row for row in record["figures"] if row["part"] == part]
 
 
 def headline() -> str:
@@ -395,16 +373,17 @@ def headline_errors() -> Iterator[list[str]]:
 
 
 def headline_speeds() -> Iterator[list[str]]:
-    """Updates beside the best peer, with the jax that most peers were timed with; heads."""
+    """Updates beside the best peer, as they were timed last; heads."""
     parts = timed()
     cores = load("throughput")["machine"]["cores"] if parts else 0  # type: ignore[index]
     for workload in ("A", "F"):
-        found = [rates for (_, name), rates in parts.items() if name == workload]
-        if rates := max(found, key=len, default=None):
+        found = [(key, rates) for key, rates in parts.items() if key[2] == workload]
+        if found:
+            (processor, *_), rates = max(found, key=lambda each: date_of(*each[0]))
             peer = best_peer(rates)
             assert peer is not None
             title = WORKLOADS[workload].title.partition(":")[0]
-            name = f"{title}, {cores} CPU cores: tasks per second"
+            name = f"{title}, {cores} cores, {shortened(processor)}: tasks per second"
             mine = f"{figure(rates['jmeta'])} ({rates['jmeta'] / rates[peer]:.1f} times)"
             yield [name, f"{figure(rates[peer])} ({peer})", mine, "`throughput.json`"]
     for row in (load("heads_speed") or {"rows": []})["rows"]:
@@ -445,10 +424,11 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {  # file -> markers -> what i
         "processes": processes,
         "heads": heads,
         "speed": speed,
-        "gpu-errors": gpu_errors,
+        "gpu-errors": lambda: gpu_tables.errors(load("gpu"), table),
         "rounding": rounding,
         "scaling": scaling,
-        "gpu-rates": gpu_rates,
+        "gpu-rates": lambda: gpu_tables.rates(load("gpu"), table),
+        "gpu-others": lambda: gpu_tables.others(load("gpu"), table),
         "heads-speed": heads_speed,
         "transductive": lambda: transfer_tables.transductive(load("transductive"), table),
         "unsupervised": lambda: transfer_tables.unsupervised(load("unsupervised"), table),

@@ -3,9 +3,10 @@
     python benchmarks/throughput.py [--workload A B ...] [--rounds 7] [--python PATH] [--out FILE]
 
 The runner is that of `benchmarks/peers.py`. A row is identified by its workload, its system, the
-version of jax that runs this script and the processor. A later command replaces its own rows and keeps the others, so
-workloads can be run one after another, and several versions of jax can share a record. PATH is the
-interpreter of another environment, for the systems that need PyTorch.
+version of jax that runs this script, and the processor. A later command replaces its own rows and
+keeps the others, so workloads can be run one after another, and several versions of jax and several
+machines can share a record. PATH is the interpreter of another environment, for the systems that
+need PyTorch.
 """
 
 import argparse

@@ -42,10 +42,10 @@ def conv2d(
         kernel: weights [kh, kw, C, F].
         stride: step of the window in pixels, the same along both axes.
         padding: "SAME" (XLA's: H' = ceil(H / stride)) or "VALID".
-        impl: "bilinear" is a primitive whose derivatives of every order are fast on a CPU (see
-            `jmeta.nn._bilinear`); "patches" multiplies patches of the images by the kernel;
-            "native" is `lax.conv_general_dilated`. The default, None, takes "patches" if the
-            default backend is a TPU and "bilinear" otherwise.
+        impl: "bilinear" is a primitive whose derivatives of every order are fast on a CPU and on
+            NVIDIA GPUs of the Hopper generation (see `jmeta.nn._bilinear`); "patches" multiplies
+            patches of the images by the kernel; "native" is `lax.conv_general_dilated`. The
+            default, None, takes "patches" if the default backend is a TPU and "bilinear" otherwise.
         precision: "float32", "tf32" or "bfloat16", see `products`. None: as around the call.
 
     Returns:

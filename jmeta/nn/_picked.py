@@ -216,12 +216,12 @@ def _kernel_by_images(
 ) -> jax.Array:
     """The same for as many images at a time as stay in the cache."""
     patch = math.prod(geometry.window) * x.shape[-1]
-    chunk = roles.CACHED_ELEMENTS // (math.prod(geometry.steps()) * max(y.shape[-1], patch))
+    built = math.prod(geometry.steps()) * max(y.shape[-1], patch)
 
     def some(x: jax.Array, y: jax.Array, place: jax.Array) -> jax.Array:
         return _kernel(x, y, place, geometry)
 
-    return roles.summed_by_images(some, (x, y, place), chunk)
+    return roles.summed_by_images(some, (x, y, place), built)
 
 
 _BY_IMAGES: dict[str, Any] = {"place": _place_by_images, "kernel": _kernel_by_images}

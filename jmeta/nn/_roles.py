@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jmeta.nn import _winograd as winograd
-from jmeta.nn._linear import align
+from jmeta.nn._linear import align, varying
 
 OPERANDS = {"out": ("image", "kernel"), "image": ("kernel", "out"), "kernel": ("image", "out")}
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -22,6 +22,7 @@ _LAYOUT = ("NHWC", "HWIO", "NHWC")
 _FEW_CHANNELS = 3  # with fewer, a product of patches is faster than a native convolution
 _MANY_CHANNELS = {"out": 64, "image": 64, "kernel": 32}  # with as many, Winograd's tiles are faster
 CACHED_ELEMENTS = 300_000  # of patches or tiles, built for as many images as stay in the cache
+_AT_ONCE = 4  # chunks of images in a step of a loop, which a program that is alone runs in threads
 
 
 class Geometry(NamedTuple):
@@ -52,12 +53,12 @@ def compute(role: str, a: jax.Array, b: jax.Array, geometry: Geometry) -> jax.Ar
         return compute_each(role, a, b, geometry)
     if minimal(role, a, b, geometry):
         tiles = 16 * geometry.frame().tiles()[0] * geometry.frame().tiles()[1]
-        chunk = CACHED_ELEMENTS // (tiles * max(a.shape[-1], b.shape[-1]))
-        return _by_images(role, by_winograd(role, geometry), a, b, chunk)
+        built = tiles * max(a.shape[-1], b.shape[-1])
+        return _by_images(role, by_winograd(role, geometry), a, b, built)
     if role == "kernel":
         high, wide = geometry.steps()
         built = high * wide * geometry.window[0] * geometry.window[1] * a.shape[-1]
-        return _by_images(role, by_patches(role, geometry), a, b, CACHED_ELEMENTS // built)
+        return _by_images(role, by_patches(role, geometry), a, b, built)
     x, kernel, forward = (a, b, geometry) if role == "out" else _backward(a, b, geometry)
     few = x.shape[-1] < _FEW_CHANNELS
     return (patch_product if few else native)(x, kernel, forward)
@@ -141,37 +142,39 @@ def _backward(kernel: jax.Array, y: jax.Array, geometry: Geometry) -> tuple[Any,
     return dilated, flipped, Geometry(1, ((0, 0), (0, 0)), image, geometry.window)
 
 
-def _by_images(role: str, f: Compute, a: jax.Array, b: jax.Array, chunk: int) -> jax.Array:
-    """Compute a role for about `chunk` images at a time, and concatenate or add up the results.
+def _by_images(role: str, f: Compute, a: jax.Array, b: jax.Array, built: int) -> jax.Array:
+    """Compute a role for some images at a time, and concatenate or add up the results.
 
-    The results are added up for the role "kernel". A symbolic number of images is not divided.
+    Args:
+        role: the results are added up for the role "kernel".
+        f: what computes it.
+        a, b: its operands. A symbolic number of images is not divided.
+        built: elements of the patches or tiles of one image.
     """
     if role == "kernel":
-        return summed_by_images(f, (a, b), chunk)
-    count = (b if role == "image" else a).shape[0]
-    if not isinstance(count, int):
-        return f(a, b)
-    chunk = _near(count, max(1, chunk))
-    if count <= 2 * chunk:
-        return f(a, b)
-    rest = count % chunk
+        return summed_by_images(f, (a, b), built)
     images, one = (a, lambda x: f(x, b)) if role == "out" else (b, lambda y: f(a, y))
-    mapped = lax.map(one, _split(images, rest, chunk))
-    joined = mapped.reshape(-1, *mapped.shape[2:])
+    chunk = _chunk(images, built)
+    if chunk is None:
+        return f(a, b)
+
+    def step(_: None, some: jax.Array) -> tuple[None, jax.Array]:
+        return None, one(some)
+
+    rest = images.shape[0] % chunk
+    _, mapped = lax.scan(step, None, _split(images, rest, chunk), unroll=_at_once(images))
+    joined: jax.Array = mapped.reshape(-1, *mapped.shape[2:])
     return jnp.concatenate([one(images[:rest]), joined]) if rest else joined
 
 
 def summed_by_images(
-    f: Callable[..., jax.Array], arrays: tuple[jax.Array, ...], chunk: int
+    f: Callable[..., jax.Array], arrays: tuple[jax.Array, ...], built: int
 ) -> jax.Array:
-    """The sum of f(*arrays) over chunks of about `chunk` images, axis 0 of all arrays."""
-    count = arrays[0].shape[0]
-    if not isinstance(count, int):
+    """The sum of f(*arrays) over chunks of images, axis 0 of all arrays (see `_by_images`)."""
+    chunk = _chunk(arrays[0], built)
+    if chunk is None:
         return f(*arrays)
-    chunk = _near(count, max(1, chunk))
-    if count <= 2 * chunk:
-        return f(*arrays)
-    rest = count % chunk
+    rest = arrays[0].shape[0] % chunk
     parts = tuple(_split(x, rest, chunk) for x in arrays)
 
     def add(total: jax.Array, part: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
@@ -182,7 +185,27 @@ def summed_by_images(
     else:
         of = jax.eval_shape(f, *(x[0] for x in parts))
         first = align(jnp.zeros(of.shape, of.dtype), *arrays)[0]
-    return lax.scan(add, first, parts)[0]
+    return lax.scan(add, first, parts, unroll=_at_once(arrays[0]))[0]
+
+
+def _chunk(images: jax.Array, built: int) -> int | None:
+    """How many images to take at a time; None for all of them."""
+    count = images.shape[0]
+    if not isinstance(count, int):
+        return None
+    cached = CACHED_ELEMENTS * (2 if _alone(images) else 1)
+    chunk = _near(count, max(1, cached // built))
+    return chunk if count > 2 * chunk else None
+
+
+def _at_once(images: jax.Array) -> int:
+    """The chunks in a step of a loop."""
+    return _AT_ONCE if _alone(images) else 1
+
+
+def _alone(images: jax.Array) -> bool:
+    """Whether a program has all cores and caches, and not one of each as a device of a mesh."""
+    return not varying(images)
 
 
 def _split(x: jax.Array, rest: int, chunk: int) -> jax.Array:
