@@ -432,6 +432,9 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {  # file -> markers -> what i
         "heads-speed": heads_speed,
         "transductive": lambda: transfer_tables.transductive(load("transductive"), table),
         "unsupervised": lambda: transfer_tables.unsupervised(load("unsupervised"), table),
+        "knowledge": lambda: transfer_tables.knowledge(
+            load("domain_adversarial"), load("distillation"), table
+        ),
         "transfer": lambda: transfer_tables.transfer(load("transfer"), table),
     },
 }

@@ -61,3 +61,27 @@ def unsupervised(record: dict[str, Any] | None, table: Any) -> str:
     ]
     head = [f"{ways}-way {shots}-shot" for ways, shots in columns]
     return table(["Omniglot (random), accuracy, %", *head], rows)
+
+
+def knowledge(
+    adversarial: dict[str, Any] | None, distillation: dict[str, Any] | None, table: Any
+) -> str:
+    """What domain-adversarial training and distillation gain over training without them."""
+    rows = []
+    if adversarial:
+        degrees = adversarial["protocol"]["degrees"]
+        for name, found in (
+            (f"Omniglot, turned by {degrees:.0f}°: domain-adversarial", adversarial["omniglot"]),
+            ("two moons, turned: domain-adversarial", adversarial["moons"]),
+        ):
+            ways = found["source only"], found["domain-adversarial"], found["gain"]
+            rows.append([name, *map(percent, ways), str(len(found["gain"]["values"]))])
+    if distillation:
+        found = distillation["accuracy"]
+        ways = found["student alone"], found["student distilled"], distillation["student_gain"]
+        count = str(len(ways[2]["values"]))
+        rows.append(
+            ["a student of a quarter of the parameters: distilled", *map(percent, ways), count]
+        )
+    head = ["accuracy, %", "without", "with", "paired difference", "seeds"]
+    return table(head, rows) if rows else ""
