@@ -2,9 +2,9 @@
 
 For each of them, and for none, jmeta's update of some workloads is timed in a process of its own,
 since they are read when a process or its backend starts. The processes take turns: in each round
-every one runs once while the others wait. The record, benchmarks/results/cpu_flags.json, has the
-median over rounds of the rate with each divided by the rate with none in the same round, and the
-instruction sets of the machine. `jmeta` sets none of them.
+every one runs once while the others wait, and another one begins. The record, cpu_flags.json, has
+the median over rounds of the rate with each divided by the rate with none in the same round, and
+the instruction sets of the machine. `jmeta` sets none of them.
 """
 
 import argparse
@@ -24,10 +24,11 @@ import jmeta
 from jmeta import bench
 
 FLAGS = {
-    "none": "",
+    "none, again": "",  # tells how far two processes differ that do the same
     "vectors of 128 bits": "--xla_cpu_prefer_vector_width=128",
     "vectors of 512 bits": "--xla_cpu_prefer_vector_width=512",
     "no fusion emitters": "--xla_cpu_use_fusion_emitters=false",
+    "none": "",
     "one thread in a product": "--xla_cpu_multi_thread_eigen=false",
     "no concurrency-optimized scheduler": "--xla_cpu_enable_concurrency_optimized_scheduler=false",
     "fast math": "--xla_cpu_enable_fast_math=true",
@@ -79,8 +80,10 @@ def rates(name: str, rounds: int, seconds: float) -> dict[str, list[float]]:
         else:
             print(f"{name}: {said} does not run here", flush=True)
     found: dict[str, list[float]] = {said: [] for said in workers}
-    for _ in range(rounds):
-        for said, worker in workers.items():
+    for number in range(rounds):
+        turn = number % len(workers)  # another one begins each round
+        for said in [*workers][turn:] + [*workers][:turn]:
+            worker = workers[said]
             worker.stdin.write("\n")
             worker.stdin.flush()
             found[said].append(float(worker.stdout.readline()))
