@@ -126,17 +126,18 @@ def test_any_number_of_images_can_be_exported():
 
 
 @pytest.mark.parametrize(
-    ("kernel", "stride", "expected"),
+    ("kernel", "stride", "dtype", "expected"),
     [
-        ((3, 3, 1, 64), 1, True),
-        ((3, 3, 3, 32), 1, True),
-        ((3, 3, 3, 16), 1, False),  # fewer channels than weights: writing them is cheaper
-        ((3, 3, 1, 64), 2, False),
-        ((5, 5, 3, 128), 1, False),
+        ((3, 3, 1, 64), 1, jnp.float32, True),
+        ((3, 3, 3, 32), 1, jnp.float64, True),
+        ((3, 3, 1, 64), 1, jnp.bfloat16, False),
+        ((3, 3, 3, 16), 1, jnp.float32, False),  # fewer channels than weights
+        ((3, 3, 1, 64), 2, jnp.float32, False),
+        ((5, 5, 3, 128), 1, jnp.float32, False),
     ],
 )
-def test_few_weights_for_each_channel_are_deferred(kernel, stride, expected):
-    assert defers(kernel, stride) is expected
+def test_few_weights_for_each_channel_are_deferred(kernel, stride, dtype, expected):
+    assert defers(kernel, stride, jnp.dtype(dtype)) is expected
 
 
 def test_nothing_of_the_size_of_the_convolution_is_computed_forward():

@@ -113,14 +113,15 @@ class Conv(nn.Module):
     def __call__(self, x: jax.Array, *, defer: bool = False) -> Any:
         """Images [N, H, W, C] to [N, H', W', features].
 
-        With `defer`, a convolution of few weights and no bias is returned as a `Deferred`, for
-        `Norm` to pool.
+        With `defer`, a convolution in float32 or float64 of few weights and no bias is returned as
+        a `Deferred`, for `Norm` to pool.
         """
         check_maps(x)
         shape = (self.window, self.window, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
-        if defer and self.impl is None and not self.use_bias and defers(shape, self.stride):
-            dtype = jnp.result_type(x, kernel)
+        dtype = jnp.result_type(x, kernel)
+        plain = self.impl is None and not self.use_bias
+        if defer and plain and defers(shape, self.stride, dtype):
             x, kernel = x.astype(dtype), kernel.astype(dtype)
             return Deferred(x, kernel, _geometry(x, kernel, self.stride, self.padding))
         options: dict[str, Any] = {"impl": self.impl, "precision": self.precision}

@@ -9,7 +9,7 @@ array of the network. What follows asks for little of it:
 * Its maxima over squares of 2x2 pixels are computed pixel by pixel (see `jmeta.nn._picked`).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -64,7 +64,11 @@ class Deferred(NamedTuple):
         return picked.pooled(self.images, kernel, self.geometry)
 
 
-def defers(kernel: tuple[int, ...], stride: int) -> bool:
-    """Whether a convolution with a kernel [kh, kw, C, F] is cheaper where it is deferred."""
+def defers(kernel: tuple[int, ...], stride: int, dtype: Any) -> bool:
+    """Whether a convolution with a kernel [kh, kw, C, F] is cheaper where it is deferred.
+
+    One in half precision is not deferred: sums of products in that type would lose digits.
+    """
     few = kernel[0] * kernel[1] * kernel[2]
-    return stride == 1 and few <= _FEW and few < kernel[3]
+    whole = dtype in (jnp.float32, jnp.float64)
+    return whole and stride == 1 and few <= _FEW and few < kernel[3]
