@@ -9,13 +9,17 @@ from comparison.workloads import WORKLOADS
 Record = dict[str, Any] | None
 Table = Callable[[list[str], list[list[str]]], str]
 OTHERS = ("C", "D", "F")
+FIRST = 3  # call of the record that had the kernels for Hopper GPUs
 PRECISIONS = ("float32", "tf32", "bfloat16")
 
 
 def errors(record: Record, table: Table) -> str:
     """Relative errors of the meta-gradient: a workload a row, a precision a column."""
     found = [row for row in figures(record, "errors") if row.get("form") == "default"]
-    of = {(row["workload"], row["precision"]): row["relative_error"] for row in found}
+    of = {}
+    for row in found:
+        name = row["workload"] + (", before the kernels" if row["call"] < FIRST else "")
+        of[name, row["precision"]] = row["relative_error"]
     names = sorted({workload for workload, _ in of})
     rows = [[name, *(f"{of[name, kind]:.1e}" for kind in PRECISIONS)] for name in names]
     return table(["workload", *PRECISIONS], rows) if rows else ""
@@ -25,11 +29,7 @@ def rates(record: Record, table: Table) -> str:
     """Tasks per second, workload A: a system a row, a precision a column."""
     found = best(record, "A")
     systems = sorted({name for name, _ in found}, key=lambda name: -found[name, "float32"][0])
-
-    def cell(system: str, precision: str) -> str:
-        return figure(found[system, precision][0]) if (system, precision) in found else "–"
-
-    rows = [[name, *(cell(name, kind) for kind in PRECISIONS)] for name in systems]
+    rows = [[name, *(cell(found.get((name, kind))) for kind in PRECISIONS)] for name in systems]
     return table(["tasks per second, A", *PRECISIONS], rows) if rows else ""
 
 
@@ -37,19 +37,20 @@ def others(record: Record, table: Table) -> str:
     """Tasks per second in float32 of the other workloads, beside the best peer."""
     rows = []
     for name in OTHERS:
-        found = {
-            system: at for (system, kind), at in best(record, name).items() if kind == "float32"
-        }
-        mine = found.pop("jmeta", None)
+        rated = {who: at for (who, kind), at in best(record, name).items() if kind == "float32"}
+        mine = rated.pop("jmeta", None)
         if mine is None:
             continue
-        peer = max(found, key=lambda system: found[system][0], default=None)
-        cells = (
-            [peer, figure(found[peer][0]), f"{mine[0] / found[peer][0]:.1f}"] if peer else ["–"] * 3
-        )
-        rows.append([f"{name}: {WORKLOADS[name].title}", str(mine[1]), figure(mine[0]), *cells])
-    head = ["float32", "tasks an update", "tasks per second", "best peer", "its rate", "ratio"]
-    return table(head, rows) if rows else ""
+        peer = max(rated, key=lambda system: rated[system][0], default="–")
+        theirs = rated.get(peer)
+        ratio = f"{mine[0] / theirs[0]:.1f}" if theirs else "–"
+        rows.append([f"{name}: {WORKLOADS[name].title}", cell(mine), peer, cell(theirs), ratio])
+    return table(["tasks per second, float32", "jmeta", "best peer", "its rate", "ratio"], rows)
+
+
+def cell(found: tuple[float, int] | None) -> str:
+    """A rate, and the tasks an update of it."""
+    return f"{figure(found[0])} ({found[1]:,})" if found else "–"
 
 
 def best(record: Record, workload: str) -> dict[tuple[str, str], tuple[float, int]]:

@@ -233,7 +233,7 @@ class Device(Part):
     precision: str = option(
         "float32",
         "Products: float32, tf32 (faster on NVIDIA GPUs) or bfloat16 (on GPUs and TPUs). With the "
-        "coarser two, a meta-gradient of second order is wrong by several percent.",
+        "coarser two, a meta-gradient of second order is wrong by 1 to 20% and by more.",
         choices=PRECISIONS,
     )
 
