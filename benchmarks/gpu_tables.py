@@ -18,7 +18,7 @@ def errors(record: Record, table: Table) -> str:
     found = [row for row in figures(record, "errors") if row.get("form") == "default"]
     of = {}
     for row in found:
-        name = row["workload"] + (", before the kernels" if row["call"] < FIRST else "")
+        name = row["workload"] + (", before the kernels" if row.get("call", FIRST) < FIRST else "")
         of[name, row["precision"]] = row["relative_error"]
     names = sorted({workload for workload, _ in of})
     rows = [[name, *(f"{of[name, kind]:.1e}" for kind in PRECISIONS)] for name in names]

@@ -232,8 +232,8 @@ class Device(Part):
     )
     precision: str = option(
         "float32",
-        "Products: float32, tf32 (faster on NVIDIA GPUs) or bfloat16 (on GPUs and TPUs). With the "
-        "coarser two, a meta-gradient of second order is wrong by 1 to 20% and by more.",
+        "Products: float32, tf32 (faster on NVIDIA GPUs) or bfloat16 (on GPUs and TPUs). A "
+        "meta-gradient of second order is wrong by 1 to 20% in tf32, and by more in bfloat16.",
         choices=PRECISIONS,
     )
 
