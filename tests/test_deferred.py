@@ -126,18 +126,65 @@ def test_any_number_of_images_can_be_exported():
 
 
 @pytest.mark.parametrize(
-    ("kernel", "stride", "dtype", "expected"),
+    ("kernel", "stride", "dtype", "height", "expected"),
     [
-        ((3, 3, 1, 64), 1, jnp.float32, True),
-        ((3, 3, 3, 32), 1, jnp.float64, True),
-        ((3, 3, 1, 64), 1, jnp.bfloat16, False),
-        ((3, 3, 3, 16), 1, jnp.float32, False),  # fewer channels than weights
-        ((3, 3, 1, 64), 2, jnp.float32, False),
-        ((5, 5, 3, 128), 1, jnp.float32, False),
+        ((3, 3, 1, 64), 1, jnp.float32, 8, True),
+        ((3, 3, 3, 32), 1, jnp.float64, 8, True),
+        ((3, 3, 1, 64), 1, jnp.bfloat16, 8, False),
+        ((3, 3, 3, 16), 1, jnp.float32, 8, False),  # fewer channels than weights
+        ((3, 3, 1, 64), 2, jnp.float32, 8, False),
+        ((5, 5, 3, 128), 1, jnp.float32, 8, False),
+        ((3, 3, 1, 64), 1, jnp.float32, 1, False),  # nothing to pool, which max_pool refuses
     ],
 )
-def test_few_weights_for_each_channel_are_deferred(kernel, stride, dtype, expected):
-    assert defers(kernel, stride, jnp.dtype(dtype)) is expected
+def test_few_weights_for_each_channel_are_deferred(kernel, stride, dtype, height, expected):
+    x = jax.ShapeDtypeStruct((2, height, 8, kernel[2]), dtype)
+    geometry = _conv._geometry(x, jax.ShapeDtypeStruct(kernel, dtype), stride, "SAME")
+    assert defers(kernel, jnp.dtype(dtype), geometry) is expected
+
+
+def test_a_variance_of_almost_nothing_is_not_negative():
+    draw, tint = np.random.default_rng(0), np.array([1, 0.7, 0.3])
+    x = draw.uniform(0, 255, size=(10, 16, 16, 1)) * tint
+    kernel = draw.normal(size=(3, 3, 3, 32))  # made orthogonal to the one colour of the images
+    kernel -= np.einsum("abcf,c,d->abdf", kernel, tint, tint) / (tint @ tint)
+    x, kernel = jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32)
+    params = {"params": {"scale": jnp.ones(32), "bias": jnp.zeros(32)}}
+
+    def value(kernel):
+        return jnp.sum(nn.Norm("batch").apply(params, deferred(x, kernel), pool=True) ** 2)
+
+    assert float(deferred(x, kernel).moments(None)[1].min()) >= 0
+    assert np.isfinite(jax.grad(value)(kernel)).all()
+
+
+def test_gradients_keep_the_precision_around_the_call():
+    x, kernel = jnp.ones((2, 4, 4, 1)), jnp.ones((3, 3, 1, 16))
+
+    def loss(kernel):
+        with nn.products("float32"):
+            return jnp.sum(deferred(x, kernel).pooled(jnp.ones(16)))
+
+    text = jax.jit(jax.grad(loss)).lower(kernel).as_text()
+    assert "HIGHEST" in text and "[DEFAULT" not in text
+
+
+def test_nothing_and_eagerly():
+    net, params, x = block((16, 16), 1, filters=16)
+    params, x = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (params, x))
+    fixed = nn.population_statistics(net, params, x)
+    assert net.apply(fixed, x[:0]).shape == (0, 8, 8, 16)
+    assert jax.vmap(net.apply, (None, 0))(fixed, jnp.ones((0, 2, 16, 16, 1))).size == 0
+    expected = net.apply(params, x)
+    with jax.disable_jit():
+        np.testing.assert_allclose(net.apply(params, x), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "pool"), [("batch", False), ("group", True), ("none", True)])
+def test_only_pooled_batch_statistics_take_a_deferred_convolution(kind, pool):
+    found = deferred(jnp.ones((2, 4, 4, 1)), jnp.ones((3, 3, 1, 16)))
+    with pytest.raises(ValueError, match="without defer=True"):
+        nn.Norm(kind).init(jax.random.key(0), found, pool=pool)
 
 
 def test_nothing_of_the_size_of_the_convolution_is_computed_forward():

@@ -18,7 +18,7 @@ from jax.interpreters import ad, batching, mlir
 
 from jmeta.nn import _implicit as implicit
 from jmeta.nn import _precision as precisions
-from jmeta.nn._linear import align
+from jmeta.nn._linear import align, evaluated, refuse_explicit
 from jmeta.nn._roles import OPERANDS, Geometry, compute, compute_each
 
 _conv_p = Primitive("jmeta_conv")
@@ -72,11 +72,7 @@ def _bind(role: str, a: jax.Array, b: jax.Array, how: How) -> jax.Array:
 
 def _abstract(a: Any, b: Any, *, role: str, how: How) -> Any:
     geometry = how.geometry
-    if any(axis is not None for x in (a, b) for axis in x.sharding.spec):
-        raise ValueError(
-            "A convolution got an array that is sharded over a mesh axis of type Explicit; make "
-            "the mesh with axis_types=(jax.sharding.AxisType.Auto, ...), or use shard_map."
-        )
+    refuse_explicit(a, b)
     lead, first, second = (), a.shape, b.shape
     if how.each:
         lead, first, second = a.shape[:1], a.shape[1:], b.shape[1:]
@@ -116,8 +112,10 @@ def _batch(args: Any, dims: Any, *, role: str, how: How) -> Any:
     if how.each:
         size = next(x.shape[d] for x, d in zip(args, dims, strict=True) if d is not None)
         a, b = (batching.bdim_at_front(x, d, size) for x, d in zip(args, dims, strict=True))
-        out = _bind(role, a.reshape(-1, *a.shape[2:]), b.reshape(-1, *b.shape[2:]), how)
-        return out.reshape(size, -1, *out.shape[1:]), 0
+        tasks = a.shape[1]
+        a, b = (x.reshape(size * tasks, *x.shape[2:]) for x in (a, b))
+        out = _bind(role, a, b, how)
+        return out.reshape(size, tasks, *out.shape[1:]), 0
     shared = {"out": 1, "image": 0}.get(role)
     if shared is None or dims[shared] is not None:
         if None not in dims:
@@ -134,7 +132,7 @@ def _batch(args: Any, dims: Any, *, role: str, how: How) -> Any:
 
 
 _conv_p.def_abstract_eval(_abstract)
-_conv_p.def_impl(jax.jit(_conv_p.bind, static_argnames=("role", "how")))
+_conv_p.def_impl(evaluated(_conv_p, _compute, ("role", "how")))
 mlir.register_lowering(_conv_p, mlir.lower_fun(_compute, multiple_results=False))
 mlir.register_lowering(_conv_p, _lower_on_gpu, platform="cuda")
 ad.primitive_jvps[_conv_p] = _jvp

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jmeta.nn import _bilinear as bilinear
 from jmeta.nn import _roles as roles
 from jmeta.nn._deferred import Deferred, defers
+from jmeta.nn._linear import refuse_explicit
 from jmeta.nn._precision import Precision, products
 
 Padding = Literal["SAME", "VALID"]
@@ -119,11 +120,13 @@ class Conv(nn.Module):
         check_maps(x)
         shape = (self.window, self.window, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
-        dtype = jnp.result_type(x, kernel)
-        plain = self.impl is None and not self.use_bias
-        if defer and plain and defers(shape, self.stride, dtype):
-            x, kernel = x.astype(dtype), kernel.astype(dtype)
-            return Deferred(x, kernel, _geometry(x, kernel, self.stride, self.padding))
+        if defer and self.impl is None and not self.use_bias:
+            _check(x, kernel, self.stride, self.padding)
+            dtype = jnp.result_type(x, kernel)
+            geometry = _geometry(x, kernel, self.stride, self.padding)
+            if defers(shape, dtype, geometry):
+                refuse_explicit(jax.typeof(x), jax.typeof(kernel))
+                return Deferred(x.astype(dtype), kernel.astype(dtype), geometry, self.precision)
         options: dict[str, Any] = {"impl": self.impl, "precision": self.precision}
         out = conv2d(x, kernel, stride=self.stride, padding=self.padding, **options)
         if not self.use_bias:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jmeta.nn import _picked as picked
+from jmeta.nn._precision import Precision, products
 from jmeta.nn._roles import Geometry, patches
 
 _FEW = 27  # weights of a channel: 3x3 places of three colours
@@ -27,6 +28,7 @@ class Deferred(NamedTuple):
     images: jax.Array
     kernel: jax.Array
     geometry: Geometry
+    precision: Precision | None = None  # of matrix products, see `jmeta.nn.products`
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -45,9 +47,9 @@ class Deferred(NamedTuple):
         float32 loses no digits to cancellation, and the second term is 0; but not its derivatives.
         """
         rows = patches(self.images, self.geometry)
-        rows = rows.reshape(rows.shape[0], -1, rows.shape[-1])
+        rows = rows.reshape(rows.shape[0], rows.shape[1] * rows.shape[2], rows.shape[3])
         if weights is None:
-            weights = jnp.full(rows.shape[0], 1 / rows.shape[0], rows.dtype)
+            weights = jnp.ones(rows.shape[0], rows.dtype) / rows.shape[0]
         flat = self.kernel.reshape(-1, self.kernel.shape[-1])
         with jax.default_matmul_precision("highest"):
             mean = weights @ rows.mean(1)
@@ -56,19 +58,23 @@ class Deferred(NamedTuple):
             left = rows * (weights / rows.shape[1]).reshape(-1, 1, 1)
             square = lax.dot_general(left, rows, (((0, 1), (0, 1)), ((), ())))
             variance = jnp.sum(flat * (square @ flat), 0) - jnp.square((mean - shift) @ flat)
+            # Rounding can take a variance of almost 0 below it; its derivatives stay as they are.
+            variance += lax.stop_gradient(jnp.maximum(-variance, 0))
             return (mean @ flat).reshape(1, 1, 1, -1), variance.reshape(1, 1, 1, -1)
 
     def pooled(self, sign: jax.Array) -> jax.Array:
         """The maxima [N, H' // 2, W' // 2, F] of sign times the output, for signs that end in F."""
         kernel = self.kernel * sign.reshape(1, 1, 1, -1)
-        return picked.pooled(self.images, kernel, self.geometry)
+        with products(self.precision):
+            return picked.pooled(self.images, kernel, self.geometry)
 
 
-def defers(kernel: tuple[int, ...], stride: int, dtype: Any) -> bool:
+def defers(kernel: tuple[int, ...], dtype: Any, geometry: Geometry) -> bool:
     """Whether a convolution with a kernel [kh, kw, C, F] is cheaper where it is deferred.
 
     One in half precision is not deferred: sums of products in that type would lose digits.
     """
     few = kernel[0] * kernel[1] * kernel[2]
     whole = dtype in (jnp.float32, jnp.float64)
-    return whole and stride == 1 and few <= _FEW and few < kernel[3]
+    pools = geometry.stride == 1 and min(geometry.steps()) >= 2
+    return whole and pools and few <= _FEW and few < kernel[3]

@@ -28,6 +28,30 @@ def shaped_like(x: Any, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStr
     return jax.ShapeDtypeStruct(shape, dtype, **{name: axes})
 
 
+def refuse_explicit(*arrays: Any) -> None:
+    """Refuse arrays, or their types, that are sharded over a mesh axis of type Explicit.
+
+    Raises:
+        ValueError: one of them is.
+    """
+    if any(axis is not None for x in arrays for axis in x.sharding.spec):
+        raise ValueError(
+            "A convolution got an array that is sharded over a mesh axis of type Explicit; make "
+            "the mesh with axis_types=(jax.sharding.AxisType.Auto, ...), or use shard_map."
+        )
+
+
+def evaluated(primitive: Primitive, compute: Callable[..., Any], static: tuple[str, ...]) -> Any:
+    """What evaluates a primitive outside of `jit`: its lowering, or compute if jit is disabled."""
+    jitted = jax.jit(primitive.bind, static_argnames=static)
+
+    def evaluate(*operands: Any, **options: Any) -> Any:
+        disabled = jax.config.jax_disable_jit  # type: ignore[attr-defined]
+        return (compute if disabled else jitted)(*operands, **options)
+
+    return evaluate
+
+
 def align(*arrays: jax.Array) -> list[jax.Array]:
     """Mark all arrays as varying over the mesh axes along which any of them varies."""
     axes = frozenset[str]().union(*(varying(x) for x in arrays))

@@ -58,6 +58,11 @@ class Norm(nn.Module):
         x may then be a `Deferred` convolution, if the moments are those of the batch.
         """
         check_kind(self.kind)
+        if isinstance(x, Deferred) and (self.kind != "batch" or not pool):
+            raise ValueError(
+                f"Norm({self.kind!r}) got a convolution that is deferred, which only "
+                "Norm('batch') with pool=True takes; call nn.Conv without defer=True."
+            )
         if self.kind == "none":
             return max_pool(x, relu=True) if pool else x
         channels, one = x.shape[-1], (1,) * (len(x.shape) - 1)

@@ -15,7 +15,7 @@ Operands have a leading axis of tasks, with a kernel for each.
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,11 +24,21 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jmeta.nn import _pool as pool
+from jmeta.nn import _precision as precisions
 from jmeta.nn import _roles as roles
-from jmeta.nn._linear import align
+from jmeta.nn._linear import align, evaluated, refuse_explicit
 from jmeta.nn._roles import OPERANDS, Geometry
 
 _picked_p = Primitive("jmeta_picked")
+
+
+class How(NamedTuple):
+    """What is static about a convolution."""
+
+    geometry: Geometry
+    precision: str | None  # of matrix products, as `jax.default_matmul_precision` takes it
+
+
 _SQUARE = tuple((i, j) for i in range(2) for j in range(2))
 
 
@@ -37,41 +47,43 @@ def pooled(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
 
     The convolution has stride 1. An odd last row or column of it is left out.
     """
-    return _bind("value", x[None], kernel[None], geometry=geometry)[0]
+    how = How(geometry, precisions.current())
+    return _bind("value", x[None], kernel[None], how=how)[0]
 
 
-def _bind(role: str, *operands: jax.Array, geometry: Geometry) -> jax.Array:
-    out: jax.Array = _picked_p.bind(*align(*operands), role=role, geometry=geometry)
+def _bind(role: str, *operands: jax.Array, how: How) -> jax.Array:
+    out: jax.Array = _picked_p.bind(*align(*operands), role=role, how=how)
     return out
 
 
-def _abstract(a: Any, b: Any, *place: Any, role: str, geometry: Geometry) -> Any:
+def _abstract(a: Any, b: Any, *place: Any, role: str, how: How) -> Any:
+    refuse_explicit(a, b)
     if role == "image":
-        return a.update(shape=(*b.shape[:2], *geometry.image, a.shape[3]), weak_type=False)
+        return a.update(shape=(*b.shape[:2], *how.geometry.image, a.shape[3]), weak_type=False)
     if role == "kernel":
-        shape = (a.shape[0], *geometry.window, a.shape[4], b.shape[4])
+        shape = (a.shape[0], *how.geometry.window, a.shape[4], b.shape[4])
         return a.update(shape=shape, weak_type=False)
-    high, wide = geometry.steps()
+    high, wide = how.geometry.steps()
     shape = (*a.shape[:2], high // 2, wide // 2, b.shape[4])
     return a.update(shape=shape, dtype=jnp.int8 if role == "place" else a.dtype, weak_type=False)
 
 
-def _jvp(primals: Any, tangents: Any, *, role: str, geometry: Geometry) -> Any:
-    out = _bind(role, *primals, geometry=geometry)
+def _jvp(primals: Any, tangents: Any, *, role: str, how: How) -> Any:
+    out = _bind(role, *primals, how=how)
     (a, b, *place), (da, db, *_) = primals, tangents
     if role == "value":  # no derivative reaches the places, so they need no rule of their own
         fixed = (lax.stop_gradient(x) for x in (a, b))
-        place = [_bind("place", *fixed, geometry=geometry)]
+        place = [_bind("place", *fixed, how=how)]
     linear = "out" if role == "value" else role
     terms = []
     if not isinstance(da, ad.Zero):
-        terms.append(_bind(linear, da, b, *place, geometry=geometry))
+        terms.append(_bind(linear, da, b, *place, how=how))
     if not isinstance(db, ad.Zero):
-        terms.append(_bind(linear, a, db, *place, geometry=geometry))
+        terms.append(_bind(linear, a, db, *place, how=how))
     return out, sum(terms[1:], terms[0])
 
 
-def _transpose(cotangent: Any, a: Any, b: Any, place: Any, *, role: str, geometry: Any) -> Any:
+def _transpose(cotangent: Any, a: Any, b: Any, place: Any, *, role: str, how: How) -> Any:
     if isinstance(cotangent, ad.Zero):
         return None, None, None
     first, second = OPERANDS[role]
@@ -79,52 +91,54 @@ def _transpose(cotangent: Any, a: Any, b: Any, place: Any, *, role: str, geometr
     target, known = (first, {second: b}) if at_first else (second, {first: a})
     known[role] = cotangent
     left, right = OPERANDS[target]
-    out = _bind(target, known[left], known[right], place, geometry=geometry)
+    out = _bind(target, known[left], known[right], place, how=how)
     return (out, None, None) if at_first else (None, out, None)
 
 
-def _batch(operands: Any, dims: Any, *, role: str, geometry: Geometry) -> Any:
+def _batch(operands: Any, dims: Any, *, role: str, how: How) -> Any:
     """Merge a batch into the images of one kernel, or into the tasks."""
     size = next(x.shape[d] for x, d in zip(operands, dims, strict=True) if d is not None)
     kernel = {"image": 0, "kernel": None}.get(role, 1)
     shared = kernel is not None and dims[kernel] is None and operands[kernel].shape[0] == 1
+    front = [batching.bdim_at_front(x, d, size) for x, d in zip(operands, dims, strict=True)]
+    tasks = front[0].shape[1]
+    if not shared:
+        whole = [x.reshape(size * tasks, *x.shape[2:]) for x in front]
+        out = _bind(role, *whole, how=how)
+        return out.reshape(size, tasks, *out.shape[1:]), 0
+    images = front[1 if role == "image" else 0].shape[2]
+    whole = [
+        operands[i] if i == kernel else x.reshape(1, size * images, *x.shape[3:])
+        for i, x in enumerate(front)
+    ]
+    out = _bind(role, *whole, how=how)
+    return out.reshape(size, 1, images, *out.shape[2:]), 0
 
-    def merged(index: int, x: jax.Array, dim: int | None) -> jax.Array:
-        if shared and index == kernel:
-            return x
-        x = batching.bdim_at_front(x, dim, size)
-        if shared:  # [size, 1, N, ...]
-            return x.reshape(1, -1, *x.shape[3:])
-        return x.reshape(-1, *x.shape[2:])
 
-    whole = [merged(i, x, d) for i, (x, d) in enumerate(zip(operands, dims, strict=True))]
-    out = _bind(role, *whole, geometry=geometry)
-    if shared:
-        return out.reshape(size, 1, -1, *out.shape[2:]), 0
-    return out.reshape(size, -1, *out.shape[1:]), 0
-
-
-def _compute(*operands: jax.Array, role: str, geometry: Geometry) -> jax.Array:
+def _compute(*operands: jax.Array, role: str, how: How) -> jax.Array:
     """Compute what the primitive does, for each task."""
 
     def one(*each: jax.Array) -> jax.Array:
-        return _COMPUTE[role](*each, geometry)
-
-    return jax.vmap(one)(*operands)
-
-
-def _compute_on_cpu(*operands: jax.Array, role: str, geometry: Geometry) -> jax.Array:
-    """The same, where some roles take few images at a time."""
-    if role not in _BY_IMAGES:
-        return _compute(*operands, role=role, geometry=geometry)
-
-    def one(task: Any) -> jax.Array:
-        found: jax.Array = _BY_IMAGES[role](*task, geometry)
+        found: jax.Array = _COMPUTE[role](*each, how.geometry)
         return found
 
-    if operands[0].shape[0] == 1:
-        return one([x[0] for x in operands])[None]
-    return lax.map(one, operands)
+    with jax.default_matmul_precision(how.precision):
+        return jax.vmap(one)(*operands)
+
+
+def _compute_on_cpu(*operands: jax.Array, role: str, how: How) -> jax.Array:
+    """The same, where some roles take few images at a time."""
+    if role not in _BY_IMAGES:
+        return _compute(*operands, role=role, how=how)
+
+    def one(task: Any) -> jax.Array:
+        found: jax.Array = _BY_IMAGES[role](*task, how.geometry)
+        return found
+
+    with jax.default_matmul_precision(how.precision):
+        if operands[0].shape[0] == 1:
+            return one([x[0] for x in operands])[None]
+        return lax.map(one, operands)
 
 
 def _pixels(x: jax.Array, geometry: Geometry) -> list[list[jax.Array]]:
@@ -233,7 +247,7 @@ _COMPUTE: dict[str, Any] = {
     "kernel": _kernel,
 }
 _picked_p.def_abstract_eval(_abstract)
-_picked_p.def_impl(jax.jit(_picked_p.bind, static_argnames=("role", "geometry")))
+_picked_p.def_impl(evaluated(_picked_p, _compute, ("role", "how")))
 mlir.register_lowering(_picked_p, mlir.lower_fun(_compute, multiple_results=False))
 mlir.register_lowering(
     _picked_p, mlir.lower_fun(_compute_on_cpu, multiple_results=False), platform="cpu"
