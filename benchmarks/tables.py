@@ -249,13 +249,6 @@ def timed() -> dict[tuple[str, str, str], dict[str, float]]:
     return found
 
 
-def date_of(processor: str, jax: str, workload: str) -> str:
-    """When a workload was last timed on a machine."""
-    key = processor, jax, workload
-    rows = (load("throughput") or {"rows": []})["rows"]
-    return max(r["date"] for r in rows if (r["processor"], r["jax"], r["workload"]) == key)
-
-
 def speed_row(processor: str, jax: str, workload: str, rates: dict[str, float]) -> str:
     """One workload: jmeta's rate, the best peer's, their ratio, the share of the machine."""
     if "jmeta" not in rates:
@@ -373,18 +366,21 @@ def headline_errors() -> Iterator[list[str]]:
 
 
 def headline_speeds() -> Iterator[list[str]]:
-    """Updates beside the best peer, as they were timed last; heads."""
+    """Updates beside the best peer, on the machine that was timed last; heads."""
     parts = timed()
-    cores = load("throughput")["machine"]["cores"] if parts else 0  # type: ignore[index]
+    machine = load("throughput")["machine"] if parts else {}  # type: ignore[index]
     for workload in ("A", "F"):
-        found = [(key, rates) for key, rates in parts.items() if key[2] == workload]
-        if found:
-            (processor, *_), rates = max(found, key=lambda each: date_of(*each[0]))
+        asked = (shortened(machine["processor"]), workload) if parts else None
+        found = [
+            rates for (where, _, name), rates in parts.items() if (shortened(where), name) == asked
+        ]
+        if rates := max(found, key=len, default=None):
             peer = best_peer(rates)
             assert peer is not None
             title = WORKLOADS[workload].title.partition(":")[0]
-            name = f"{title}, {cores} cores, {shortened(processor)}: tasks per second"
+            on = f"{machine['cores']} cores, {shortened(machine['processor'])}"
             mine = f"{figure(rates['jmeta'])} ({rates['jmeta'] / rates[peer]:.1f} times)"
+            name = f"{title}, {on}: tasks per second"
             yield [name, f"{figure(rates[peer])} ({peer})", mine, "`throughput.json`"]
     for row in (load("heads_speed") or {"rows": []})["rows"]:
         if (row["what"], row["head"]) == ("evaluation", "prototypical") and "ratio" in row:
