@@ -42,6 +42,7 @@ def without_kinks() -> contextlib.ExitStack:
     exchanged = contextlib.ExitStack()
     mean = partial(nn.avg_pool, window_shape=(2, 2), strides=(2, 2))
     exchanged.enter_context(mock.patch("jmeta.nn._norm.max_pool", mean))
+    exchanged.enter_context(mock.patch("jmeta.nn._conv.defers", lambda *_: False))
     exchanged.enter_context(mock.patch("flax.linen.relu", nn.softplus))
     return exchanged
 
