@@ -12,6 +12,7 @@ import jax
 
 from jmeta import bench
 from jmeta.nn import _roles as roles
+from jmeta.nn import _trilinear as trilinear
 
 SHAPES = ((28, 1, 64), (84, 3, 32), (42, 32, 32), (21, 32, 32), (14, 64, 64), (7, 64, 64))  # side
 IMAGES = (5, 25)
@@ -37,7 +38,7 @@ class Case(NamedTuple):
 def cases(quick: bool) -> list[Case]:
     """All roles and layers; one small layer if quick."""
     shapes, images = (((7, 3, 4),), (2,)) if quick else (SHAPES, IMAGES)
-    kinds = product(shapes, images, roles.OPERANDS)
+    kinds = product(shapes, images, trilinear.OPERANDS)
     return [Case(role, count, *shape) for shape, count, role in kinds]
 
 
@@ -50,7 +51,7 @@ def operands(case: Case) -> tuple[jax.Array, jax.Array, roles.Geometry]:
         "out": (*square, case.filters),
     }
     keys = jax.random.split(jax.random.key(0), 2)
-    pairs = zip(keys, roles.OPERANDS[case.role], strict=True)
+    pairs = zip(keys, trilinear.OPERANDS[case.role], strict=True)
     a, b = (jax.random.normal(key, sizes[place]) for key, place in pairs)
     return a, b, roles.Geometry(1, ((1, 1), (1, 1)), (side, side), (3, 3))
 
@@ -80,7 +81,7 @@ def programs(case: Case, elements: tuple[int, ...]) -> dict[str, tuple[Any, bool
     chosen, found = str(trace().jaxpr), {}
     for (path, (many, few)), count in product(PATHS.items(), elements):
         constants = {
-            "_MANY_CHANNELS": dict.fromkeys(roles.OPERANDS, many),
+            "_MANY_CHANNELS": dict.fromkeys(trilinear.OPERANDS, many),
             "_FEW_CHANNELS": few,
             "CACHED_ELEMENTS": count,
         }

@@ -10,6 +10,7 @@ from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
 from jmeta import nn
+from jmeta.bench import operations
 from jmeta.nn import _conv, _picked
 from jmeta.nn._deferred import Deferred, defers
 from jmeta.nn._pool import max_pool
@@ -87,6 +88,22 @@ def test_moments_are_those_of_the_output_far_from_zero():
         out = np.asarray(nn.conv2d(jnp.asarray(x, jnp.float64), jnp.asarray(kernel)))
     np.testing.assert_allclose(mean.ravel(), out.mean((0, 1, 2)), rtol=1e-3)
     np.testing.assert_allclose(variance.ravel(), out.var((0, 1, 2)), rtol=1e-3)
+
+
+def test_operations_are_counted_as_those_of_the_written_convolution():
+    x, kernel = jnp.ones((2, 3, 7, 6, 1)), jnp.ones((2, 3, 3, 1, 16))  # two tasks
+
+    def counted(pooled):
+        def loss(kernel):
+            return jnp.sum(jax.vmap(pooled)(x, kernel) ** 2)
+
+        def meta(kernel):
+            return jnp.sum(jax.grad(loss)(kernel) ** 2)
+
+        return operations(jax.make_jaxpr(jax.value_and_grad(meta))(kernel))
+
+    ours = counted(lambda x, kernel: deferred(x, kernel).pooled(jnp.ones(16)))
+    assert ours == counted(lambda x, kernel: max_pool(nn.conv2d(x, kernel))) > 0
 
 
 def test_the_first_of_equal_maxima_has_the_derivative():

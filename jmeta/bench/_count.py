@@ -10,8 +10,10 @@ from typing import Any
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from jax.interpreters import partial_eval
 
-# The operands of each role of `jmeta.nn.conv2d`'s primitive; see `jmeta.nn._roles`.
+# The operands of each role of the primitives of `jmeta.nn.conv2d` and of a first convolution that
+# is pooled, whose maxima are called "value"; see `jmeta.nn._trilinear` and `jmeta.nn._picked`.
 _OPERANDS = {"out": ("image", "kernel"), "image": ("kernel", "out"), "kernel": ("image", "out")}
+_OPERANDS["value"] = _OPERANDS["out"]
 
 
 def operations(program: ClosedJaxpr) -> float:
@@ -115,15 +117,23 @@ def _convolution(eqn: Any) -> float:
 
 
 def _bilinear(eqn: Any) -> float:
-    """All three roles of a convolution need the same multiplications and additions."""
+    """All three roles of a convolution need the same multiplications and additions.
+
+    The places of maxima come from the convolution that the maxima are of.
+    """
     role, geometry = eqn.params["role"], eqn.params["how"].geometry
-    shapes = [variable.aval.shape for variable in (*eqn.invars, *eqn.outvars)]
-    places = dict(zip((*_OPERANDS[role], role), shapes, strict=True))
-    return 2.0 * places["image"][3] * math.prod(geometry.window) * math.prod(places["out"])
+    if role == "place":
+        return 0.0
+    shapes = [variable.aval.shape for variable in (*eqn.invars[:2], *eqn.outvars)]
+    places = dict(zip((*_OPERANDS[role], "out" if role == "value" else role), shapes, strict=True))
+    (*images, _, _, features), channels = places["out"], places["image"][-1]
+    pixels = math.prod(images) * math.prod(geometry.steps())
+    return 2.0 * pixels * math.prod(geometry.window) * channels * features
 
 
 _PRODUCTS: dict[str, Callable[[Any], float]] = {
     "dot_general": _matrix_product,
     "conv_general_dilated": _convolution,
     "jmeta_conv": _bilinear,
+    "jmeta_picked": _bilinear,
 }

@@ -9,7 +9,7 @@ The precision of its products is a parameter, since they are traced when a progr
 no longer where the convolution was called.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,17 +19,10 @@ from jax.interpreters import ad, batching, mlir
 from jmeta.nn import _implicit as implicit
 from jmeta.nn import _precision as precisions
 from jmeta.nn._linear import align, evaluated, refuse_explicit
-from jmeta.nn._roles import OPERANDS, Geometry, compute, compute_each
+from jmeta.nn._roles import Geometry, How, compute, compute_each
+from jmeta.nn._trilinear import tangent, transposed
 
 _conv_p = Primitive("jmeta_conv")
-
-
-class How(NamedTuple):
-    """What is static about a convolution."""
-
-    geometry: Geometry
-    precision: str | None  # as `jax.default_matmul_precision` takes it
-    each: bool = False  # whether both operands have a leading axis, of tasks
 
 
 def _compute(a: jax.Array, b: jax.Array, *, role: str, how: How) -> jax.Array:
@@ -86,25 +79,15 @@ def _abstract(a: Any, b: Any, *, role: str, how: How) -> Any:
 
 
 def _jvp(primals: Any, tangents: Any, *, role: str, how: How) -> Any:
+    def bind(role: str, a: Any, b: Any) -> jax.Array:
+        return _bind(role, a, b, how)
+
     (a, b), (da, db) = primals, tangents
-    terms = []
-    if not isinstance(da, ad.Zero):
-        terms.append(_bind(role, da, b, how))
-    if not isinstance(db, ad.Zero):
-        terms.append(_bind(role, a, db, how))
-    return _bind(role, a, b, how), sum(terms[1:], terms[0])
+    return bind(role, a, b), tangent(role, a, b, da, db, bind)
 
 
 def _transpose(cotangent: Any, a: Any, b: Any, *, role: str, how: How) -> Any:
-    if isinstance(cotangent, ad.Zero):
-        return None, None
-    first, second = OPERANDS[role]
-    at_first = ad.is_undefined_primal(a)
-    target, known = (first, {second: b}) if at_first else (second, {first: a})
-    known[role] = cotangent
-    left, right = OPERANDS[target]
-    out = _bind(target, known[left], known[right], how)
-    return (out, None) if at_first else (None, out)
+    return transposed(role, cotangent, a, b, lambda role, a, b: _bind(role, a, b, how))
 
 
 def _batch(args: Any, dims: Any, *, role: str, how: How) -> Any:

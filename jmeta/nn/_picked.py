@@ -15,7 +15,7 @@ Operands have a leading axis of tasks, with a kernel for each.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,18 +27,10 @@ from jmeta.nn import _pool as pool
 from jmeta.nn import _precision as precisions
 from jmeta.nn import _roles as roles
 from jmeta.nn._linear import align, evaluated, refuse_explicit
-from jmeta.nn._roles import OPERANDS, Geometry
+from jmeta.nn._roles import Geometry, How
+from jmeta.nn._trilinear import Bind, tangent, transposed
 
 _picked_p = Primitive("jmeta_picked")
-
-
-class How(NamedTuple):
-    """What is static about a convolution."""
-
-    geometry: Geometry
-    precision: str | None  # of matrix products, as `jax.default_matmul_precision` takes it
-
-
 _SQUARE = tuple((i, j) for i in range(2) for j in range(2))
 
 
@@ -47,7 +39,7 @@ def pooled(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
 
     The convolution has stride 1. An odd last row or column of it is left out.
     """
-    how = How(geometry, precisions.current())
+    how = How(geometry, precisions.current(), each=True)
     return _bind("value", x[None], kernel[None], how=how)[0]
 
 
@@ -73,26 +65,17 @@ def _jvp(primals: Any, tangents: Any, *, role: str, how: How) -> Any:
     (a, b, *place), (da, db, *_) = primals, tangents
     if role == "value":  # no derivative reaches the places, so they need no rule of their own
         fixed = (lax.stop_gradient(x) for x in (a, b))
-        place = [_bind("place", *fixed, how=how)]
-    linear = "out" if role == "value" else role
-    terms = []
-    if not isinstance(da, ad.Zero):
-        terms.append(_bind(linear, da, b, *place, how=how))
-    if not isinstance(db, ad.Zero):
-        terms.append(_bind(linear, a, db, *place, how=how))
-    return out, sum(terms[1:], terms[0])
+        role, place = "out", [_bind("place", *fixed, how=how)]
+    return out, tangent(role, a, b, da, db, _bound(place, how))
 
 
 def _transpose(cotangent: Any, a: Any, b: Any, place: Any, *, role: str, how: How) -> Any:
-    if isinstance(cotangent, ad.Zero):
-        return None, None, None
-    first, second = OPERANDS[role]
-    at_first = ad.is_undefined_primal(a)
-    target, known = (first, {second: b}) if at_first else (second, {first: a})
-    known[role] = cotangent
-    left, right = OPERANDS[target]
-    out = _bind(target, known[left], known[right], place, how=how)
-    return (out, None, None) if at_first else (None, out, None)
+    return *transposed(role, cotangent, a, b, _bound([place], how)), None
+
+
+def _bound(place: list[Any], how: How) -> Bind:
+    """The roles at fixed places."""
+    return lambda role, a, b: _bind(role, a, b, *place, how=how)
 
 
 def _batch(operands: Any, dims: Any, *, role: str, how: How) -> Any:

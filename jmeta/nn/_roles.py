@@ -3,7 +3,7 @@
 A convolution defines a trilinear form T(image, kernel, out) = <out, image * kernel>. Its derivative
 by `out` is the forward pass, and its derivatives by `image` and by `kernel` are the two gradients.
 These are called the roles "out", "image" and "kernel". Each is a bilinear function of the other two
-arrays, which are given in the order of `OPERANDS`.
+arrays, which are given in the order of `jmeta.nn._trilinear.OPERANDS`.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,6 @@ from jax import lax
 from jmeta.nn import _winograd as winograd
 from jmeta.nn._linear import align, varying
 
-OPERANDS = {"out": ("image", "kernel"), "image": ("kernel", "out"), "kernel": ("image", "out")}
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 # Measured on a CPU, see benchmarks/convolution_roles.py.
 _FEW_CHANNELS = 3  # with fewer, a product of patches is faster than a native convolution
@@ -42,6 +41,14 @@ class Geometry(NamedTuple):
     def frame(self) -> winograd.Frame:
         """The same sizes as `winograd` takes them."""
         return winograd.Frame(self.image, self.steps(), (self.pads[0][0], self.pads[1][0]))
+
+
+class How(NamedTuple):
+    """What is static about a convolution."""
+
+    geometry: Geometry
+    precision: str | None  # as `jax.default_matmul_precision` takes it
+    each: bool = False  # whether the operands have a leading axis, of tasks
 
 
 Compute = Callable[[jax.Array, jax.Array], jax.Array]
