@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec as P
 from jmeta import nn
 from jmeta.bench import operations
 from jmeta.nn import _conv, _picked
+from jmeta.nn import _roles as roles
 from jmeta.nn._deferred import Deferred, defers
 from jmeta.nn._pool import max_pool
 
@@ -60,10 +61,15 @@ def every_order(net, params, x, real):
 
 
 @pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize(("images", "channels"), [((16, 18), 1), ((17, 21), 3)])
+@pytest.mark.parametrize(
+    ("images", "channels", "chunks"),
+    [((16, 18), 1, False), ((17, 21), 3, False), ((6, 7), 1, True)],
+)
 def test_every_derivative_equals_that_of_the_written_convolution(
-    images, channels, padded, monkeypatch
+    images, channels, chunks, padded, monkeypatch
 ):
+    if chunks:
+        monkeypatch.setattr(roles, "CACHED_ELEMENTS", 1)  # an image at a time
     real = jnp.asarray([True, True, False, True, True, True]) if padded else None
     with jax.enable_x64(True):
         net, params, x = block(images, channels)

@@ -94,6 +94,14 @@ def test_tiles_are_differentiated_any_number_of_times(axes, monkeypatch):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), *results)
 
 
+@pytest.mark.parametrize(
+    ("count", "chunk", "found"),
+    [(300, 12, 15), (64, 7, 8), (360, 12, 10), (22, 3, 2), (7, 3, 3), (5, 1, 1), (6, 3, 3)],
+)
+def test_chunks_divide_the_images_into_steps_of_four(count, chunk, found):
+    assert roles._near(count, chunk, 4) == found
+
+
 def test_tiles_serve_only_where_they_are_exact_and_fast():
     x, kernel = (jnp.zeros(shape, jnp.float32) for shape in ((2, 8, 8, 64), (3, 3, 64, 64)))
     frame = geometry((8, 8), "SAME")

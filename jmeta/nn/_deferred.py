@@ -9,6 +9,8 @@ array of the network. What follows asks for little of it:
 * Its maxima over squares of 2x2 pixels are computed pixel by pixel (see `jmeta.nn._picked`).
 """
 
+import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +19,7 @@ from jax import lax
 
 from jmeta.nn import _picked as picked
 from jmeta.nn._precision import Precision, products
-from jmeta.nn._roles import Geometry, patches
+from jmeta.nn._roles import Geometry, patches, summed_by_images
 
 _FEW = 27  # weights of a channel: 3x3 places of three colours
 
@@ -46,17 +48,30 @@ class Deferred(NamedTuple):
         Cov(p) = E[(p - s)(p - s)ᵀ] - E[p - s] E[p - s]ᵀ for any constant s. With the mean as s,
         float32 loses no digits to cancellation, and the second term is 0; but not its derivatives.
         """
-        rows = patches(self.images, self.geometry)
-        rows = rows.reshape(rows.shape[0], rows.shape[1] * rows.shape[2], rows.shape[3])
-        if weights is None:
-            weights = jnp.ones(rows.shape[0], rows.dtype) / rows.shape[0]
         flat = self.kernel.reshape(-1, self.kernel.shape[-1])
+        pixels = math.prod(self.geometry.steps())
+        arrays = (self.images,) if weights is None else (self.images, weights)
+        count = pixels * (self.shape[0] if weights is None else 1)
+
+        def average(f: Callable[..., jax.Array]) -> jax.Array:
+            if jax.default_backend() == "cpu":  # patches of all images do not stay in the cache
+                return summed_by_images(f, arrays, pixels * flat.shape[0]) / count
+            return f(*arrays) / count
+
+        def first(x: jax.Array, *weights: jax.Array) -> jax.Array:
+            sums = patches(x, self.geometry).sum((1, 2))
+            return weights[0] @ sums if weights else sums.sum(0)
+
+        def second(x: jax.Array, *weights: jax.Array) -> jax.Array:
+            rows = patches(x, self.geometry) - shift.reshape(1, 1, 1, -1)
+            left = rows * weights[0].reshape(-1, 1, 1, 1) if weights else rows
+            axes = (0, 1, 2)
+            return lax.dot_general(left, rows, ((axes, axes), ((), ())))
+
         with jax.default_matmul_precision("highest"):
-            mean = weights @ rows.mean(1)
+            mean = average(first)
             shift = lax.stop_gradient(mean)
-            rows = rows - shift.reshape(1, 1, -1)
-            left = rows * (weights / rows.shape[1]).reshape(-1, 1, 1)
-            square = lax.dot_general(left, rows, (((0, 1), (0, 1)), ((), ())))
+            square = average(second)
             variance = jnp.sum(flat * (square @ flat), 0) - jnp.square((mean - shift) @ flat)
             # Rounding can take a variance of almost 0 below it; its derivatives stay as they are.
             variance += lax.stop_gradient(jnp.maximum(-variance, 0))

@@ -201,7 +201,7 @@ def _chunk(images: jax.Array, built: int) -> int | None:
     if not isinstance(count, int):
         return None
     cached = CACHED_ELEMENTS * (2 if _alone(images) else 1)
-    chunk = _near(count, max(1, cached // built))
+    chunk = _near(count, max(1, cached // built), _at_once(images))
     return chunk if count > 2 * chunk else None
 
 
@@ -220,6 +220,14 @@ def _split(x: jax.Array, rest: int, chunk: int) -> jax.Array:
     return (x[rest:] if rest else x).reshape(-1, chunk, *x.shape[1:])
 
 
-def _near(count: int, chunk: int) -> int:
-    """A divisor of `count` between `chunk / 2` and `chunk`, or `chunk` if there is none."""
-    return next((n for n in range(chunk, chunk // 2, -1) if count % n == 0), chunk)
+def _near(count: int, chunk: int, at_once: int) -> int:
+    """A size near `chunk` that divides `count`, if there is one into steps of `at_once` chunks.
+
+    What a loop leaves over is computed beside it, for which XLA copies all images.
+    """
+    sizes = sorted(range(-(-chunk // 2), chunk + chunk // 2 + 1), key=lambda n: abs(n - chunk))
+    for whole in (at_once, 1):
+        for size in sizes:
+            if count % (size * whole) == 0:
+                return size
+    return chunk
