@@ -53,7 +53,8 @@ def drawn(name: str, shape: tuple[int, ...]) -> np.ndarray:
 @pytest.fixture(scope="module")
 def narrow():
     """A narrow EfficientNet-Lite, and its variables, for images of 64x64."""
-    module = nn.EfficientNetLite(3, width=0.25)
+    imagenet = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+    module = nn.EfficientNetLite(3, width=0.25, **imagenet)
     wanted, tensors = shapes_of(module), {}
     for path, like in wanted.items():
         name, shape = lite_name(path), like.shape
@@ -86,6 +87,19 @@ def test_a_vit_equals_that_of_transformers(name):
 def test_an_efficientnet_lite_equals_that_of_pytorch(narrow):
     module, variables = narrow
     close(jax.jit(module.apply)(variables, images(64, 64)), GOLDEN["narrow"], 1e-5)
+
+
+def test_efficientnet_lite_standardises_as_its_weights_were_trained(short):
+    """By 127 and 128 of 255: the moments of ImageNet cost 3 points on Caltech-101."""
+    module, variables = short
+    assert module.mean == (127 / 255,) * 3 and module.std == (128 / 255,) * 3
+    plain = module.clone(mean=(0.0,) * 3, std=(1.0,) * 3)
+    pixels = jnp.asarray(np.random.default_rng(0).integers(0, 256, (1, 16, 12, 3)), jnp.float32)
+    given = [pixels / 255, (pixels - 127) / 128]
+    found, wanted = (
+        jax.jit(m.apply)(variables, x) for m, x in zip((module, plain), given, strict=True)
+    )
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
 
 @needs_package

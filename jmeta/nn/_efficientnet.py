@@ -11,9 +11,11 @@ from jax import lax
 from jmeta.nn._conv import Conv, Initializer, check_images
 from jmeta.nn._mlp import linear
 from jmeta.nn._pool import mean_pool
-from jmeta.nn._standard import IMAGENET_MEAN, IMAGENET_STD, Triple, standardised
+from jmeta.nn._standard import Triple, standardised
 
 _STEM, _HEAD = 32, 1280
+_MEAN: Triple = (127 / 255,) * 3  # as the weights of ImageNet were trained
+_STD: Triple = (128 / 255,) * 3
 
 
 class _Stage(NamedTuple):
@@ -56,7 +58,8 @@ class EfficientNetLite(nn.Module):
         depth: factor of the blocks, except for those of the first and last stage: 1, 1.1, 1.2,
             1.4, 1.8. Lite0 was made for images of 224, the others for 240, 260, 280 and 300 pixels.
         epsilon: added to the variances of the normalisations.
-        mean, std: by which the channels are standardised.
+        mean, std: by which the channels are standardised. The weights of ImageNet were trained
+            with 127/255 and 128/255 for each, not with the moments of ImageNet's images.
         head_init: initializer of the linear layer.
 
     Raises:
@@ -77,8 +80,8 @@ class EfficientNetLite(nn.Module):
     width: float = 1.0
     depth: float = 1.0
     epsilon: float = 1e-3
-    mean: Triple = IMAGENET_MEAN
-    std: Triple = IMAGENET_STD
+    mean: Triple = _MEAN
+    std: Triple = _STD
     head_init: Initializer = nn.initializers.glorot_uniform()
 
     @nn.compact
