@@ -63,6 +63,7 @@ OPENED = {
 LATE = {
     "jmeta.bench": {"jmeta.cli._commands"},
     "jmeta.serve": {"jmeta.cli._serving"},
+    "jmeta.nn._implicit_kernels": {"jmeta.nn._implicit"},
 }
 CORE_NEEDS = {"jax", "optax", "numpy", "jmeta"}
 HEAVY = (
