@@ -19,7 +19,6 @@ import socket
 import statistics
 import subprocess
 import sys
-from functools import partial
 from typing import Any
 
 import common
@@ -110,25 +109,25 @@ def tables(found: dict[int, dict[str, float]]) -> list[dict[str, Any]]:
     return rows
 
 
-def waited(call: Any) -> Any:
-    """What a program returns, once it is there."""
-    return jax.block_until_ready(call())
+def over_devices(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Meshes of 1 to 8 virtual devices, each in a process with as many devices and no more.
+
+    XLA starts a thread for each device. With more threads than a program has devices, the programs
+    of small networks take up to twice as long.
+    """
+    found = {}
+    for count in DEVICES:
+        command = [*child(options), "--devices", str(count)]
+        said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+        found[count] = json.loads(said.splitlines()[-1])
+        print(f"{count} devices: {found[count]}", flush=True)
+    return tables(found)
 
 
-def over_devices(workload: Workload, rounds: int, seconds: float) -> list[dict[str, Any]]:
-    """Meshes of 1 to 8 virtual devices in one process, timed in turns."""
-    each = {size: calls(workload, jmeta.task_mesh(size)) for size in DEVICES}
-    # One at a time: with more devices than threads, updates in flight wait for each other for ever.
-    named = {
-        f"{size} {name}": partial(waited, call)
-        for size, some in each.items()
-        for name, call in some.items()
-    }
-    times = bench.interleaved(named, seconds=seconds, repeats=rounds)
-    median = {name: bench.summary(values)["median"] for name, values in times.items()}
-    return tables(
-        {size: {name: median[f"{size} {name}"] for name in some} for size, some in each.items()}
-    )
+def child(options: argparse.Namespace) -> list[str]:
+    """The command of a process that measures."""
+    command = [sys.executable, __file__, "--filters", str(options.filters)]
+    return [*command, "--rounds", str(options.rounds), "--seconds", str(options.seconds)]
 
 
 def over_processes(options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -138,14 +137,9 @@ def over_processes(options: argparse.Namespace) -> list[dict[str, Any]]:
         with socket.socket() as free:
             free.bind(("localhost", 0))
             port = free.getsockname()[1]
-        command = [sys.executable, __file__, "--filters", str(options.filters)]
-        command += ["--rounds", str(options.rounds), "--seconds", str(options.seconds)]
+        command = [*child(options), "--of", str(count), "--port", str(port)]
         workers = [
-            subprocess.Popen(
-                [*command, "--worker", str(i), "--of", str(count), "--port", str(port)],
-                stdout=subprocess.PIPE,
-                text=True,
-            )
+            subprocess.Popen([*command, "--worker", str(i)], stdout=subprocess.PIPE, text=True)
             for i in range(count)
         ]
         said = [worker.communicate()[0] for worker in workers]
@@ -157,11 +151,11 @@ def over_processes(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def work(options: argparse.Namespace) -> None:
-    """One process of several: it takes part, and the first one prints the medians."""
-    if hasattr(os, "sched_setaffinity"):
+    """One process of several, or one with several devices; the first one prints the medians."""
+    if options.devices is None and hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[options.worker % len(cores)]})
-    jax.config.update("jax_num_cpu_devices", 1)
+    jax.config.update("jax_num_cpu_devices", options.devices or 1)
     if options.of > 1:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize(f"localhost:{options.port}", options.of, options.worker)
@@ -197,13 +191,12 @@ def main() -> None:
     parser.add_argument("--filters", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each program in a round")
-    for name in ("--worker", "--of", "--port"):
-        parser.add_argument(name, type=int, help=argparse.SUPPRESS)
+    for name, default in {"--worker": 0, "--of": 1, "--port": 0, "--devices": None}.items():
+        parser.add_argument(name, type=int, default=default, help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.expected = {"strong": 0.3, "weak": 0.1, "all_reduce": 0.05, "optimizer": 0.05}
-    if options.worker is not None:
+    if options.port or options.devices:
         return work(options)
-    jax.config.update("jax_num_cpu_devices", max(DEVICES))
     workload = Workload(options.filters)
     size = sum(leaf.size for leaf in jax.tree.leaves(workload.params))
     record = {
@@ -218,7 +211,7 @@ def main() -> None:
     print(json.dumps(record), flush=True)
     record["processes"] = over_processes(options)
     common.write("scaling", record)
-    record["devices"] = over_devices(workload, options.rounds, options.seconds)
+    record["devices"] = over_devices(options)
     for row in record["devices"]:
         print(json.dumps(row), flush=True)
     common.write("scaling", record)
