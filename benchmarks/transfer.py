@@ -271,10 +271,16 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=1000)
     parser.add_argument("--side", type=int, default=160, help="pixels that images are scaled to")
     parser.add_argument("--features", type=Path, help="an .npz; made if it does not exist")
+    parser.add_argument("--only-speed", action="store_true", help="keep the rows of the record")
     options = parser.parse_args()
     common.use_all_cores()
     default = common.RUNS / "transfer" / f"caltech101_{options.side}.npz"
-    found, below = embedded(options.features or default, options.side), below_last(options.side)
+    found = embedded(options.features or default, options.side)
+    if options.only_speed:
+        record = common.read(common.RESULTS / "transfer.json")
+        common.write("transfer", {**record, "episodes_per_second": speed(found)})
+        return
+    below = below_last(options.side)
     rows = {
         f"{n}-shot": table(found, n, options.episodes)
         | fine_tuned(found, below, n, options.episodes)

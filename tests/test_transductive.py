@@ -179,9 +179,9 @@ def test_balanced_assignments_equal_sinkhorns():
     for _ in range(5000):
         plan = plan / np.maximum(plan.sum(1, keepdims=True), 1e-300)
         plan = plan * (10 / 3) / np.maximum(plan.sum(0), 1e-300)
-    problem = transport.Transport(jnp.array(scores), jnp.array(present), jnp.array(real, float))
+    problem = transport.Transport(jnp.array(scores.T), jnp.array(present), jnp.array(real, float))
     v = jax.jit(functools.partial(transport.balanced, steps=15))(problem, jnp.zeros(4))
-    np.testing.assert_allclose(transport._plan(v, problem), plan, atol=1e-9)
+    np.testing.assert_allclose(transport._plan(v, problem), plan.T, atol=1e-9)
 
 
 def test_neighbours_are_the_nearest_real_queries():

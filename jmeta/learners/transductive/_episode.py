@@ -104,18 +104,22 @@ def mean_of(x: jax.Array, real: jax.Array) -> jax.Array:
     return jnp.tensordot(real, x, 1, precision="highest") / jnp.maximum(real.sum(), 1)
 
 
-def probabilities(logits: jax.Array, present: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The softmax over the classes that are present, and its logarithm, [Q, N] each.
+def probabilities(
+    logits: jax.Array, present: jax.Array, *, axis: int = -1
+) -> tuple[jax.Array, jax.Array]:
+    """The softmax over the classes that are present, and its logarithm, both as the logits are.
 
-    Both are 0 for an absent class, so that p log p is 0 there and has a derivative.
+    Both are 0 for an absent class, so that p log p is 0 there and has a derivative. The classes are
+    along `axis`: -1 for [Q, N], 0 for [N, Q], which is faster where little else is computed.
 
     >>> p, log_p = probabilities(jnp.zeros((1, 3)), jnp.array([True, True, False]))
     >>> p.tolist(), [round(x, 4) for x in log_p[0].tolist()]
     ([[0.5, 0.5, 0.0]], [-0.6931, -0.6931, 0.0])
     """
-    log_p = jax.nn.log_softmax(only_present(logits, present), -1)
-    log_p = jnp.where(present[None], log_p, 0)
-    return jnp.where(present[None], jnp.exp(log_p), 0), log_p
+    here = present[None] if axis == -1 else present[:, None]
+    log_p = jax.nn.log_softmax(jnp.where(here, logits, jnp.finfo(logits.dtype).min), axis)
+    log_p = jnp.where(here, log_p, 0)
+    return jnp.where(here, jnp.exp(log_p), 0), log_p
 
 
 def support_error(log_p: jax.Array, members: jax.Array) -> jax.Array:

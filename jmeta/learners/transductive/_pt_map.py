@@ -6,7 +6,7 @@ from jax import lax
 
 from jmeta.core._numbers import product, require_positive
 from jmeta.core._solvers import check_steps
-from jmeta.distances import squared_euclidean, unit
+from jmeta.distances import unit
 from jmeta.learners.comparison._heads import Head
 from jmeta.learners.transductive._episode import (
     Episode,
@@ -86,24 +86,36 @@ def pt_map(
         episode = episode._replace(
             support=transform(episode.support), queries=transform(episode.queries)
         )
-        z = jnp.concatenate([episode.support, episode.queries])
+        start = means(episode)
+        # Prototypes stay weighted means of the embeddings, c = A z, so that products of embeddings
+        # are all that distances need. Around their centre they lose no digits.
+        centre = lax.stop_gradient(jnp.mean(start, 0, keepdims=True))
+        z = jnp.concatenate([episode.support, episode.queries]) - centre
+        products, examples = product(z, z.T), len(episode.support)
+        squares = jnp.sum(z[examples:] ** 2, -1)
 
-        def assigned(c: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-            scores = -sharpness * squared_euclidean(episode.queries, c)
+        def assigned(a: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+            along = product(a, products)
+            own = jnp.sum(along * a, -1)[:, None]
+            scores = -sharpness * (squares[None] + own - 2 * along[:, examples:])
             problem = Transport(scores, episode.present, episode.real)
             v = balanced(problem, v, steps=balance)
-            return *probabilities(scores + v[None], episode.present), v
+            return *probabilities(scores + v[:, None], episode.present, axis=0), v
 
         def update(carry: tuple[jax.Array, jax.Array], _: None) -> tuple[tuple, None]:
-            c, v = carry
-            y, _log_y, v = assigned(c, v)
-            every = jnp.concatenate([episode.members, y * episode.real[:, None]])
-            totals = every.sum(0)
-            m = product(every.T, z) / jnp.where(totals > 0, totals, 1)[:, None]
-            return (c + rate * (m - c), v), None
+            a, v = carry
+            y, _log_y, v = assigned(a, v)
+            return (a + rate * (_shares(episode, y * episode.real[None]) - a), v), None
 
-        start = means(episode)
-        carry = start, 0 * start[:, 0]  # keeps the varying axes
-        return assigned(*lax.scan(update, carry, length=steps)[0])[1]
+        nothing = 0 * start[:, :1] * squares[None]  # [N, Q]; keeps the varying axes
+        carry = _shares(episode, nothing), nothing[:, 0]
+        return assigned(*lax.scan(update, carry, length=steps)[0])[1].T
 
     return transductive_head(ways, classify, name="pt_map")
+
+
+def _shares(episode: Episode, y: jax.Array) -> jax.Array:
+    """What each example counts in the mean of its class, [N, S + Q], for assignments y [N, Q]."""
+    every = jnp.concatenate([episode.members.T, y], 1)
+    totals = every.sum(1, keepdims=True)
+    return every / jnp.where(totals > 0, totals, 1)

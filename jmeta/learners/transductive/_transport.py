@@ -14,7 +14,7 @@ from jmeta.learners.transductive._episode import probabilities
 class Transport(NamedTuple):
     """A transport of real queries to the classes that are present."""
 
-    scores: jax.Array  # [Q, N], −λ times the costs
+    scores: jax.Array  # [N, Q], −λ times the costs
     present: jax.Array  # [N] bool
     real: jax.Array  # [Q], 1 for a query and 0 for padding
 
@@ -22,12 +22,12 @@ class Transport(NamedTuple):
 def balanced(problem: Transport, start: jax.Array, *, steps: int) -> jax.Array:
     """The potentials v [N] whose plan gives each class as many queries.
 
-        p_qn = softmax_n(score_qn + v_n),   v: Σ_q p_qn = Q/N for each class n
+        p_nq = softmax_n(score_nq + v_n),   v: Σ_q p_nq = Q/N for each class n
 
     Sinkhorn's alternating scaling leads to the same plan, in the more steps the surer its entries
     are. Here v, which has one entry a class, minimises the convex dual
 
-        L(v) = Σ_q log Σ_n exp(score_qn + v_n) − (Q/N) Σ_n v_n
+        L(v) = Σ_q log Σ_n exp(score_nq + v_n) − (Q/N) Σ_n v_n
 
     by a step of Sinkhorn's and one of Newton's in turn. The derivative comes from the implicit
     function theorem and does not depend on the steps.
@@ -37,10 +37,10 @@ def balanced(problem: Transport, start: jax.Array, *, steps: int) -> jax.Array:
         start: [N], where to begin.
         steps: the number of steps, of either kind.
 
-    >>> problem = Transport(jnp.array([[2.0, 0.0], [1.0, 0.0]]), jnp.array([True] * 2), jnp.ones(2))
+    >>> problem = Transport(jnp.array([[2.0, 1.0], [0.0, 0.0]]), jnp.array([True] * 2), jnp.ones(2))
     >>> v = balanced(problem, jnp.zeros(2), steps=5)
-    >>> p, _ = probabilities(problem.scores + v[None], problem.present)
-    >>> [round(x, 4) for x in p.sum(0).tolist()]
+    >>> p, _ = probabilities(problem.scores + v[:, None], problem.present, axis=0)
+    >>> [round(x, 4) for x in p.sum(1).tolist()]
     [1.0, 1.0]
     """
     fixed = lax.stop_gradient(problem)
@@ -55,8 +55,9 @@ def balanced(problem: Transport, start: jax.Array, *, steps: int) -> jax.Array:
 
 
 def _plan(v: jax.Array, problem: Transport) -> jax.Array:
-    """p [Q, N], with zeros for padding and absent classes."""
-    return probabilities(problem.scores + v[None], problem.present)[0] * problem.real[:, None]
+    """p [N, Q], with zeros for padding and absent classes."""
+    p, _ = probabilities(problem.scores + v[:, None], problem.present, axis=0)
+    return p * problem.real[None]
 
 
 def _share(problem: Transport) -> jax.Array:
@@ -67,7 +68,7 @@ def _share(problem: Transport) -> jax.Array:
 
 def _excess(v: jax.Array, problem: Transport) -> jax.Array:
     """How many queries too many each class has, the gradient of L: [N]."""
-    return _plan(v, problem).sum(0) - _share(problem)
+    return _plan(v, problem).sum(1) - _share(problem)
 
 
 def _curvature(v: jax.Array, problem: Transport) -> jax.Array:
@@ -78,22 +79,22 @@ def _curvature(v: jax.Array, problem: Transport) -> jax.Array:
     the residual, which bounds the step there and vanishes at the solution.
     """
     p = _plan(v, problem)
-    sums, wanted = p.sum(0), _share(problem)
+    sums, wanted = p.sum(1), _share(problem)
     least = jnp.finfo(p.dtype).eps * problem.real.sum() + 0.05 * jnp.abs(sums - wanted).max()
     raised = jnp.where(problem.present, sums + least, 1.0)
     among = jnp.where(problem.present[:, None] & problem.present[None], wanted.max(), 0)
-    return jnp.diag(raised) - product(p.T, p) + among / len(v)
+    return jnp.diag(raised) - product(p, p.T) + among / len(v)
 
 
 def _objective(v: jax.Array, problem: Transport) -> jax.Array:
-    scores = jnp.where(problem.present[None], problem.scores + v[None], -jnp.inf)
+    scores = jnp.where(problem.present[:, None], problem.scores + v[:, None], -jnp.inf)
     filled = jnp.where(problem.present.any(), scores, 0)
-    return problem.real @ jax.nn.logsumexp(filled, -1) - _share(problem) @ v
+    return problem.real @ jax.nn.logsumexp(filled, 0) - _share(problem) @ v
 
 
 def _sinkhorn(v: jax.Array, problem: Transport) -> jax.Array:
-    """Scale the columns: v + log(Q/N) − log Σ_q p_qn, in which a class without mass gets some."""
-    sums, wanted = _plan(v, problem).sum(0), _share(problem)
+    """Scale the columns: v + log(Q/N) − log Σ_q p_nq, in which a class without mass gets some."""
+    sums, wanted = _plan(v, problem).sum(1), _share(problem)
     least = jnp.finfo(v.dtype).tiny
     moved = v + jnp.log(jnp.maximum(wanted, least)) - jnp.log(jnp.maximum(sums, least))
     moved = moved - jnp.sum(jnp.where(problem.present, moved, 0)) / jnp.maximum(
