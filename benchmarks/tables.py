@@ -432,6 +432,7 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {  # file -> markers -> what i
             load("domain_adversarial"), load("distillation"), table
         ),
         "transfer": lambda: transfer_tables.transfer(load("transfer"), table),
+        "scratch": lambda: transfer_tables.scratch(load("caltech_scratch"), table),
     },
 }
 

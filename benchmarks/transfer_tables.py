@@ -24,6 +24,23 @@ def transfer(record: dict[str, Any] | None, table: Any) -> str:
     return table(head, rows)
 
 
+def scratch(record: dict[str, Any] | None, table: Any) -> str:
+    """Ways of learning from scratch: updates and minutes of all stages, accuracy, difference."""
+    if not record:
+        return ""
+    rows = []
+    for name, row in record["rows"].items():
+        stages = row["stages"].values()
+        updates = " + ".join(f"{stage['updates']:,}" for stage in stages)
+        cells = [name, updates, f"{sum(stage['minutes'] for stage in stages):.0f}"]
+        for each in (row["1-shot"], row["5-shot"]):
+            cells.append(percent(each["accuracy"]))
+            cells.append(percent(each["above"]) if "above" in each else "–")
+        rows.append(cells)
+    head = ["trained from scratch", "updates", "minutes", "5w1s, %", "above the first"]
+    return table([*head, "5w5s, %", "above the first"], rows)
+
+
 def transductive(record: dict[str, Any] | None, table: Any) -> str:
     """Transductive heads beside easyfsl's classes."""
     if not record:
