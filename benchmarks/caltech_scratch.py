@@ -17,7 +17,8 @@ features minus the mean of the training classes, of length 1 ("CL2N"). The last 
 below such features. Nothing but supervised training augments its images.
 
 Differences are from FIRST. Rows that are not asked for stay in the record, if they were made with
-the same network, episodes and seed. Record: benchmarks/results/caltech_scratch.json.
+the same network, episodes and seed; give a trial another --record. Record:
+benchmarks/results/caltech_scratch.json.
 """
 
 import argparse
@@ -44,8 +45,8 @@ WAYS, SHOTS = transfer.WAYS, transfer.SHOTS
 FIRST = "supervised, nearest centroid"  # what the others are compared with
 CHECKPOINTS = 10
 UPDATES = {  # of each stage of training
-    **{"pretrained": 1000, "cosine": 1000, "distilled": 1000},
-    **{"protonet": 500, "maml": 400, "meta-baseline": 400},
+    **{"pretrained": 2000, "cosine": 2000, "distilled": 2000},
+    **{"protonet": 800, "maml": 900, "meta-baseline": 400},
 }
 AFTER = {"distilled": "pretrained", "meta-baseline": "pretrained"}  # a stage -> what it begins with
 ROWS = {  # by --rows -> the stage of training
@@ -146,9 +147,8 @@ def embedded(stage: str, options: argparse.Namespace, cut: bool = False) -> tupl
     if cut:
         net = nn.from_functions(net.init, partial(before_last, net))
     made = jax.jit(lambda x: learners.embed_examples(net, fixed, x, chunk=64))
-    pools = {name: getattr(parts.domain, name) for name in ("train", "val", "test")}
-    if cut:
-        del pools["train"]
+    names = ("val", "test") if cut else ("train", "val", "test")
+    pools = {name: getattr(parts.domain, name) for name in names}
     changed = {n: dataclasses.replace(p, examples=made(p.examples)) for n, p in pools.items()}
     return fixed, parts.domain._replace(**changed)
 
@@ -173,7 +173,7 @@ class LastBlock(linen.Module):
 
 
 def last_block(params: Any, mean: jax.Array, filters: int) -> Choices:
-    """The last block and a linear head, trained on the support; they start as FIRST."""
+    """The last block and a linear head, trained on the support; it starts at the class means."""
     block = LastBlock(filters)
     net = nn.from_functions(
         block.init, lambda params, x: distances.unit(block.apply(params, x) - mean[None])
@@ -283,6 +283,7 @@ def put(options: argparse.Namespace, stages: Any, new: dict[str, Tested]) -> Non
         "network": f"conv4, {options.filters} filters, seed {options.seed}",
         "protocol": f"{WAYS}-way, {transfer.QUERIES} queries a class, {options.episodes} "
         "episodes, seed 2",
+        "choice": f"{transfer.VALIDATION} validation episodes; for the last block 100",
         "first": FIRST,
     }
     old = common.read(options.record) if options.record.exists() else {}
