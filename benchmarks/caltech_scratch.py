@@ -45,7 +45,7 @@ WAYS, SHOTS = transfer.WAYS, transfer.SHOTS
 FIRST = "supervised, nearest centroid"  # what the others are compared with
 CHECKPOINTS = 10
 UPDATES = {  # of each stage of training
-    **{"pretrained": 2000, "cosine": 2000, "distilled": 2000},
+    **{"pretrained": 1800, "cosine": 1800, "distilled": 1800},
     **{"protonet": 800, "maml": 900, "meta-baseline": 400},
 }
 AFTER = {"distilled": "pretrained", "meta-baseline": "pretrained"}  # a stage -> what it begins with
@@ -105,7 +105,7 @@ def training(stage: str, options: argparse.Namespace) -> train.Experiment:
         "distilled": {"algorithm": Distilled, "teacher": before, **SUPERVISED, "seed": fresh},
         "protonet": {"algorithm": "protonet", "train_ways": 10, "tasks": 1},
         "meta-baseline": {"algorithm": "meta-baseline", "init_from": before, "rate": 1e-4},
-        "maml": {"algorithm": "maml", "shots": 1, "inner_steps": 3, "inner_rate": 0.1},
+        "maml": {"algorithm": "maml", "shots": 1, "inner_steps": 2, "inner_rate": 0.1},
     }[stage]
     shared: dict[str, Any] = {
         **{"dataset": transfer.SOURCE, "split": transfer.SPLIT, "seed": options.seed},
