@@ -23,10 +23,9 @@ benchmarks/results/caltech_scratch.json.
 
 import argparse
 import dataclasses
-from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import common
 import flax.linen as linen
@@ -34,107 +33,27 @@ import jax
 import numpy as np
 import optax
 import transfer
+from scratch_stages import UPDATES, Distilled, folder, trained
 
 import jmeta
 from jmeta import distances, learners, metrics, nn, train
 from jmeta.learners import Head
 from jmeta.runs import _report as report
-from jmeta.transfer import distillation
 
 WAYS, SHOTS = transfer.WAYS, transfer.SHOTS
 FIRST = "supervised, nearest centroid"  # what the others are compared with
-CHECKPOINTS = 10
-UPDATES = {  # of each stage of training
-    **{"pretrained": 1800, "cosine": 1800, "distilled": 1800},
-    **{"protonet": 800, "maml": 900, "meta-baseline": 400},
-}
-AFTER = {"distilled": "pretrained", "meta-baseline": "pretrained"}  # a stage -> what it begins with
-ROWS = {  # by --rows -> the stage of training
-    **{"pretrained": "pretrained", "fine-tuned": "pretrained", "meta-baseline": "meta-baseline"},
-    **{"protonet": "protonet", "maml": "maml", "baseline++": "cosine", "distilled": "distilled"},
-}
+STAGES = {"fine-tuned": "pretrained", "baseline++": "cosine"}  # of rows with another name
+ROWS = (
+    "pretrained",
+    "fine-tuned",
+    "meta-baseline",
+    "protonet",
+    "maml",
+    "baseline++",
+    "distilled",
+)
 Choices = list[tuple[str, Head]]  # what may be chosen
 Tested = dict[int, tuple[str, np.ndarray]]  # shots -> what was chosen, test accuracies [E]
-
-
-@dataclass(frozen=True)
-class Distilled(train.Pretrain):
-    """A born-again generation: it learns from the labels and from a teacher of its own size."""
-
-    name: ClassVar[str] = "distilled"
-    title: ClassVar[str] = "supervised training, beside a teacher"
-    paper: ClassVar[str] = "Furlanello et al., 2018, arXiv:1805.04770"
-    teacher: str = train.option("", "The folder of the teacher's run.")
-    temperature: float = train.option(4.0, "How much the logits are softened.", least=0)
-    weight: float = train.option(0.9, "The share of the teacher.", least=0)
-
-    def build(self, *parts: Any) -> Any:
-        parameters_of(self.teacher)  # read before anything is traced
-        return super().build(*parts)
-
-    def _loss(self, embed: Any, change: Any, params: Any, batch: jmeta.Batch) -> tuple:
-        """The teacher sees the augmented images of the student."""
-        key, rest = jax.random.split(batch.key)
-        seen = batch._replace(x=batch.x if change is None else change(key, batch.x), key=rest)
-        known, logits = super()._loss(embed, None, params, seen)
-        teacher = parameters_of(self.teacher)
-        told = self._logits(teacher["classifier"], embed.apply(teacher["embed"], seen.x))
-        apart = distillation(logits, told, temperature=self.temperature)
-        return (1 - self.weight) * known + self.weight * apart, logits
-
-
-@cache
-def parameters_of(run: str) -> Any:
-    """The best parameters of a run, on the host."""
-    return jax.tree.map(np.asarray, train.load_run(run)[1])
-
-
-SUPERVISED = {"batch": 32, "label_smoothing": 0.1, "augment": "crop:8,flip,colour:0.2"}
-
-
-def training(stage: str, options: argparse.Namespace) -> train.Experiment:
-    """The experiment of a stage."""
-    every = max(1, options.steps[stage] // CHECKPOINTS)
-    before = str(folder(AFTER[stage], options)) if stage in AFTER else None
-    fresh = (
-        options.seed + 1
-    )  # a student does not begin with the weights that its teacher began with
-    own: dict[str, Any] = {
-        "pretrained": {"algorithm": "pretrain", **SUPERVISED},
-        "cosine": {"algorithm": "pretrain", "classifier": "cosine", **SUPERVISED},
-        "distilled": {"algorithm": Distilled, "teacher": before, **SUPERVISED, "seed": fresh},
-        "protonet": {"algorithm": "protonet", "train_ways": 10, "tasks": 1},
-        "meta-baseline": {"algorithm": "meta-baseline", "init_from": before, "rate": 1e-4},
-        "maml": {"algorithm": "maml", "shots": 1, "inner_steps": 2, "inner_rate": 0.1},
-    }[stage]
-    shared: dict[str, Any] = {
-        **{"dataset": transfer.SOURCE, "split": transfer.SPLIT, "seed": options.seed},
-        **{"network": "conv4", "filters": options.filters, "tasks": 2},
-        **{"ways": WAYS, "shots": 5, "queries": transfer.QUERIES, "train_queries": 5},
-        **{"steps": options.steps[stage], "validate_every": every},
-        "validation_episodes": min(60, options.episodes),
-        "log_every": max(n for n in range(1, every + 1) if every % n == 0 and n <= 50),
-        "episodes": min(20, options.episodes),  # of the run's own test; the rows have more
-    }
-    return train.experiment(**{**shared, **own})
-
-
-def folder(stage: str, options: argparse.Namespace) -> Path:
-    """Where a stage is kept."""
-    chain = [stage, AFTER[stage]] if stage in AFTER else [stage]
-    named = "-from-".join(f"{each}-{options.steps[each]}" for each in chain)
-    return common.RUNS / f"scratch-{options.filters}-seed{options.seed}" / named
-
-
-def trained(stage: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Train a stage and those before it: stage -> updates, minutes, validation."""
-    found = trained(AFTER[stage], options) if stage in AFTER else {}
-    print(f"{stage}: {options.steps[stage]} updates", flush=True)
-    experiment = training(stage, options)
-    result = train.run(experiment, folder(stage, options), resume=True, progress=train.lines)
-    spent = {"updates": options.steps[stage], "minutes": result["seconds"] / 60}
-    print(f"{stage}: {spent['minutes']:.1f} minutes", flush=True)
-    return {**found, stage: {**spent, "validation": result["best"]}}
 
 
 def embedded(stage: str, options: argparse.Namespace, cut: bool = False) -> tuple[Any, Any]:
@@ -251,7 +170,7 @@ def rows_of(which: str, options: argparse.Namespace) -> dict[str, Tested]:
     """Test what one choice of --rows stands for, each row on the same episodes."""
     if which == "maml":
         return maml(options)
-    params, raw = embedded(ROWS[which], options)
+    params, raw = embedded(STAGES.get(which, which), options)
     unit, near = transfer.centred(raw), [("", jmeta.prototypical(WAYS, distance=distances.cosine))]
     linear, cosine = transfer.tuned("linear"), transfer.tuned("cosine")
     heads: dict[str, dict[str, tuple[Choices, Any]]] = {
@@ -270,7 +189,7 @@ def rows_of(which: str, options: argparse.Namespace) -> dict[str, Tested]:
     }
     rows = {name: tested(*given, options.episodes) for name, given in heads[which].items()}
     if which == "fine-tuned":
-        _, maps = embedded(ROWS[which], options, cut=True)
+        _, maps = embedded(STAGES.get(which, which), options, cut=True)
         block = last_block(params, raw.train.examples.mean(0), options.filters)
         rows["supervised, last block and head"] = tested(block, maps, options.episodes, slow=True)
     return rows
@@ -323,7 +242,7 @@ def main() -> None:
         options.steps |= dict.fromkeys([name] if name else UPDATES, int(number))
     common.use_all_cores()
     for which in (name for name in ROWS if name in options.rows):
-        stages = trained(ROWS[which], options)
+        stages = trained(STAGES.get(which, which), options)
         put(options, stages, rows_of(which, options))
 
 
