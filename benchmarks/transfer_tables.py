@@ -15,12 +15,13 @@ def transfer(record: dict[str, Any] | None, table: Any) -> str:
     rows = []
     for name, row in one.items():
         rate = record["episodes_per_second"].get(name)
-        cells = [name, row["group"]]
+        chosen = " / ".join(each["chosen"] for each in (row, five[name]) if each["chosen"])
+        cells = [name, chosen or "–", row["group"]]
         for each in (row, five[name]):
             cells.append(percent(each["accuracy"]))
             cells.append(percent(each["above"]) if "above" in each else "–")
         rows.append([*cells, f"{rate:,.0f}" if rate else "–"])
-    head = ["head", "predicts", "5w1s, %", "above cosine", "5w5s, %", "above cosine", "episodes/s"]
+    head = ["head", "chosen for 1-shot / 5-shot", "predicts", "5w1s, %", "above cosine", "5w5s, %", "above cosine", "episodes/s"]
     return table(head, rows)
 
 
