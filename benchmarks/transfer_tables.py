@@ -21,7 +21,16 @@ def transfer(record: dict[str, Any] | None, table: Any) -> str:
             cells.append(percent(each["accuracy"]))
             cells.append(percent(each["above"]) if "above" in each else "–")
         rows.append([*cells, f"{rate:,.0f}" if rate else "–"])
-    head = ["head", "chosen for 1-shot / 5-shot", "predicts", "5w1s, %", "above cosine", "5w5s, %", "above cosine", "episodes/s"]
+    head = [
+        "head",
+        "chosen for 1-shot / 5-shot",
+        "predicts",
+        "5w1s, %",
+        "above cosine",
+        "5w5s, %",
+        "above cosine",
+        "episodes/s",
+    ]
     return table(head, rows)
 
 

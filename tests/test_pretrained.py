@@ -4,6 +4,7 @@
 transformers and PyTorch, and what these make of `images`.
 """
 
+import dataclasses
 import importlib.util
 import shutil
 import zlib
@@ -100,6 +101,19 @@ def test_efficientnet_lite_standardises_as_its_weights_were_trained(short):
         jax.jit(m.apply)(variables, x) for m, x in zip((module, plain), given, strict=True)
     )
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_an_older_run_sees_images_as_it_was_trained():
+    older = train.EfficientNetLite0(digest="of a run that stored nothing else")
+    assert older.bare().mean == (0.485, 0.456, 0.406)
+    assert dataclasses.replace(older, fitting=True).bare().mean == (127 / 255,) * 3
+
+
+@needs_package
+def test_a_new_run_stores_how_images_are_standardised():
+    made = train.experiment("protonet", network="efficientnet-lite0", steps=0)
+    again = train.from_json(train.to_json(made))
+    assert made.network.fitting and again.network.fitting
 
 
 @needs_package

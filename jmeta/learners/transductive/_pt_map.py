@@ -87,15 +87,18 @@ def pt_map(
             support=transform(episode.support), queries=transform(episode.queries)
         )
         start = means(episode)
-        # Prototypes stay weighted means of the embeddings, c = A z, so that products of embeddings
+        # Prototypes stay weighted means of the embeddings, c = A z, so that the products A (z zᵀ)
         # are all that distances need. Around their centre they lose no digits.
         centre = lax.stop_gradient(jnp.mean(start, 0, keepdims=True))
         z = jnp.concatenate([episode.support, episode.queries]) - centre
-        products, examples = product(z, z.T), len(episode.support)
+        products = (
+            product(z, z.T) if len(z) <= z.shape[1] else None
+        )  # as many numbers as z, or less
+        examples = len(episode.support)
         squares = jnp.sum(z[examples:] ** 2, -1)
 
         def assigned(a: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-            along = product(a, products)
+            along = product(product(a, z), z.T) if products is None else product(a, products)
             own = jnp.sum(along * a, -1)[:, None]
             scores = -sharpness * (squares[None] + own - 2 * along[:, examples:])
             problem = Transport(scores, episode.present, episode.real)
@@ -108,7 +111,7 @@ def pt_map(
             return (a + rate * (_shares(episode, y * episode.real[None]) - a), v), None
 
         nothing = 0 * start[:, :1] * squares[None]  # [N, Q]; keeps the varying axes
-        carry = _shares(episode, nothing), nothing[:, 0]
+        carry = _shares(episode, nothing), 0 * start[:, 0]
         return assigned(*lax.scan(update, carry, length=steps)[0])[1].T
 
     return transductive_head(ways, classify, name="pt_map")
