@@ -182,7 +182,7 @@ def test_colour_grey_and_channels(tmp_path):
 
 def test_mixed_sizes_need_size(tmp_path):
     write(tmp_path, _classes(classes=3) | {"class1/9.png": encode(grey(5, 8, 4))})
-    with pytest.raises(ValueError, match=r"class1/9\.png is \(8, 4\); give `size`"):
+    with pytest.raises(ValueError, match=r"class1/9\.png is \(8, 4\); give `size`, such as 4 \("):
         load_folder(tmp_path)
     data = load_folder(tmp_path, size=5)
     assert data.info["shape"] == [5, 5, 1]

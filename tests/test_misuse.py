@@ -1,5 +1,8 @@
 """Misuse, each kind with the sentence that it must be answered by."""
 
+import ast
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -486,3 +489,22 @@ def test_labels_of_a_metric_are_an_array_of_integers(name: str, kind: str) -> No
 def test_real_targets_ask_for_another_report() -> None:
     with pytest.raises(ValueError, match=r"targets of dtype float32; .* use regression_report"):
         metrics.classification_report(jnp.ones((1, 2, 3)), jnp.ones((1, 2)))
+
+
+def _messages():
+    """Every text that is raised in the library, without what is filled in."""
+    for path in Path(jmeta.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Raise):
+                continue
+            for text in getattr(node.exc, "args", [])[:1]:
+                pieces = text.values if isinstance(text, ast.JoinedStr) else [text]
+                words = [p.value for p in pieces if isinstance(p, ast.Constant)]
+                yield f"{path.name}:{node.lineno}", "".join(map(str, words)).replace("[0, 1)", "")
+
+
+def test_messages_close_what_they_open() -> None:
+    said = list(_messages())
+    assert len(said) > 300
+    for place, text in said:
+        assert text.count("(") == text.count(")") and text.count("`") % 2 == 0, (place, text)

@@ -18,7 +18,7 @@ from jmeta.data._dataset import dataset_from_classes
 from jmeta.data._digests import file_digest, listing_digest
 from jmeta.data._division import Split, check_parts, choose_large, drop_small
 from jmeta.data._files import read_bytes
-from jmeta.data._images import Fit, Mode, check_fit, decode_image
+from jmeta.data._images import Fit, Mode, check_fit, decode_image, scale_all
 from jmeta.data._layout import Layout, counted, entries_of, find_classes
 from jmeta.data._limits import check_set
 from jmeta.data._pool import Dataset
@@ -194,8 +194,8 @@ def _decode_classes(
             if images and image.shape[:2] != images[0].shape[:2]:
                 raise ValueError(
                     f"in {printable(path)}, {printable(names[0])} is {images[0].shape[:2]} pixels "
-                    f"high and wide but {printable(name)} is {image.shape[:2]}; give `size` to "
-                    "--size 28), to which all are scaled."
+                    f"high and wide but {printable(name)} is {image.shape[:2]}; "
+                    f"{scale_all(images[0].shape, image.shape)}"
                 )
             total = max(total, image.nbytes * len(names))
             check_set(total, what=f"the {len(names)} images of {printable(path)} decode to")

@@ -140,6 +140,16 @@ def check_fit(fit: str, size: int | None) -> None:
         check_pixels(size, size, what="an image of that size")
 
 
+def scale_all(*shapes: tuple[int, ...]) -> str:
+    """What to do with images of several sizes: scale them to the smallest side, or to 84.
+
+    >>> scale_all((96, 128), (60, 60))
+    'give `size`, such as 60 (--size 60), to scale all to one size.'
+    """
+    size = min(84, *(side for shape in shapes for side in shape[:2]))
+    return f"give `size`, such as {size} (--size {size}), to scale all to one size."
+
+
 def _square(pixels: np.ndarray, fit: Fit) -> np.ndarray:
     """An image, made square by cutting or by repeating its edges."""
     check_fit(fit, 1)

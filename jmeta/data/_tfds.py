@@ -11,7 +11,7 @@ import numpy as np
 
 from jmeta.data._dataset import dataset_from_classes
 from jmeta.data._division import Split, choose_large
-from jmeta.data._images import Fit, check_fit, resize_image
+from jmeta.data._images import Fit, check_fit, resize_image, scale_all
 from jmeta.data._limits import check_set
 from jmeta.data._omniglot import check_split, omniglot_dataset
 from jmeta.data._paths import cache_dir, data_root, writable_root
@@ -204,8 +204,8 @@ def _pool_by_class(
         shape = shape or pixels.shape
         if pixels.shape != shape:
             raise ValueError(
-                f"the TFDS set {info.name!r} has images of {shape} and of {pixels.shape}; give "
-                "`size` (--size 28) to scale all to one."
+                f"the TFDS set {info.name!r} has images of {shape} and of {pixels.shape}; "
+                f"{scale_all(shape, pixels.shape)}"
             )
         if int(example[label]) >= 0:
             members.setdefault(int(example[label]), []).append(pixels)
