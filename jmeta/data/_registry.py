@@ -191,9 +191,10 @@ def _unknown(name: str) -> ValueError:
             f"{name!r} is a family of functions, not a set of examples; draw its tasks with "
             f"jmeta.data.{FAMILIES[name].__name__}."
         )
-    close = difflib.get_close_matches(name, NAMES, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return ValueError(f"there is no data set {name!r}; {hint}Known: {', '.join(NAMES)}.")
+    kinds = {known.partition(":")[0]: known for known in NAMES}
+    close = difflib.get_close_matches(name.partition(":")[0], kinds, n=1)
+    hint = f"; did you mean {kinds[close[0]]!r}?" if close else "."
+    return ValueError(f"there is no data set {name!r}{hint} Known: {', '.join(NAMES)}.")
 
 
 def _check_whole(name: str, wanted: Wanted) -> None:

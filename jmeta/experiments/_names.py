@@ -202,10 +202,12 @@ def imported(what: str, module: str, name: str) -> type[Part]:
         found = attrgetter(name)(importlib.import_module(module))
     except Exception as error:  # whatever the user's module does when it is imported
         known = ", ".join(_TABLES[what])
+        close = get_close_matches(module, _TABLES[what], n=1) if what == "dataset" else []
+        hint = f" Did you mean {close[0]}:{name}?" if close else ""
         raise ValueError(
             f"there is no {what} {module}:{name} ({type(error).__name__}: {error}); give the name "
             f"of one of jmeta's ({known}), or module:Class of a module that Python can import "
-            "from here."
+            f"from here.{hint}"
         ) from error
     if not (isinstance(found, type) and issubclass(found, _KINDS[what])):
         raise ValueError(
