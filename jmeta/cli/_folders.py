@@ -6,11 +6,12 @@ from itertools import count
 from pathlib import Path
 
 from jmeta.runs import _processes as processes
+from jmeta.runs._lock import NAME as LOCK
 
 
 @contextmanager
 def run_folder(asked: Path | None, name: str) -> Iterator[Path]:
-    """The folder of a run: the one asked for, or a new one that is removed if it stays empty."""
+    """The folder of a run: the one asked for, or a new one that is removed if no run is in it."""
     if asked is not None:
         yield asked
         return
@@ -21,6 +22,8 @@ def run_folder(asked: Path | None, name: str) -> Iterator[Path]:
     finally:
         if made is not None:
             with suppress(OSError):  # something was written
+                if [path.name for path in made.iterdir()] == [LOCK]:
+                    (made / LOCK).unlink()
                 made.rmdir()
 
 

@@ -78,10 +78,7 @@ def run(
     parts = processes.together(lambda: programs.parts(experiment, root=root, origin=origin))
     data = processes.together(lambda: rundata.record(parts, out, root))
     processes.agree("options or data", f"{experiment} {rundata.digests(data)}")
-    with ExitStack() as stack:
-        claim = records.claimed(parts.experiment, out, data, resume=resume)
-        processes.once(lambda: stack.enter_context(claim))
-        return _carry_out(parts, out, data, resume=resume, progress=progress)
+    return _carry_out(parts, out, data, resume=resume, progress=progress)
 
 
 def _origin(experiment: Experiment, out: Path) -> Origin | None:
@@ -96,20 +93,23 @@ def _carry_out(
     parts: Parts, out: Path, data: Mapping[str, Any], *, resume: bool, progress: Progress
 ) -> dict[str, Any]:
     """Train, test and report in a folder that no other process writes in."""
-    state, best, seconds = _start(parts, out, resume=resume, progress=progress)
-    send, memory = _compiled(parts, data, state)
-    progress(_started(parts.experiment, state, memory))
-    state, best, seconds = _train(parts, out, send, state, best, seconds, progress)
-    params, best = _best_params(parts, out, state, best)
-    cost = report.Cost(seconds, memory)
-    return report.finish(parts, out, params, best=best._asdict(), cost=cost, progress=progress)
+    state = processes.together(lambda: programs.initial_state(parts))  # refused without a folder
+    with ExitStack() as stack:
+        claim = records.claimed(parts.experiment, out, data, resume=resume)
+        processes.once(lambda: stack.enter_context(claim))
+        state, best, seconds = _start(parts, out, state, resume=resume, progress=progress)
+        send, memory = _compiled(parts, data, state)
+        progress(_started(parts.experiment, state, memory))
+        state, best, seconds = _train(parts, out, send, state, best, seconds, progress)
+        params, best = _best_params(parts, out, state, best)
+        cost = report.Cost(seconds, memory)
+        return report.finish(parts, out, params, best=best._asdict(), cost=cost, progress=progress)
 
 
 def _start(
-    parts: Parts, out: Path, *, resume: bool, progress: Progress
+    parts: Parts, out: Path, state: TrainState, *, resume: bool, progress: Progress
 ) -> tuple[TrainState, Best, float]:
     """The initial state, or that of the last whole checkpoint."""
-    state = programs.initial_state(parts)
     folder = out / records.CHECKPOINTS
     found = processes.once(lambda: checkpoint.restore_last(folder, state)) if resume else None
     record = processes.tell(found and found.record)

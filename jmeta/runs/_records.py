@@ -3,7 +3,7 @@
 import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,12 +47,18 @@ def claimed(
             stack.enter_context(locked(out))
             _check_folder(experiment, out, resume=resume)  # what another has left meanwhile
             _check_data(out, data, resume=resume)
+            new = not (out / CONFIG).exists()
             _begin(experiment, out, data)
         except OSError as error:
             raise ValueError(
                 f"{out} cannot be written ({error.strerror}); name another --out."
             ) from error
-        yield
+        try:
+            yield
+        except ValueError:
+            if new and not checkpoint.steps(out / CHECKPOINTS):
+                _withdraw(out)
+            raise
 
 
 def _check_folder(experiment: Experiment, out: Path, *, resume: bool) -> None:
@@ -92,6 +98,14 @@ def _begin(experiment: Experiment, out: Path, data: Mapping[str, Any]) -> None:
     if not (out / CONFIG).exists():
         write_json(out / rundata.FILE, data)
     write_json(out / CONFIG, to_json(experiment))
+
+
+def _withdraw(out: Path) -> None:
+    """Leave no run where one was refused, so that the folder can be named again."""
+    with suppress(OSError):
+        for name in (CONFIG, METRICS, rundata.FILE):
+            (out / name).unlink(missing_ok=True)
+        (out / CHECKPOINTS).rmdir()
 
 
 def _compare(experiment: Experiment, out: Path) -> None:
