@@ -76,7 +76,16 @@ def folder_with(root: Path, *, empty: bool) -> Path:
     ("words", "says"),
     [
         (["trian"], "unknown command 'trian': choose one of train, evaluate, predict, export,"),
-        (["data"], "unknown command 'data'"),
+        (["trian"], "; did you mean train?"),
+        (["data", "embd"], "unknown command 'data embd'"),
+        (["data", "embd"], "; did you mean data embed?"),
+        (["help", "trian"], "unknown command 'trian'"),
+        (["embed"], "; did you mean data embed?"),
+        (
+            ["data", "embed", "glyphs", "--network", "none", "--out", "a.npz"],
+            "unknown network 'none': choose one of conv4, conv4-strided, resnet12, mlp, efficient",
+        ),
+        (["train", "--dataset", "tabel:x.csv"], "from here. Did you mean table:x.csv?"),
         (["train", "--algorithm", "mamll"], "unknown algorithm 'mamll': choose one of maml,"),
         (["train", "--dataset", "omniglott"], "gp; did you mean omniglot?"),
         (["data", "info", "omniglott"], "no data set 'omniglott'; did you mean 'omniglot'"),
@@ -182,6 +191,31 @@ def test_out_that_holds_a_run(done, refused):
     assert "holds a run already; go on with it by --resume" in refused(
         "train", *TINY, "--out", str(done)
     )
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_refused_start_leaves_no_run(asked, refused, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    out = ("--out", "runs/sinusoid") if asked else ()
+    np.savez("strange.npz", a=np.zeros(2))
+    np.savez("good.npz", **{"params/Dense_0/kernel": np.zeros((1, 40))})
+    for words in (
+        ("--init-from", "none"),
+        ("--init-from", "strange.npz"),
+        ("--init-from", "good.npz", "--init-except", "none"),
+        ("--frozen", "none"),
+    ):
+        assert "none" in refused("train", *TINY, *out, *words)
+        assert not (tmp_path / "runs" / "sinusoid").exists()
+
+    def full(*args, **options):
+        raise ValueError("needs more memory than there is")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jmeta.runs._memory.check", full)
+        assert "more memory" in refused("train", *TINY, *out)
+    assert not train.list_runs("runs") and (tmp_path / "runs" / "sinusoid").exists() == asked
+    assert command("train", *TINY, "--out", "runs/sinusoid") == 0
 
 
 def test_resume_with_another_option(done, refused):
@@ -313,6 +347,19 @@ def test_a_run_is_tested_on_another_dataset(classifier, other, tmp_path, capsys)
     assert evaluate_run(classifier, source=source, episodes=6)["protocol"] == protocol
 
 
+def test_images_of_several_sizes(refused, tmp_path, monkeypatch):
+    from PIL import Image
+
+    root = folder_with(tmp_path / "photos", empty=False)
+    Image.new("L", (90, 100)).save(root / "b" / "2.png")
+    monkeypatch.chdir(tmp_path)
+    for words in (("data", "info"), ("data", "prepare"), ("train", "--dataset")):
+        assert refused(*words, "folder:photos") == (
+            "in photos, a/1.png is (8, 8) pixels high and wide but b/2.png is (100, 90); give "
+            "`size`, such as 8 (--size 8), to scale all to one size."
+        )
+
+
 def test_images_of_another_size_are_scaled(classifier, other, tmp_path, monkeypatch):
     monkeypatch.setenv("JMETA_CACHE", str(tmp_path / "cache"))
     pool = train.Folder(f"{other}/folder")
@@ -372,6 +419,30 @@ def test_help_names_every_command(words, capsys):
     said = capsys.readouterr().out
     for name in ("train", "evaluate", "bench", "presets", "data list", "data info", "data prepare"):
         assert f"\n  {name} " in said
+
+
+@pytest.mark.parametrize("words", ["help", "data", "data --help", "data -h", "data help"])
+def test_help_of_groups(words, capsys):
+    assert command(*words.split()) == 0
+    said = capsys.readouterr().out
+    assert "\n  data embed " in said and ("\n  train " in said) == (words == "help")
+    assert said.startswith("usage: jmeta " + ("" if words == "help" else "data ") + "COMMAND")
+
+
+@pytest.mark.parametrize(
+    ("words", "name"), [("help predict", "predict"), ("data help info", "data info")]
+)
+def test_help_of_a_command_that_is_asked_for_first(words, name, capsys):
+    assert command(*words.split()) == 0
+    assert f"usage: jmeta {name} " in capsys.readouterr().out
+
+
+def test_help_of_embed_names_the_networks_that_it_takes(refused, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    said = refused("data", "embed", "glyphs", "--network", "resnet", "--out", "a.npz")
+    names = said.partition("choose one of ")[2].partition(";")[0]
+    assert command("data", "embed", "--help") == 0
+    assert f"one of {names}, or MODULE:CLASS" in capsys.readouterr().out
 
 
 def test_the_version(capsys):

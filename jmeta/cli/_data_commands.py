@@ -12,6 +12,7 @@ from jmeta.cli._outputs import check_named
 from jmeta.cli._table import table
 from jmeta.experiments import embed_source, experiment
 from jmeta.experiments._features import packed
+from jmeta.experiments._options import one_of
 from jmeta.runs._writing import write_whole
 
 Words = Sequence[str]
@@ -48,6 +49,8 @@ def embed(words: Words) -> int:
     """`jmeta data embed`."""
     asked = parser.data_parser("embed").read(words)
     check_named(asked.out, (".npz",), "--out")
+    if ":" not in asked.network:
+        one_of("network", asked.network, parser.EMBED)
     start()
     given = {
         "split": asked.split,

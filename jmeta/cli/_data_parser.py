@@ -1,6 +1,9 @@
 """The options of `jmeta data`."""
 
 from jmeta.cli._words import Parser, path_of, value_of
+from jmeta.experiments import NETWORKS
+
+EMBED = tuple(name for name in NETWORKS if name != "none")  # networks that give embeddings
 
 
 def data_parser(name: str) -> Parser:
@@ -62,7 +65,8 @@ def _add_embedding(parser: Parser) -> None:
         "--network",
         required=True,
         metavar="NAME",
-        help="embeds: efficientnet-lite0, vit, or MODULE:CLASS of your own",
+        help=f"embeds: one of {', '.join(EMBED)}, or MODULE:CLASS of your own; only "
+        "efficientnet-lite0 and vit are pretrained",
     )
     parser.add_argument("--weights", type=path_of, metavar="PATH", help="what the network reads")
     parser.add_argument(

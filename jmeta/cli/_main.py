@@ -14,6 +14,7 @@ from jmeta.cli import _comparing as comparing
 from jmeta.cli import _data_commands as on_data
 from jmeta.cli import _predicting as predicting
 from jmeta.cli import _serving as serving
+from jmeta.experiments._options import one_of
 from jmeta.runs._interruption import Terminated, ending
 from jmeta.runs._progress import one_line
 
@@ -38,12 +39,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[Words], int]]] = {
     "data prepare": ("Decode a data set once, so that runs start at once.", on_data.prepare),
     "data embed": ("Embed a data set once; its features are a set too.", on_data.embed),
 }
-_USAGE = "\n".join(
-    [
-        "usage: jmeta COMMAND [options]      (jmeta COMMAND --help says more)\n",
-        *(f"  {name:<14}{text}" for name, (text, _) in _COMMANDS.items()),
-    ]
-)
+_HELP = ("-h", "--help", "help")
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -102,16 +98,27 @@ def _warn(message: Warning | str, *_: Any) -> None:
     print(f"jmeta: warning: {one_line(message)}", file=sys.stderr)
 
 
+def _usage(group: str = "") -> str:
+    """The help of all commands, or of those of a group."""
+    listed = [f"  {n:<14}{text}" for n, (text, _) in _COMMANDS.items() if n.startswith(group)]
+    command = f"{group}COMMAND"
+    first = f"usage: jmeta {command} [options]      (jmeta {command} --help says more)\n"
+    return "\n".join([first, *listed])
+
+
 def _dispatch(words: list[str]) -> int:
-    if not words or words[0] in ("-h", "--help"):
-        print(_USAGE)
+    group = "data " if words[:1] == ["data"] else ""
+    inner = words[1:] if group else words
+    if not inner or (inner[0] in _HELP and not inner[1:]):
+        print(_usage(group))
         return 0
+    if inner[0] == "help":  # jmeta help train, jmeta data help info
+        return _dispatch([*words[: len(words) - len(inner)], *inner[1:], "--help"])
     if words[0] == "--version":
         print(f"jmeta {__version__}")
         return 0
-    name = " ".join(words[:2]) if words[0] == "data" else words[0]
-    if name not in _COMMANDS:
-        raise ValueError(f"unknown command {name!r}: choose one of {', '.join(_COMMANDS)}")
+    name = group + inner[0]
+    one_of("command", name, _COMMANDS)
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # so that module:Class is found beside the user's scripts
     return _COMMANDS[name][1](words[len(name.split()) :])
