@@ -31,7 +31,6 @@ import common
 import flax.linen as linen
 import jax
 import numpy as np
-import optax
 import transfer
 from scratch_stages import UPDATES, Distilled, folder, trained
 
@@ -102,29 +101,14 @@ def last_block(params: Any, mean: jax.Array, filters: int) -> Choices:
         for kind, leaves in params.items()
     }
 
-    def made(rate: float, steps: int) -> Head:
-        solver = jmeta.unrolled(optax.adam(rate, eps_root=1e-8), steps)
-        learner = learners.fine_tuning(net, solver, ways=WAYS, adapts=jmeta.everything)
-        return Head(lambda x, y: learner.adapt(own, jmeta.Batch(x, y)), learner.predict)
-
-    rates = [(rate, steps) for rate in (0.001, 0.01) for steps in (5, 20)]
-    return [(f"rate {rate:g}, {steps} steps", made(rate, steps)) for rate, steps in rates]
+    return transfer.trained(net, own, (0.001, 0.01), (5, 20), adapts=jmeta.everything)
 
 
-def judged(
-    choices: Choices, pool: Any, shots: int, key: int, *, episodes: int, chunk: int
-) -> list[np.ndarray]:
-    """The accuracies [E] of some heads on the same episodes."""
+def judged(choices: Choices, *given: Any, **how: Any) -> list[np.ndarray]:
+    """The accuracies [E] of some heads on the same episodes, which all devices share."""
     heads = {str(place): head for place, (_, head) in enumerate(choices)}
-    args = {"episodes": episodes, "chunk": chunk, "mesh": devices()}
-    run = jax.jit(partial(learners.head_accuracies, heads, transfer.sample(shots), **args))
-    found = run(pool, jax.random.key(key))
+    found = transfer.accuracies(heads, *given, mesh=jmeta.task_mesh(), **how)
     return [np.asarray(found[name]) for name in heads]
-
-
-def devices() -> Any:
-    """The mesh of all devices, which share the episodes."""
-    return jmeta.task_mesh(jax.local_device_count())
 
 
 def tested(choices: Choices, pools: Any, episodes: int, *, slow: bool = False) -> Tested:
@@ -154,7 +138,7 @@ def maml(options: argparse.Namespace) -> dict[str, Tested]:
     def test(learner: Any, shots: int, episodes: int) -> np.ndarray:
         def run(params: Any, pool: Any, key: jax.Array) -> jax.Array:
             sample = partial(transfer.sample(shots), pool=pool)
-            args = {"episodes": episodes, "mesh": devices()}
+            args = {"episodes": episodes, "mesh": jmeta.task_mesh()}
             return jax.vmap(metrics.accuracy)(
                 *jmeta.predictions(learner, params, sample, key, **args)
             )

@@ -58,16 +58,20 @@ def tuned(kind: Literal["linear", "cosine"]) -> list[tuple[str, Head]]:
     """A layer over the features, which starts at the class means and is trained on the support."""
     same = nn.from_functions(lambda key, x: {}, lambda params, x: x)
 
+    return trained(same, {}, (0.01, 0.1), (20, 100), head=kind)
+
+
+def trained(
+    net: Any, start: Any, rates: tuple[float, ...], steps: tuple[int, ...], **options: Any
+) -> list[tuple[str, Head]]:
+    """Networks with a last layer that are trained on the support, by Adam from a start."""
+
     def made(rate: float, steps: int) -> Head:
         solver = jmeta.unrolled(optax.adam(rate, eps_root=1e-8), steps)
-        learner = learners.fine_tuning(same, solver, ways=WAYS, head=kind)
-        return Head(lambda x, y: learner.adapt({}, jmeta.Batch(x, y)), learner.predict)
+        learner = learners.fine_tuning(net, solver, ways=WAYS, **options)
+        return Head(lambda x, y: learner.adapt(start, jmeta.Batch(x, y)), learner.predict)
 
-    return [
-        (f"rate {rate:g}, {steps} steps", made(rate, steps))
-        for rate in (0.01, 0.1)
-        for steps in (20, 100)
-    ]
+    return [(f"rate {rate:g}, {n} steps", made(rate, n)) for rate in rates for n in steps]
 
 
 def together() -> dict[str, list[tuple[str, Head]]]:
@@ -114,17 +118,7 @@ def tuned_below(kernel: jax.Array, bias: jax.Array, mean: jax.Array) -> list[tup
 
     start = {"kernel": kernel, "bias": bias}
     net = nn.from_functions(lambda key, x: start, features)
-
-    def made(rate: float, steps: int) -> Head:
-        solver = jmeta.unrolled(optax.adam(rate, eps_root=1e-8), steps)
-        learner = learners.fine_tuning(net, solver, ways=WAYS, adapts=jmeta.everything)
-        return Head(lambda x, y: learner.adapt(start, jmeta.Batch(x, y)), learner.predict)
-
-    return [
-        (f"rate {rate:g}, {steps} steps", made(rate, steps))
-        for rate in (1e-4, 1e-3)
-        for steps in (5, 20)
-    ]
+    return trained(net, start, (1e-4, 1e-3), (5, 20), adapts=jmeta.everything)
 
 
 def sample(shots: int) -> Any:
@@ -197,6 +191,14 @@ def chosen_head(
     return best, heads[best]
 
 
+def accuracies(
+    heads: dict[str, Head], pool: data.Pool, shots: int, key: int, **how: Any
+) -> dict[str, jax.Array]:
+    """The accuracies [E] of some heads on the same episodes."""
+    run = partial(learners.head_accuracies, heads, sample(shots), **how)
+    return jax.jit(run)(pool, jax.random.key(key))
+
+
 def table(found: data.Dataset, shots: int, episodes: int) -> dict[str, Any]:
     """Accuracy of every head, its difference from the first, and episodes per second."""
     unit = centred(found)
@@ -227,16 +229,11 @@ def fine_tuned(
     """The row of a network that is fine-tuned in each episode, on the episodes of the others."""
     maps, kernel, bias = below
     choices = tuned_below(kernel, bias, found.train.examples.mean(0, keepdims=True))
-    mesh = jmeta.task_mesh(jax.local_device_count())
-    how: dict[str, Any] = {"chunk": 1, "mesh": mesh}
+    how: dict[str, Any] = {"chunk": 1, "mesh": jmeta.task_mesh()}
     said, head = chosen_head(choices, maps.val, shots, episodes=FEW, **how)
-
-    def accuracies(head: Head, pool: data.Pool) -> jax.Array:
-        how_many = {**how, "episodes": episodes}
-        run = partial(learners.head_accuracies, {"it": head}, sample(shots), **how_many)
-        return jax.jit(run)(pool, jax.random.key(2))["it"]
-
-    mine, first = accuracies(head, maps.test), accuracies(plain()[FIRST][0][1], centred(found).test)
+    how["episodes"], near = episodes, plain()[FIRST][0][1]
+    mine = accuracies({TUNED: head}, maps.test, shots, 2, **how)[TUNED]
+    first = accuracies({FIRST: near}, centred(found).test, shots, 2, **how)[FIRST]
     accuracy, above = metrics.estimate(mine)._asdict(), metrics.paired(mine, first)._asdict()
     print(f"{shots}-shot {TUNED:34} {common.percent(accuracy)} {said}")
     row = {"group": "each query alone", "chosen": said, "accuracy": accuracy, "above": above}

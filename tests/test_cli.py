@@ -421,12 +421,16 @@ def test_help_names_every_command(words, capsys):
         assert f"\n  {name} " in said
 
 
-@pytest.mark.parametrize("words", ["help", "data", "data --help", "data -h", "data help"])
+@pytest.mark.parametrize(
+    "words", ["help", "help help", "data", "data --help", "data -h", "data help"]
+)
 def test_help_of_groups(words, capsys):
     assert command(*words.split()) == 0
     said = capsys.readouterr().out
-    assert "\n  data embed " in said and ("\n  train " in said) == (words == "help")
-    assert said.startswith("usage: jmeta " + ("" if words == "help" else "data ") + "COMMAND")
+    assert "\n  data embed " in said and ("\n  train " in said) == words.startswith("help")
+    assert said.startswith(
+        "usage: jmeta " + ("" if words.startswith("help") else "data ") + "COMMAND"
+    )
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,15 @@ def test_moments_are_those_of_the_output_far_from_zero():
     np.testing.assert_allclose(variance.ravel(), out.var((0, 1, 2)), rtol=1e-3)
 
 
+def test_moments_of_no_images_and_of_more_pixels_than_an_int32_counts():
+    kernel = jnp.ones((3, 3, 1, 16))
+    mean, variance = deferred(jnp.zeros((0, 6, 6, 1)), kernel).moments(None)
+    assert not mean.any() and not variance.any()
+    many = jax.ShapeDtypeStruct((320_000, 84, 84, 1), jnp.float32)
+    found = jax.eval_shape(lambda x: deferred(x, kernel).moments(None), many)
+    assert [each.shape for each in found] == [(1, 1, 1, 16)] * 2
+
+
 def test_operations_are_counted_as_those_of_the_written_convolution():
     x, kernel = jnp.ones((2, 3, 7, 6, 1)), jnp.ones((2, 3, 3, 1, 16))  # two tasks
 

@@ -106,7 +106,7 @@ def test_efficientnet_lite_standardises_as_its_weights_were_trained(short):
 def test_an_older_run_sees_images_as_it_was_trained():
     older = train.EfficientNetLite0(digest="of a run that stored nothing else")
     assert older.bare().mean == (0.485, 0.456, 0.406)
-    assert dataclasses.replace(older, fitting=True).bare().mean == (127 / 255,) * 3
+    assert dataclasses.replace(older, as_trained=True).bare().mean == (127 / 255,) * 3
 
 
 @needs_package

@@ -184,6 +184,16 @@ def test_balanced_assignments_equal_sinkhorns():
     np.testing.assert_allclose(transport._plan(v, problem), plan.T, atol=1e-9)
 
 
+def test_pt_map_is_the_same_with_fewer_and_with_more_examples_than_features():
+    """It multiplies embeddings with each other only where these products are the fewer numbers."""
+    x, y, q, _ = episode(3)
+    head = learners.pt_map(WAYS)
+    run = jax.jit(lambda x, q: head.predict(head.fit(x, y), q))
+    wide = [np.tile(z, (1, 8)) for z in (x, q)]  # of length 1 it has the same distances
+    assert D < len(x) + len(q) <= 8 * D
+    np.testing.assert_allclose(run(x, q), run(*wide), rtol=1e-4, atol=1e-4)
+
+
 def test_neighbours_are_the_nearest_real_queries():
     from jmeta.learners.transductive._laplacian_shot import _neighbours
 

@@ -109,11 +109,12 @@ def _usage(group: str = "") -> str:
 def _dispatch(words: list[str]) -> int:
     group = "data " if words[:1] == ["data"] else ""
     inner = words[1:] if group else words
-    if not inner or (inner[0] in _HELP and not inner[1:]):
+    asked = [word for word in inner if word not in _HELP]
+    if not asked:
         print(_usage(group))
         return 0
-    if inner[0] == "help":  # jmeta help train, jmeta data help info
-        return _dispatch([*words[: len(words) - len(inner)], *inner[1:], "--help"])
+    if inner[0] in _HELP:  # jmeta help train, jmeta data help info
+        return _dispatch([*group.split(), *asked, "--help"])
     if words[0] == "--version":
         print(f"jmeta {__version__}")
         return 0

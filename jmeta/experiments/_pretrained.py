@@ -127,7 +127,7 @@ class EfficientNetLite0(_Pretrained):
     )
     # Whether images are standardised as those that the weights were trained on. Runs that store
     # nothing are older; they saw images standardised by the moments of ImageNet, and still do.
-    fitting: bool = field(default=False, kw_only=True)
+    as_trained: bool = field(default=False, kw_only=True)
 
     def read(self) -> tuple[nn.EfficientNetLite, dict[str, Any]]:
         """Those of the file, or of the package."""
@@ -139,11 +139,11 @@ class EfficientNetLite0(_Pretrained):
     def described(self, module: nn.EfficientNetLite) -> dict[str, Any]:
         """That its images are standardised as for the weights."""
         del module
-        return {"fitting": True}
+        return {"as_trained": True}
 
     def bare(self) -> nn.EfficientNetLite:
         """Lite0."""
-        if self.fitting:
+        if self.as_trained:
             return nn.EfficientNetLite(None)
         return nn.EfficientNetLite(None, **_MOMENTS)
 

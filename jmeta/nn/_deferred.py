@@ -49,39 +49,52 @@ class Deferred(NamedTuple):
         float32 loses no digits to cancellation, and the second term is 0; but not its derivatives.
         """
         flat = self.kernel.reshape(-1, self.kernel.shape[-1])
-        pixels = math.prod(self.geometry.steps())
-        arrays = (self.images,) if weights is None else (self.images, weights)
-        images = 1 if weights is not None else jnp.maximum(self.shape[0], 1).astype(self.dtype)
-
-        def average(f: Callable[..., jax.Array]) -> jax.Array:
-            if jax.default_backend() == "cpu":  # patches of all images do not stay in the cache
-                return summed_by_images(f, arrays, pixels * flat.shape[0]) / pixels / images
-            return f(*arrays) / pixels / images
-
-        def first(x: jax.Array, *weights: jax.Array) -> jax.Array:
-            sums = patches(x, self.geometry).sum((1, 2))
-            return weights[0] @ sums if weights else sums.sum(0)
-
-        def second(x: jax.Array, *weights: jax.Array) -> jax.Array:
-            rows = patches(x, self.geometry) - shift.reshape(1, 1, 1, -1)
-            left = rows * weights[0].reshape(-1, 1, 1, 1) if weights else rows
-            axes = (0, 1, 2)
-            return lax.dot_general(left, rows, ((axes, axes), ((), ())))
-
         with jax.default_matmul_precision("highest"):
-            mean = average(first)
+            mean = self._average(_sums, weights)
             shift = lax.stop_gradient(mean)
-            square = average(second)
+            square = self._average(lambda rows, *w: _squares(rows - _row(shift), *w), weights)
             variance = jnp.sum(flat * (square @ flat), 0) - jnp.square((mean - shift) @ flat)
             # Rounding can take a variance of almost 0 below it; its derivatives stay as they are.
             variance += lax.stop_gradient(jnp.maximum(-variance, 0))
-            return (mean @ flat).reshape(1, 1, 1, -1), variance.reshape(1, 1, 1, -1)
+            return _row(mean @ flat), _row(variance)
+
+    def _average(self, f: Callable[..., jax.Array], weights: jax.Array | None) -> jax.Array:
+        """The average over all pixels of a sum over patches [N, H', W', K] of weighted images."""
+        pixels = math.prod(self.geometry.steps())
+        arrays = (self.images,) if weights is None else (self.images, weights)
+        total = 1 if weights is not None else jnp.maximum(self.shape[0], 1).astype(self.dtype)
+
+        def some(x: jax.Array, *weights: jax.Array) -> jax.Array:
+            return f(patches(x, self.geometry), *weights)
+
+        if jax.default_backend() == "cpu":  # patches of all images do not stay in the cache
+            built = pixels * math.prod(self.kernel.shape[:3])
+            return summed_by_images(some, arrays, built) / pixels / total
+        return some(*arrays) / pixels / total
 
     def pooled(self, sign: jax.Array) -> jax.Array:
         """The maxima [N, H' // 2, W' // 2, F] of sign times the output, for signs that end in F."""
         kernel = self.kernel * sign.reshape(1, 1, 1, -1)
         with products(self.precision):
             return picked.pooled(self.images, kernel, self.geometry)
+
+
+def _sums(rows: jax.Array, *weights: jax.Array) -> jax.Array:
+    """The sum of patches [N, H', W', K] over all pixels, [K]; images may have weights [N]."""
+    sums = rows.sum((1, 2))
+    return weights[0] @ sums if weights else sums.sum(0)
+
+
+def _squares(rows: jax.Array, *weights: jax.Array) -> jax.Array:
+    """The sum of p pᵀ over the patches p of all pixels, [K, K]; images may have weights [N]."""
+    left = rows * weights[0].reshape(-1, 1, 1, 1) if weights else rows
+    axes = (0, 1, 2)
+    return lax.dot_general(left, rows, ((axes, axes), ((), ())))
+
+
+def _row(x: jax.Array) -> jax.Array:
+    """A vector [K] beside arrays that end in K."""
+    return x.reshape(1, 1, 1, -1)
 
 
 def defers(kernel: tuple[int, ...], dtype: Any, geometry: Geometry) -> bool:
