@@ -39,7 +39,7 @@ def main() -> None:
     record = "omniglot_maml" if options.split == "random" else f"omniglot_maml_{options.split}"
     path = common.RESULTS / f"{record}.json"
     old = common.read(path)["rows"] if path.exists() else []
-    rows = [row for row in old if row["config"]["shots"] not in options.shots]
+    rows = [row for row in old if row["config"]["episode"]["shots"] not in options.shots]
     for shots, seed in itertools.product(options.shots, options.seeds):
         preset = train.preset(PRESET)
         steps = options.steps or preset.budget.steps

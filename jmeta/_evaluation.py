@@ -6,9 +6,9 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from jmeta.core import Learner, Outputs, Params, Sample, Targets
+from jmeta.core._devices import episode_keys, only_axis
 from jmeta.core._losses import require_learner
 from jmeta.core._padding import marked
-from jmeta.core._step import episode_keys, only_axis
 from jmeta.metrics import Estimate, Report, classification_report
 
 

@@ -30,6 +30,10 @@ GLYPHS = experiment(
     "protonet", network="mlp", hidden=(8,), norm="batch", tasks=2, ways=3, queries=2, steps=4
 )
 
+SHARED = experiment(  # two devices share the examples of a task
+    "protonet", filters=4, tasks=1, ways=2, shots=2, queries=2, steps=4, devices=2
+)
+
 
 @dataclass(frozen=True)
 class Mine(Maml):
@@ -78,6 +82,7 @@ def traced(monkeypatch) -> list[int]:
     "one",
     [
         SINUSOID,
+        SHARED,
         experiment(start=GLYPHS, network="conv4", filters=2),
         experiment("r2d2", start=GLYPHS),  # a solver of linear systems, which is LAPACK's
         experiment(start=SINUSOID, devices=1),
@@ -91,7 +96,7 @@ def traced(monkeypatch) -> list[int]:
             marks=pytest.mark.slow,
         ),
     ],
-    ids=["sinusoid", "convolution", "r2d2", "one device", "maml", "imaml", "anp"],
+    ids=["sinusoid", "shared", "convolution", "r2d2", "one device", "maml", "imaml", "anp"],
 )
 def test_kept_updates_are_the_same_to_the_bit(one, tmp_path, traced):
     plain = updated(one, tmp_path)

@@ -1,5 +1,6 @@
 """Types, solvers, losses of tasks, and the outer step. Imports only jax, optax and numpy."""
 
+from jmeta.core._devices import data_parallel, examples_parallel, task_mesh
 from jmeta.core._frozen import frozen
 from jmeta.core._hoist import hoist
 from jmeta.core._implicit import LinearSolve, conjugate_gradient, implicit, neumann
@@ -13,17 +14,10 @@ from jmeta.core._losses import (
     switch,
 )
 from jmeta.core._low_rank import low_rank
+from jmeta.core._meta_gradient import Aux, meta_gradient
 from jmeta.core._selection import Selection, all_but, context, everything, own_per_step, part
 from jmeta.core._solvers import unrolled
-from jmeta.core._step import (
-    Aux,
-    TrainState,
-    data_parallel,
-    meta_gradient,
-    step,
-    task_mesh,
-    train_state,
-)
+from jmeta.core._step import TrainState, step, train_state
 from jmeta.core._transforms import (
     clip_by_global_norm,
     first_order,
@@ -82,6 +76,7 @@ __all__ = [
     "data_parallel",
     "episodic",
     "everything",
+    "examples_parallel",
     "first_order",
     "frozen",
     "hoist",

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jmeta.core._padding import is_masked, unmarked
+from jmeta.core._sharing import call
 from jmeta.core._types import Key, Net, Outputs, Params, PyTree, StepIndex
 
 Apply = Callable[[Params, PyTree], Outputs]  # a network with its key bound
@@ -118,6 +119,6 @@ def bound(net: Net, key: Key | None, step: StepIndex = 0) -> Apply:
     def apply(params: Params, x: PyTree) -> Outputs:
         x, real = unmarked(x)
         options = {"real": real} if real is not None and is_masked(net) else {}
-        return net.apply(params, x, *keys, **options)
+        return call(net, params, x, *keys, **options)
 
     return apply

@@ -46,6 +46,19 @@ class Algorithm(Part):
         """The domain as this algorithm needs it; a neural process has its own likelihood."""
         return domain
 
+    def shareable(self, episode: Episode | Points) -> tuple[int, ...]:
+        """The batches that the network gets of a training task, if devices may share each of them.
+
+        That pays where the network is the largest part of an update and there is no inner loop of
+        small batches. Devices then share the examples of a task (see `jmeta.step`). An algorithm
+        says () if they shall not.
+
+        Args:
+            episode: the numbers of an episode.
+        """
+        del episode
+        return ()
+
     def build(self, network: Network, domain: Domain, episode: Episode | Points) -> Method:
         """The learner and its loss.
 

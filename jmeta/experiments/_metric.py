@@ -34,6 +34,11 @@ class _OverEmbedding(Algorithm):
         """The learner for episodes of so many classes."""
         raise NotImplementedError
 
+    def shareable(self, episode: Episode | Points) -> tuple[int, ...]:
+        """The support set and the query set."""
+        ways, shots, queries = episode.training()
+        return ways * shots, ways * queries
+
     def build(self, network: Network, domain: Domain, episode: Episode | Points) -> Method:
         """The learner and its loss."""
         embed = network.module(None)

@@ -18,6 +18,7 @@ class Network(Part):
     name: ClassVar[str]
     convolves: ClassVar[bool] = True  # then tasks are differentiated one at a time on a CPU
     has_maps: ClassVar[bool] = False  # whether `module(maps=True)` gives feature maps
+    by_example: ClassVar[bool] = False  # whether devices may share the examples of a task
 
     def module(self, outputs: int | None, *, context: int = 0, maps: bool = False) -> Net:
         """The network itself.
@@ -50,6 +51,7 @@ class Conv4(Network):
     name: ClassVar[str] = "conv4"
     form: ClassVar[Literal["strided", "maxpool"]] = "maxpool"
     has_maps: ClassVar[bool] = True
+    by_example: ClassVar[bool] = True
     filters: int = option(32, "Channels of each convolution.", least=1)
     norm: str = option("batch", _NORM_HELP, choices=NORMS)
 
@@ -85,6 +87,7 @@ class ResNet12(Network):
     """Twelve convolutions in four residual blocks."""
 
     name: ClassVar[str] = "resnet12"
+    by_example: ClassVar[bool] = True
     filters: int = option(
         64, "Channels of the first block; the others have 2.5, 5 and 10 times as many.", least=1
     )

@@ -225,7 +225,10 @@ class Device(Part):
     """What computes."""
 
     devices: int | None = option(
-        None, "Devices to share the tasks among. None: as many as divide the tasks.", least=1
+        None,
+        "Devices to share the tasks among, or the examples of each task if these are large and "
+        "few. None: as many as divide the tasks.",
+        least=1,
     )
     chunk: int | None = option(
         None, "Tasks differentiated at once on a device. None: 1 on a CPU, all elsewhere.", least=1

@@ -49,6 +49,11 @@ class Supervised(Algorithm):
         """The learner over the embedding that validation and test take."""
         raise NotImplementedError
 
+    def shareable(self, episode: Episode | Points) -> tuple[int, ...]:
+        """The batch."""
+        del episode
+        return (self.batch,)
+
     def domain(self, domain: Domain) -> Domain:
         """The same domain, trained on batches: the query of a task is a batch of all classes."""
 

@@ -1,6 +1,6 @@
 """The network of four convolutions that is common in few-shot learning, in its two forms."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -62,6 +62,7 @@ class Conv4(nn.Module):
     kernel_init: Initializer = nn.initializers.glorot_uniform()
     head_init: Initializer = nn.initializers.truncated_normal(0.01)
     impl: Impl | None = None
+    by_example: ClassVar[bool] = True  # a mesh may share the examples, see `jmeta.step`
 
     @property
     def masked(self) -> bool:

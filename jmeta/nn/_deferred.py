@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jmeta.nn import _across as across
 from jmeta.nn import _picked as picked
 from jmeta.nn._precision import Precision, products
 from jmeta.nn._roles import Geometry, patches, summed_by_images
@@ -69,8 +70,10 @@ class Deferred(NamedTuple):
 
         if jax.default_backend() == "cpu":  # patches of all images do not stay in the cache
             built = pixels * math.prod(self.kernel.shape[:3])
-            return summed_by_images(some, arrays, built) / pixels / total
-        return some(*arrays) / pixels / total
+            found = summed_by_images(some, arrays, built) / pixels / total
+        else:
+            found = some(*arrays) / pixels / total
+        return across.mean(found) if weights is None else across.total(found)
 
     def pooled(self, sign: jax.Array) -> jax.Array:
         """The maxima [N, H' // 2, W' // 2, F] of sign times the output, for signs that end in F."""

@@ -1,7 +1,7 @@
 """EfficientNet-Lite, a small convolutional network that was made for phones."""
 
 import math
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -83,6 +83,7 @@ class EfficientNetLite(nn.Module):
     mean: Triple = _MEAN
     std: Triple = _STD
     head_init: Initializer = nn.initializers.glorot_uniform()
+    by_example: ClassVar[bool] = True  # a mesh may share the examples, see `jmeta.step`
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

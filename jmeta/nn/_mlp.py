@@ -1,5 +1,7 @@
 """Fully connected networks."""
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -37,6 +39,7 @@ class MLP(nn.Module):
     norm: Kind = "none"
     context: int = 0
     kernel_init: Initializer = nn.initializers.he_normal()
+    by_example: ClassVar[bool] = True  # a mesh may share the examples, see `jmeta.step`
 
     @property
     def masked(self) -> bool:

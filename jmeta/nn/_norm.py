@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jmeta.nn import _across as across
 from jmeta.nn._deferred import Deferred
 from jmeta.nn._pool import max_pool
 
@@ -19,6 +20,8 @@ class Norm(nn.Module):
         y = scale (x - mean) / √(variance + ε) + bias
 
     * "batch": the moments of each channel over the batch and over H, W, without padded examples.
+      Inside a `jax.shard_map` in which x varies over a mesh axis "examples", the batch is that of
+      all devices of this axis.
       In an episode this is transductive: the output for a query depends on the other queries of
       the batch. If the variables contain a collection "batch_stats" (see `population_statistics`),
       its fixed moments are used instead, without a gradient, and the examples no longer depend on
@@ -165,14 +168,17 @@ def _average(x: jax.Array, axes: tuple[int, ...], weights: jax.Array | None) -> 
 
     The weights then multiply one number for each channel of an example, not each pixel.
     """
-    if weights is None:
-        return x.mean(axes, keepdims=True)
-    return jnp.sum(x.mean(axes[1:], keepdims=True) * weights, 0, keepdims=True)
+    if weights is not None:
+        summed = jnp.sum(x.mean(axes[1:], keepdims=True) * weights, 0, keepdims=True)
+        return across.total(summed)
+    mean = x.mean(axes, keepdims=True)
+    return across.mean(mean) if 0 in axes else mean
 
 
 def _weights(real: jax.Array, x: jax.Array) -> jax.Array:
     """Weights [N, 1, ..., 1] of a mean over the real examples."""
-    weights = real.astype(x.dtype) / jnp.maximum(real.sum(), 1).astype(x.dtype)
+    count = across.total(real.sum())
+    weights = real.astype(x.dtype) / jnp.maximum(count, 1).astype(x.dtype)
     return weights.reshape(-1, *(1,) * (x.ndim - 1))
 
 

@@ -1,6 +1,6 @@
 """ResNet-12, the usual larger network in few-shot learning, and DropBlock."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -51,6 +51,7 @@ class ResNet12(nn.Module):
     drop_block: int = 5
     head_init: Initializer = nn.initializers.glorot_uniform()
     impl: Impl | None = None
+    by_example: ClassVar[bool] = True  # a mesh may share the examples, see `jmeta.step`
 
     @property
     def masked(self) -> bool:

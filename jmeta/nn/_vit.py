@@ -1,6 +1,6 @@
 """Vision Transformers: ViT, DINOv2 and the image encoder of CLIP are one module with options."""
 
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import flax.linen as nn
 import jax
@@ -87,6 +87,7 @@ class ViT(nn.Module):
     mean: Triple = IMAGENET_MEAN
     std: Triple = IMAGENET_STD
     head_init: Initializer = nn.initializers.glorot_uniform()
+    by_example: ClassVar[bool] = True  # a mesh may share the examples, see `jmeta.step`
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

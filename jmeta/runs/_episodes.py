@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jmeta.core import Outputs, Targets
-from jmeta.core._step import episode_keys
+from jmeta.core._devices import episode_keys
 from jmeta.experiments._single import Drawn, drawn_classes, each_of
 from jmeta.metrics import predicted_class
 from jmeta.runs import _programs as programs

@@ -45,7 +45,7 @@ def _require_room_for_tasks(parts: Parts) -> None:
 
     A pass forward and one back hold at least three arrays of the size of the inputs beside them.
     """
-    each = parts.experiment.budget.tasks // parts.mesh.size
+    each = parts.tasks_each
     chunk = min(programs.chunk_for(parts.experiment) or each, each)
     key = programs.keys(parts.experiment.budget.seed).train
     task = jax.eval_shape(parts.domain.sample_train, key, parts.domain.train)
@@ -62,7 +62,7 @@ def _likely_chunk(parts: Parts, size: int, *, working: int, most: int) -> int | 
     What the program works in grows with the chunk and the rest does not, which spares the user
     the minutes that compiling one chunk after another would take. A tenth is left over.
     """
-    each = parts.experiment.budget.tasks // parts.mesh.size
+    each = parts.tasks_each
     now = programs.chunk_for(parts.experiment) or each
     left = 0.9 * most - (size - working)
     smaller = (n for n in range(min(now - 1, each), 0, -1) if each % n == 0)

@@ -12,7 +12,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jmeta import core, predictions
 from jmeta.core import Learner, Outputs, Params, Targets, TrainState
-from jmeta.core._step import default_chunk
+from jmeta.core._meta_gradient import default_chunk
+from jmeta.core._step import Share
 from jmeta.experiments import (
     Domain,
     Episode,
@@ -28,6 +29,7 @@ from jmeta.experiments._experiment import Origin
 from jmeta.experiments._parts import names_in
 from jmeta.runs import _processes as processes
 from jmeta.runs import _room as room
+from jmeta.runs._devices import shared
 from jmeta.runs._start import begun
 
 
@@ -38,6 +40,13 @@ class Parts(NamedTuple):
     domain: Domain
     method: Method
     mesh: Mesh
+    share: Share  # what the devices of the mesh share
+
+    @property
+    def tasks_each(self) -> int:
+        """The tasks of an update that a device differentiates."""
+        tasks = self.experiment.budget.tasks
+        return tasks // self.mesh.size if self.share == "tasks" else tasks
 
     @property
     def network(self) -> Network:
@@ -72,7 +81,7 @@ def parts(
         )
     whole = completed(experiment, root, origin=origin)
     domain, method = open_experiment(whole, root, origin=origin)
-    return Parts(whole, domain, method, mesh_for(whole))
+    return Parts(whole, domain, method, *shared(whole, domain))
 
 
 class Keys(NamedTuple):
@@ -97,30 +106,6 @@ def keys(seed: int) -> Keys:
 @partial(jax.jit, static_argnames="seed")  # one program, and not one for each of its steps
 def _keys(seed: int) -> Keys:
     return Keys(*jax.random.split(jax.random.key(seed), 5))
-
-
-def mesh_for(experiment: Experiment) -> Mesh:
-    """As many devices as divide the tasks of an update, or as many as the experiment asks for.
-
-    Raises:
-        ValueError: more devices than there are, or a number that does not divide the tasks.
-    """
-    asked, tasks = experiment.device.devices, experiment.budget.tasks
-    if asked is not None:
-        if tasks % asked:
-            raise ValueError(
-                f"{tasks} tasks an update cannot be shared among {asked} devices; "
-                "choose tasks as a multiple of devices."
-            )
-        return core.task_mesh(asked)
-    each, count = jax.local_device_count(), jax.process_count()
-    fitting = [n for n in range(1, each + 1) if tasks % (n * count) == 0]
-    if not fitting:
-        raise ValueError(
-            f"{tasks} tasks an update cannot be shared among {count} processes; "
-            "choose tasks as a multiple of them."
-        )
-    return core.task_mesh(max(fitting) * count)
 
 
 def chunk_for(experiment: Experiment) -> int | None:
@@ -205,9 +190,8 @@ def dispatch(parts: Parts) -> Dispatch:
 
         def body(state: TrainState, _: None) -> tuple[TrainState, tuple]:
             loss = core.scored(parts.method.loss(state.step), domain.score)
-            update = core.step(
-                loss, tx, sample=sample, chunk=chunk_for(experiment), mesh=parts.mesh
-            )
+            chunk, mesh, share = chunk_for(experiment), parts.mesh, parts.share
+            update = core.step(loss, tx, sample=sample, chunk=chunk, mesh=mesh, share=share)
             key = jax.random.fold_in(base, state.step)
             drawn = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(tasks))
             state, aux = update(state, drawn)

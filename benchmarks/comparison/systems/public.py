@@ -1,21 +1,24 @@
 """jmeta as its users write it: public functions only, and many updates in one dispatch."""
 
+import math
+from typing import Literal
+
 import jax
 
 import jmeta
 from comparison import recipes
 from comparison.system import System, Weights
 from comparison.workloads import Workload
-from jmeta.core._step import default_chunk
+from jmeta.core._meta_gradient import default_chunk
 
 
 def build(workload: Workload) -> System:
     """One update is `jmeta.step`; many of them are one dispatch, as in `jmeta train`."""
-    devices = most_devices(workload.tasks)
+    devices, share = most_devices(workload)
     mesh = jmeta.task_mesh(devices) if devices > 1 else None
     loss, tx = recipes.loss(workload), recipes.optimizer(workload)
     chunk = workload.chunk or default_chunk(convolves=workload.network != "mlp")
-    update = jmeta.step(loss, tx, chunk=chunk, mesh=mesh)
+    update = jmeta.step(loss, tx, chunk=chunk, mesh=mesh, share=share)
     gradient = jax.jit(jmeta.meta_gradient(loss, chunk=chunk))
 
     @jax.jit
@@ -23,7 +26,9 @@ def build(workload: Workload) -> System:
         return jax.lax.fori_loop(0, steps, lambda _, state: update(state, tasks)[0], state)
 
     place = jax.sharding.NamedSharding(mesh, jax.P()) if mesh else jax.devices()[0]
-    spread = jax.sharding.NamedSharding(mesh, jax.P(*mesh.axis_names)) if mesh else place
+    spread = place
+    if mesh and share == "tasks":
+        spread = jax.sharding.NamedSharding(mesh, jax.P(*mesh.axis_names))
     held = [jax.device_put(jmeta.train_state(recipes.params(workload), tx), place)]
     tasks = jax.device_put(recipes.batch(workload), spread)
 
@@ -36,10 +41,19 @@ def build(workload: Workload) -> System:
     return System(advance, meta_gradient, f"{devices} x {jax.devices()[0].device_kind}")
 
 
-def most_devices(tasks: int) -> int:
-    """The largest number of devices that divides the tasks.
+def most_devices(workload: Workload) -> tuple[int, Literal["tasks", "examples"]]:
+    """The largest number of devices that divides the tasks, or else the examples of a task.
 
-    >>> most_devices(1)
-    1
+    Only tasks of a metric learner are shared by their examples, as in `jmeta train`.
+
+    >>> most_devices(workloads.WORKLOADS["A"])[1]
+    'tasks'
     """
-    return max(n for n in range(1, jax.device_count() + 1) if tasks % n == 0)
+    tasks = _divisor(workload.tasks)
+    if tasks > 1 or workload.algorithm != "protonet":
+        return tasks, "tasks"
+    return _divisor(workload.ways * math.gcd(workload.shots, workload.queries)), "examples"
+
+
+def _divisor(count: int) -> int:
+    return max(n for n in range(1, jax.device_count() + 1) if count % n == 0)

@@ -12,9 +12,9 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from jmeta.core import Batch, Net, Params, PyTree, Task
+from jmeta.core._devices import episode_keys, only_axis
 from jmeta.core._networks import require_net
 from jmeta.core._padding import is_masked, marked
-from jmeta.core._step import episode_keys, only_axis
 from jmeta.learners.comparison._heads import Head
 from jmeta.metrics import Estimate, accuracy, estimate, paired
 
