@@ -4,9 +4,9 @@
 
 The features are random, around one mean per class, and not negative, as after a ReLU. Episodes are
 5-way, 1-shot and 5-shot, with 15 queries per class. jmeta takes all of them in one jitted call,
-shared among one virtual device per core, one or eight at a time on each. easyfsl's classes take the
-first ones, one after another, with one thread and with one per core. Of both the quicker counts.
---threads 1 leaves the second out, for a machine that has other work.
+shared among one virtual device per core, which takes one, four or eight at a time. easyfsl's
+classes take the first ones, one after another, with one thread and with one per core. Of all these
+the quickest counts. --threads 1 leaves the last out, for a machine that has other work.
 
 `same` is the share of queries for which the predictions agree, `episodes_same` the share of
 episodes in which all do, and `apart` the largest difference of the scores, after jmeta's are put
@@ -39,7 +39,7 @@ from jmeta.learners import Head
 
 WAYS, QUERIES, CLASSES, EACH = 5, 15, 64, 100
 TARGET = 20  # times easyfsl
-SHOTS, CHUNKS = (1, 5), (1, 8)
+SHOTS, CHUNKS = (1, 5), (1, 4, 8)
 
 
 class Method(NamedTuple):
@@ -110,7 +110,7 @@ def ours(head: Head, tasks: Task, chunk: int) -> Callable[[], np.ndarray]:
     def one(task: Task) -> jax.Array:
         return head.predict(head.fit(task.support.x, task.support.y), task.query.x)
 
-    many = partial(jax.lax.map, one, batch_size=chunk)
+    many = partial(jax.lax.map, one, batch_size=chunk if chunk > 1 else None)
     run = jax.jit(jax.shard_map(many, mesh=mesh, in_specs=split, out_specs=split, check_vma=False))
     held = jax.device_put(tasks, jax.sharding.NamedSharding(mesh, split))
     return lambda: np.asarray(run(held))

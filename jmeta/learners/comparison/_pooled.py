@@ -116,7 +116,7 @@ def head_accuracies(
 
             return {name: judge(head) for name, head in heads.items()}
 
-        return lax.map(one, tasks, batch_size=chunk)
+        return lax.map(one, tasks, batch_size=chunk if chunk > 1 else None)
 
     if mesh is not None:
         axis = only_axis(mesh, of="head_accuracies")
