@@ -1,6 +1,6 @@
 """Distillation: a student with a quarter of its teacher's parameters, with and without the teacher.
 
-    python benchmarks/distillation.py [--seeds 3] [--steps 3000]
+    python benchmarks/distillation.py [--seeds 3] [--steps 3000] [--student-steps 3000]
 
 The characters of Omniglot at 14x14 pixels as one classification: each of 150 characters is a class,
 drawers 1 to 10 are trained on, and 11 to 20 are the test. The teacher is a network of four strided
@@ -45,10 +45,15 @@ def drawings(seed: int, split: str, characters: int) -> tuple[Batch, Batch]:
 
 
 def train(
-    net: Any, objective: Objective, examples: Batch, key: jax.Array, options: argparse.Namespace
+    net: Any,
+    objective: Objective,
+    examples: Batch,
+    key: jax.Array,
+    options: argparse.Namespace,
+    steps: int,
 ) -> Any:
     """Parameters after `steps` updates of Adam."""
-    tx = optax.adam(optax.cosine_decay_schedule(options.rate, options.steps))
+    tx = optax.adam(optax.cosine_decay_schedule(options.rate, steps))
     change = augment.affine(options.jitter, shift=0.07)
 
     def sample(key: jax.Array) -> Task:
@@ -73,8 +78,8 @@ def train(
 
     params = jax.jit(lambda key: net.init(key, examples.x[:1]))(key)
     state = jmeta.train_state(params, tx)
-    keys = jax.random.split(jax.random.fold_in(key, 1), options.steps)
-    for place in range(0, options.steps, 250):
+    keys = jax.random.split(jax.random.fold_in(key, 1), steps)
+    for place in range(0, steps, 250):
         state, _ = rounds(state, keys[place : place + 250])
     return state.params
 
@@ -102,6 +107,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--student-steps", type=int, default=3000, help="with and without teacher")
     parser.add_argument("--split", choices=("val", "test"), default="test")
     parser.add_argument(
         "--born-again", action="store_true", help="a second teacher, from the first"
@@ -124,7 +130,8 @@ def main() -> None:
 
         def score(name: str, net: Any, objective: Objective, key: jax.Array) -> Any:
             begin = time.perf_counter()
-            params = train(net, objective, examples, key, options)  # noqa: B023
+            steps = options.student_steps if net is small else options.steps
+            params = train(net, objective, examples, key, options, steps)  # noqa: B023
             right = metrics.accuracy(jax.jit(net.apply)(params, test.x), test.y)  # noqa: B023
             found.setdefault(name, []).append(float(right))
             sizes[name] = size_of(params)
