@@ -21,7 +21,7 @@ UPDATES = {  # of each stage of training
     "cosine": 1800,
     "distilled": 1800,
     "protonet": 800,
-    "maml": 900,
+    "maml": 600,
     "meta-baseline": 400,
 }
 AFTER = {"distilled": "pretrained", "meta-baseline": "pretrained"}  # a stage -> what it begins with
@@ -74,7 +74,7 @@ def training(stage: str, options: argparse.Namespace) -> train.Experiment:
         "distilled": {"algorithm": Distilled, "teacher": before, **SUPERVISED, "seed": fresh},
         "protonet": {"algorithm": "protonet", "train_ways": 10, "tasks": 1},
         "meta-baseline": {"algorithm": "meta-baseline", "init_from": before, "rate": 1e-4},
-        "maml": {"algorithm": "maml", "shots": 1, "inner_steps": 2, "inner_rate": 0.1},
+        "maml": {"algorithm": "maml", "shots": 1, "inner_steps": 5, "inner_rate": 0.01},
     }[stage]
     shared: dict[str, Any] = {
         "dataset": transfer.SOURCE,
