@@ -44,6 +44,12 @@ def rows() -> Iterator[str]:
         for found in record["rows"]:
             name = f"Omniglot (random), 5-way 1-shot, MAML, seed {found['seed']}"
             yield row(name, "98.7 ± 0.4", found, "omniglot_maml")
+    if record := load("omniglot_maml_lake"):
+        for found in record["rows"]:
+            shots, steps = found["config"]["episode"]["shots"], found["config"]["budget"]["steps"]
+            name = f"Omniglot (lake), 5-way {shots}-shot, MAML, {steps:,} updates"
+            printed = f"{100 * record['published'][f'{shots}-shot']:.1f}"
+            yield row(name, printed, found, "omniglot_maml_lake")
 
 
 def results() -> str:
