@@ -21,7 +21,7 @@ UPDATES = {  # of each stage of training
     "cosine": 1800,
     "distilled": 1800,
     "protonet": 800,
-    "maml": 600,
+    "maml": 300,
     "meta-baseline": 400,
 }
 AFTER = {"distilled": "pretrained", "meta-baseline": "pretrained"}  # a stage -> what it begins with
