@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from quick import without_pictures
 
 from jmeta import data, train
+from jmeta.cli import main
 from jmeta.train import MLP, Conv4, Glyphs
 
 
@@ -44,6 +46,25 @@ def test_images_are_scaled_and_batch_statistics_fixed(images):
     )
     np.testing.assert_allclose(one, two, atol=1e-4)  # no example depends on its neighbours
     assert one.shape == (25, 16)
+
+
+def test_the_network_of_a_run_embeds_with_what_it_learned(images, tmp_path, monkeypatch):
+    without_pictures(monkeypatch)
+    budget = {"steps": 2, "log_every": 2, "validate_every": 2, "episodes": 4, "filters": 4}
+    sizes = {"ways": 2, "shots": 1, "queries": 2, "train_queries": 1, "norm": "none"}
+    source, made = f"arrays:{images}", tmp_path / "f.npz"
+    one = train.experiment("pretrain", dataset=source, network="conv4", **sizes, **budget)
+    train.run(one, tmp_path / "run")
+    words = ["data", "embed", source, "--run", str(tmp_path / "run"), "--out", str(made)]
+    assert main(words) == 0
+    parts, params, _ = train.load_run(tmp_path / "run")
+    wanted, _ = train.embed_source(parts.experiment.source, parts.network, params=params["embed"])
+    np.testing.assert_allclose(np.load(made)["x"], wanted["x"], atol=1e-6)
+    fresh, _ = train.embed_source(parts.experiment.source, parts.network)
+    assert np.abs(fresh["x"] - wanted["x"]).max() > 1e-4
+    with pytest.raises(ValueError, match="the entries .*embed.*; give the entry 'embed'"):
+        train.embed_source(parts.experiment.source, parts.network, params=params)
+    assert main([*words, "--weights", "x"]) == 2
 
 
 def test_features_train_a_run(images, tmp_path):

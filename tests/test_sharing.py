@@ -87,6 +87,30 @@ def test_a_network_that_mixes_examples_is_computed_whole() -> None:
         close(two, one, rtol=1e-10, atol=1e-12)
 
 
+def test_a_mesh_of_tasks_may_have_any_name() -> None:
+    learner = jmeta.metric(nn.MLP((8,), 4, norm="batch"), jmeta.prototypical(2))
+    gradient = jmeta.meta_gradient(jmeta.episodic(learner, losses.cross_entropy), chunk=1)
+    mesh = jax.make_mesh((2,), ("examples",), axis_types=(jax.sharding.AxisType.Auto,))
+    with jax.enable_x64(True):
+        given = tasks(VECTOR, count=2)
+        params = learner.init(KEY, jax.tree.map(lambda leaf: leaf[0], given))
+        two = jax.jit(jmeta.core.data_parallel(gradient, mesh))(params, given)
+        close(two, jax.jit(gradient)(params, given), rtol=1e-6, atol=1e-7)
+
+
+def test_examples_are_not_shared_inside_another_mesh() -> None:
+    learner = jmeta.metric(nn.MLP((8,), 4, norm="batch"), jmeta.prototypical(2))
+    gradient = jmeta.meta_gradient(jmeta.episodic(learner, losses.cross_entropy), chunk=1)
+    given, mesh = tasks(VECTOR), jmeta.task_mesh(2)
+    params = learner.init(KEY, jax.tree.map(lambda leaf: leaf[0], given))
+    shared = jax.jit(jmeta.core.examples_parallel(gradient, mesh))
+    with (
+        jax.set_mesh(mesh),
+        pytest.raises(ValueError, match="cannot be shared inside jax"),
+    ):
+        shared(params, given)
+
+
 def test_the_step_shares_examples_and_draws_the_same_task() -> None:
     given = tasks(VECTOR)
     learner = jmeta.metric(nn.MLP((8,), 4, norm="batch"), jmeta.prototypical(2))

@@ -1,8 +1,9 @@
-"""What `jmeta data list`, `info` and `prepare` do."""
+"""What `jmeta data list`, `info`, `prepare` and `embed` do."""
 
 import argparse
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from jmeta import data
@@ -13,6 +14,8 @@ from jmeta.cli._table import table
 from jmeta.experiments import embed_source, experiment
 from jmeta.experiments._features import packed
 from jmeta.experiments._options import one_of
+from jmeta.runs._records import read_config
+from jmeta.runs._start import begun
 from jmeta.runs._writing import write_whole
 
 Words = Sequence[str]
@@ -49,8 +52,10 @@ def embed(words: Words) -> int:
     """`jmeta data embed`."""
     asked = parser.data_parser("embed").read(words)
     check_named(asked.out, (".npz",), "--out")
-    if ":" not in asked.network:
+    if asked.network is not None and ":" not in asked.network:
         one_of("network", asked.network, parser.EMBED)
+    if asked.run is not None and asked.weights is not None:
+        raise ValueError("--weights belongs to --network; the network of --run brings its own.")
     start()
     given = {
         "split": asked.split,
@@ -60,10 +65,17 @@ def embed(words: Words) -> int:
         "drop_small": asked.drop_small if asked.drop_small != 1 else None,
     }
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    chosen = experiment("protonet", dataset=asked.name, network=asked.network, **options)
+    stored = None if asked.run is None else read_config(asked.run)
+    network = asked.network if stored is None else stored.network
+    chosen = experiment("protonet", dataset=asked.name, network=network, **options)
     assert chosen.network is not None
     arrays, facts = embed_source(
-        chosen.source, chosen.network, side=asked.side, chunk=asked.chunk, seed=asked.seed
+        chosen.source,
+        chosen.network,
+        params=None if stored is None else partial(begun, path=str(asked.run)),
+        side=asked.side,
+        chunk=asked.chunk,
+        seed=asked.seed,
     )
     write_whole(asked.out, packed(arrays))
     count, width = arrays["x"].shape

@@ -61,12 +61,18 @@ def data_parser(name: str) -> Parser:
 
 def _add_embedding(parser: Parser) -> None:
     """What `jmeta data embed` takes beside what shapes a set."""
-    parser.add_argument(
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument(
+        "--run",
+        type=path_of,
+        metavar="RUN",
+        help="the folder of a finished run, whose network embeds with what it learned",
+    )
+    which.add_argument(
         "--network",
-        required=True,
         metavar="NAME",
         help=f"embeds: one of {', '.join(EMBED)}, or MODULE:CLASS of your own; only "
-        "efficientnet-lite0 and vit are pretrained",
+        "efficientnet-lite0 and vit are pretrained, the others have random weights",
     )
     parser.add_argument("--weights", type=path_of, metavar="PATH", help="what the network reads")
     parser.add_argument(
@@ -75,7 +81,7 @@ def _add_embedding(parser: Parser) -> None:
     numbers = {
         "side": (None, "pixels that images are scaled to for the network; as they are by default"),
         "chunk": (64, "examples embedded at once (default: 64)"),
-        "seed": (0, "of a random division (default: 0)"),
+        "seed": (0, "of a random division, and of random weights (default: 0)"),
     }
     for name, (default, text) in numbers.items():
         parser.add_argument(

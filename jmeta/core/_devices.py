@@ -28,7 +28,10 @@ def task_mesh(devices: int | None = None) -> Mesh:
     """
     found = jax.devices()
     if devices is not None and not 1 <= devices <= len(found):
-        raise ValueError(f"asked for {devices} devices, but JAX sees {len(found)}.")
+        raise ValueError(
+            f"asked for {devices} devices, but JAX sees {len(found)}; ask for fewer, or set "
+            "JAX_NUM_CPU_DEVICES on a CPU."
+        )
     if (devices or 0) % jax.process_count():
         raise ValueError(
             f"{devices} devices cannot be divided among {jax.process_count()} processes; "
@@ -74,7 +77,8 @@ def data_parallel(gradient: MetaGradient, mesh: Mesh) -> MetaGradient:
         if count % mesh.size:
             raise ValueError(
                 f"a batch of {count} tasks cannot be shared among {mesh.size} devices; "
-                "choose a number of tasks that is a multiple of the number of devices."
+                "choose a number of tasks that is a multiple of the number of devices, or let them "
+                'share the examples of each task (share="examples" of jmeta.step).'
             )
         return sharded(params, tasks)
 
@@ -98,8 +102,11 @@ def examples_parallel(gradient: MetaGradient, mesh: Mesh) -> MetaGradient:
     Returns:
         `gradient(params, tasks) -> (gradient, Aux)`, like that of `meta_gradient`.
 
+    A function within the loss that is jitted or checkpointed by itself keeps the devices with which
+    it was first traced; make another one for other devices.
+
     Raises:
-        ValueError: the mesh has several axes.
+        ValueError: the mesh has several axes, or it is called inside `jax.set_mesh`.
 
     >>> import jmeta, jmeta.nn
     >>> learner = jmeta.metric(jmeta.nn.MLP((8,), 4), jmeta.prototypical(2))
@@ -115,6 +122,12 @@ def examples_parallel(gradient: MetaGradient, mesh: Mesh) -> MetaGradient:
     named = Mesh(mesh.devices, (EXAMPLES,), axis_types=(AxisType.Auto,))
 
     def parallel(params: Params, tasks: PyTree) -> tuple[Params, Aux]:
+        around = jax.sharding.get_abstract_mesh()
+        if not around.empty and around.axis_names != named.axis_names:
+            raise ValueError(
+                "examples cannot be shared inside jax.set_mesh, as they have a mesh of their own; "
+                "leave it out, and give the mesh to jmeta.step or examples_parallel alone."
+            )
         with examples_over(named):
             return gradient(params, tasks)
 

@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 from jmeta.core._types import Net, Outputs, Params, PyTree
 
-EXAMPLES = "examples"  # the mesh axis over which `jmeta.nn.Norm` takes the moments of a batch
+EXAMPLES = "jmeta_examples"  # the mesh axis over which `jmeta.nn.Norm` takes batch moments
 _MESH: ContextVar[Mesh | None] = ContextVar("mesh", default=None)
 
 

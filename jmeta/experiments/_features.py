@@ -1,6 +1,7 @@
 """A source whose examples are embedded once, so that a pool of features takes its place."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def embed_source(
     source: Source,
     network: Network,
     *,
-    params: Params | None = None,
+    params: Params | Callable[[Params], Params] | None = None,
     side: int | None = None,
     chunk: int = 64,
     seed: int = 0,
@@ -33,7 +34,8 @@ def embed_source(
     Args:
         source: its classes; their division is kept.
         network: gives embeddings; a pretrained one brings its weights.
-        params: its parameters, such as those of a run; None for those it begins with.
+        params: its parameters, such as the entry "embed" of those of a run; or a function of those it begins with, such as one that puts those
+            of a run in their place. None: those it begins with.
         side: height and width in pixels that images are scaled to first (bilinearly).
         chunk: examples embedded at once.
         seed: of a random division, and of a network that brings no weights.
@@ -63,9 +65,15 @@ def embed_source(
     pools = {name: pool for name in PARTS if (pool := getattr(found, name)) is not None}
     net = _Resized(network.module(None), side) if side else network.module(None)
     first = found.train.examples[:_FEW]
-    if params is None:
+    if params is None or callable(params):
         example = jax.eval_shape(_in_unit, first[:1])
-        params = jax.jit(net.init)(jax.random.key(seed), jnp.zeros(example.shape, example.dtype))
+        fresh = jax.jit(net.init)(jax.random.key(seed), jnp.zeros(example.shape, example.dtype))
+        params = fresh if params is None else params(fresh)
+    if isinstance(params, dict) and "params" not in params and "embed" in params:
+        raise ValueError(
+            f"embed_source expects the parameters of the network, but got the entries "
+            f"{', '.join(map(str, params))}; give the entry 'embed' of these."
+        )
     if network.transductive:
         module: Any = network.module(None)
         params = nn.population_statistics(module, params, _in_unit(first))

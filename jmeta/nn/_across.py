@@ -1,7 +1,7 @@
 """Batches whose examples are shared among devices: sums and means over all of them.
 
-Inside a `jax.shard_map`, an array that varies over the mesh axis "examples" was computed from the
-examples of one device. `jmeta.core` shares the examples of a network by this name.
+Inside a `jax.shard_map`, an array that varies over the mesh axis "jmeta_examples" was computed from
+the examples of one device. `jmeta.core` shares the examples of a network by this name.
 """
 
 import jax
@@ -9,7 +9,7 @@ from jax import lax
 
 from jmeta.nn._linear import varying
 
-_AXIS = "examples"
+_AXIS = "jmeta_examples"
 
 
 def total(x: jax.Array) -> jax.Array:

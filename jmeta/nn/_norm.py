@@ -23,8 +23,8 @@ class Norm(nn.Module):
       In an episode this is transductive: the output for a query depends on the other queries of
       the batch. If the variables contain a collection "batch_stats" (see `population_statistics`),
       its fixed moments are used instead, without a gradient, and the examples no longer depend on
-      each other. Where x varies over a mesh axis "examples" of a `jax.shard_map`, the batch is
-      that of all its devices.
+      each other. Where x varies over the mesh axis "jmeta_examples" of a `jax.shard_map`, the
+      batch is that of all its devices.
     * "group": the moments of each example over H, W and the channels of each of `groups` groups.
     * "layer": the moments of each example over H, W and all channels.
     * "none": no normalisation and no parameters; the output is the input.

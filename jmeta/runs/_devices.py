@@ -33,10 +33,7 @@ def shared(experiment: Experiment, domain: Domain) -> tuple[Mesh, Share]:
     asked, processes = experiment.device.devices, jax.process_count()
     if asked is not None:
         if tasks % asked and (not batches or math.gcd(*batches) % asked):
-            raise ValueError(
-                f"{tasks} tasks an update cannot be shared among {asked} devices{_nor(batches)}; "
-                "choose tasks as a multiple of devices."
-            )
+            raise ValueError(_refusal(tasks, batches, asked))
         return core.task_mesh(asked), "examples" if tasks % asked else "tasks"
     several = range(processes, processes * jax.local_device_count() + 1, processes)
     by_tasks = _most(several, tasks)
@@ -70,11 +67,20 @@ def _most(choices: Iterable[int], whole: int) -> int:
     return max((n for n in choices if whole % n == 0), default=0)
 
 
-def _nor(batches: tuple[int, ...]) -> str:
-    """What else cannot be shared, for the message.
+def _refusal(tasks: int, batches: tuple[int, ...], devices: int) -> str:
+    """The sentence about devices that divide nothing.
 
-    >>> _nor((60, 300))
-    ', nor can the 60 and 300 examples of a task'
+    >>> _refusal(1, (), 2).partition("; ")[2]
+    'choose tasks as a multiple of devices.'
+    >>> _refusal(1, (5, 25), 2).partition("; ")[2]
+    'choose tasks, or each of the numbers of examples, as a multiple of devices.'
     """
+    said = f"{tasks} tasks an update cannot be shared among {devices} devices"
+    if not batches:
+        why = "and this algorithm or network does not share the examples of a task"
+        return f"{said}, {why}; choose tasks as a multiple of devices."
     sizes = " and ".join(str(size) for size in dict.fromkeys(batches))
-    return f", nor can the {sizes} examples of a task" if batches else ""
+    return (
+        f"{said}, nor can the {sizes} examples of a task; choose tasks, or each of the numbers of "
+        "examples, as a multiple of devices."
+    )

@@ -248,6 +248,7 @@ def machine(parts: Parts) -> dict[str, Any]:
         "backend": device.platform,
         "device": device.device_kind,
         "devices": parts.mesh.size,
+        "shared": parts.share,
         "processes": jax.process_count(),
         "system": platform.system(),
         "processor": platform.machine(),

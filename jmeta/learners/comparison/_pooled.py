@@ -89,8 +89,10 @@ def head_accuracies(
         mesh: the devices that share the episodes. Each of them holds all features.
 
     Raises:
-        ValueError: `sample` changes the examples that it draws.
+        ValueError: `sample` changes the examples that it draws, or `chunk` is less than 1.
     """
+    if chunk < 1:
+        raise ValueError(f"head_accuracies expects chunk >= 1, but got {chunk}.")
     features = pool.examples
     count = len(jax.tree.leaves(features)[0])
     numbered = dataclasses.replace(pool, examples=jnp.arange(count))
