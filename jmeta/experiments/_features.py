@@ -34,8 +34,8 @@ def embed_source(
     Args:
         source: its classes; their division is kept.
         network: gives embeddings; a pretrained one brings its weights.
-        params: its parameters, such as the entry "embed" of those of a run; or a function of those it begins with, such as one that puts those
-            of a run in their place. None: those it begins with.
+        params: its parameters, such as the entry "embed" of those of a run; or a function of those
+            it begins with, such as one that reads others from a file. None: those it begins with.
         side: height and width in pixels that images are scaled to first (bilinearly).
         chunk: examples embedded at once.
         seed: of a random division, and of a network that brings no weights.
