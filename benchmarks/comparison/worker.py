@@ -54,7 +54,7 @@ def serve(name: str, workload: workloads.Workload, answer: Answer) -> None:
     if missing:
         return answer({"error": f"{' and '.join(missing)} not installed"})
     if name == "jmeta":
-        use_cores(workload.tasks)
+        use_cores(workloads.shareable(workload)[0])
     start = time.perf_counter()
     system = systems.build(name, workload)
     system.advance(1)
@@ -85,12 +85,12 @@ def missing_packages(needs: tuple[str, ...]) -> list[str]:
     return missing
 
 
-def use_cores(tasks: int) -> None:
-    """Make as many virtual CPU devices as there are cores, or fewer, so that they divide tasks."""
+def use_cores(whole: int) -> None:
+    """Make as many virtual CPU devices as there are cores, or fewer, that divide `whole`."""
     import jax
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    count = max(n for n in range(1, (cores or 1) + 1) if tasks % n == 0)
+    count = max(n for n in range(1, (cores or 1) + 1) if whole % n == 0)
     jax.config.update("jax_num_cpu_devices", count)
 
 

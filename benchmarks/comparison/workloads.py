@@ -1,6 +1,7 @@
 """The workloads: one table, and the same arithmetic for every system."""
 
-from typing import NamedTuple
+import math
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -132,6 +133,17 @@ def chosen(names: list[str]) -> list[Workload]:
             )
         found += [match for match in matches if match not in found]
     return found
+
+
+def shareable(workload: Workload) -> tuple[int, Literal["tasks", "examples"]]:
+    """What jmeta's devices share, as in `jmeta train`, and a number that they must divide.
+
+    >>> shareable(WORKLOADS["A"]), shareable(WORKLOADS["F"])
+    ((32, 'tasks'), (60, 'examples'))
+    """
+    if workload.tasks > 1 or workload.algorithm != "protonet":
+        return workload.tasks, "tasks"
+    return workload.ways * math.gcd(workload.shots, workload.queries), "examples"
 
 
 class Arrays(NamedTuple):

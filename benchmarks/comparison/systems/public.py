@@ -1,12 +1,9 @@
 """jmeta as its users write it: public functions only, and many updates in one dispatch."""
 
-import math
-from typing import Literal
-
 import jax
 
 import jmeta
-from comparison import recipes
+from comparison import recipes, workloads
 from comparison.system import System, Weights
 from comparison.workloads import Workload
 from jmeta.core._meta_gradient import default_chunk
@@ -14,7 +11,8 @@ from jmeta.core._meta_gradient import default_chunk
 
 def build(workload: Workload) -> System:
     """One update is `jmeta.step`; many of them are one dispatch, as in `jmeta train`."""
-    devices, share = most_devices(workload)
+    count, share = workloads.shareable(workload)
+    devices = most_devices(count)
     mesh = jmeta.task_mesh(devices) if devices > 1 else None
     loss, tx = recipes.loss(workload), recipes.optimizer(workload)
     chunk = workload.chunk or default_chunk(convolves=workload.network != "mlp")
@@ -41,19 +39,10 @@ def build(workload: Workload) -> System:
     return System(advance, meta_gradient, f"{devices} x {jax.devices()[0].device_kind}")
 
 
-def most_devices(workload: Workload) -> tuple[int, Literal["tasks", "examples"]]:
-    """The largest number of devices that divides the tasks, or else the examples of a task.
+def most_devices(count: int) -> int:
+    """The largest number of devices that divides a number.
 
-    Only tasks of a metric learner are shared by their examples, as in `jmeta train`.
-
-    >>> most_devices(workloads.WORKLOADS["A"])[1]
-    'tasks'
+    >>> most_devices(1)
+    1
     """
-    tasks = _divisor(workload.tasks)
-    if tasks > 1 or workload.algorithm != "protonet":
-        return tasks, "tasks"
-    return _divisor(workload.ways * math.gcd(workload.shots, workload.queries)), "examples"
-
-
-def _divisor(count: int) -> int:
     return max(n for n in range(1, jax.device_count() + 1) if count % n == 0)
