@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,8 @@ from jmeta.cli import _data_parser as parser
 from jmeta.cli._backend import start
 from jmeta.cli._outputs import check_named
 from jmeta.cli._table import table
-from jmeta.experiments import embed_source, experiment
+from jmeta.core import Params
+from jmeta.experiments import Experiment, embed_source, experiment
 from jmeta.experiments._features import packed
 from jmeta.experiments._options import one_of
 from jmeta.runs._records import read_config
@@ -57,6 +58,19 @@ def embed(words: Words) -> int:
     if asked.run is not None and asked.weights is not None:
         raise ValueError("--weights belongs to --network; the network of --run brings its own.")
     start()
+    chosen, params = _embedding(asked)
+    assert chosen.network is not None
+    sizes = {"side": asked.side, "chunk": asked.chunk, "seed": asked.seed}
+    arrays, facts = embed_source(chosen.source, chosen.network, params=params, **sizes)
+    write_whole(asked.out, packed(arrays))
+    count, width = arrays["x"].shape
+    classes = {part: len(names) for part, names in facts["classes"].items()}
+    print(f"{count} features of {width} numbers, classes {classes}: arrays:{asked.out}")
+    return 0
+
+
+def _embedding(asked: argparse.Namespace) -> tuple[Experiment, Callable[[Params], Params] | None]:
+    """The set and the network that embeds it, and what puts the weights of a run into it."""
     given = {
         "split": asked.split,
         "size": asked.size,
@@ -65,23 +79,11 @@ def embed(words: Words) -> int:
         "drop_small": asked.drop_small if asked.drop_small != 1 else None,
     }
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    stored = None if asked.run is None else read_config(asked.run)
-    network = asked.network if stored is None else stored.network
+    if asked.run is None:
+        return experiment("protonet", dataset=asked.name, network=asked.network, **options), None
+    network = read_config(asked.run).network
     chosen = experiment("protonet", dataset=asked.name, network=network, **options)
-    assert chosen.network is not None
-    arrays, facts = embed_source(
-        chosen.source,
-        chosen.network,
-        params=None if stored is None else partial(begun, path=str(asked.run)),
-        side=asked.side,
-        chunk=asked.chunk,
-        seed=asked.seed,
-    )
-    write_whole(asked.out, packed(arrays))
-    count, width = arrays["x"].shape
-    classes = {part: len(names) for part, names in facts["classes"].items()}
-    print(f"{count} features of {width} numbers, classes {classes}: arrays:{asked.out}")
-    return 0
+    return chosen, partial(begun, path=str(asked.run))
 
 
 def _shaping(asked: argparse.Namespace) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def task_mesh(devices: int | None = None) -> Mesh:
     each = None if devices is None else devices // jax.process_count()
     numbers = range(jax.process_count())
     chosen = [d for n in numbers for d in [d for d in found if d.process_index == n][:each]]
-    auto = (jax.sharding.AxisType.Auto,)  # explicit axes break vmapped convolutions
+    auto = (AxisType.Auto,)  # explicit axes break vmapped convolutions
     return jax.make_mesh((len(chosen),), ("tasks",), axis_types=auto, devices=chosen)
 
 

@@ -10,8 +10,8 @@ from jmeta import core
 from jmeta.core._step import Share
 from jmeta.experiments import Domain, Experiment, example_task
 
-# Pixels of a task from which on the devices of a CPU win more by its examples than they lose by
-# waiting for each other: with 28x28 pixels some 80 images. Accelerators and several processes wait
+# From so many pixels of a task on, the devices of a CPU win more by sharing its examples than they
+# lose by waiting for each other: some 80 images of 28x28. Accelerators and several processes wait
 # longer, so they share examples only if they are asked to.
 _WORTHWHILE = 2**16
 
