@@ -95,6 +95,20 @@ def test_full_rank_adapters_do_one_step_of_the_product() -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
 
 
+def test_the_meta_gradient_through_bottlenecks_of_nnx_equals_finite_differences() -> None:
+    with jax.enable_x64(True):
+        net, one = nn.with_bottlenecks(_branching, 2), double(task(KEY))
+        learner = _learner(jmeta.part("bottlenecks"), net)
+        loss = jmeta.episodic(learner, cross_entropy)
+        flat, unravel = ravel_pytree(double(learner.init(KEY, one)))
+        flat = flat + 0.1 * jax.random.normal(KEY, flat.shape)
+        exact = jax.jit(jax.grad(lambda v: loss(unravel(v), one)[0]))(flat)
+        value = jax.jit(jax.vmap(lambda v: loss(unravel(v), one)[0]))
+        basis = np.eye(flat.size) * 1e-6
+        numeric = (value(flat[None] + basis) - value(flat[None] - basis)) / 2e-6
+        assert np.linalg.norm(exact - numeric) < 1e-6 * np.linalg.norm(numeric)
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
@@ -102,8 +116,13 @@ def test_full_rank_adapters_do_one_step_of_the_product() -> None:
         (lambda: low_rank(rank=1, scale=0.0), "scale > 0"),
         (lambda: low_rank("b1", rank=1).init(init(KEY)), "none of these was chosen: film, w1, w2"),
         (lambda: low_rank(rank=1).take(init(KEY)), "a dictionary with network, low_rank"),
-        (lambda: nn.with_bottlenecks(NET, 2), "a Flax Linen module, but got Network"),
+        (lambda: nn.with_bottlenecks(NET, 2), "a Flax module, but got a network"),
+        (lambda: nn.with_bottlenecks(3, 2), "or a function rngs -> module, but got int"),
         (lambda: nn.with_bottlenecks(CONV, 0), "width >= 1"),
+        (
+            lambda: nn.with_bottlenecks(_branching, 1, after="h"),
+            "no layer 'h'; those with a kernel are body, head/0",
+        ),
         (
             lambda: nn.with_bottlenecks(nn.MLP((5,), 2), 1, after="h").init(KEY, jnp.ones((1, 3))),
             "no layer 'h'; those with a kernel are Dense_0, head",
@@ -138,6 +157,58 @@ def test_bottlenecks_begin_as_the_module_and_adapt_alone() -> None:
     wanted = behind(jax.nn.relu(behind(one.query.x, "Dense_0")), "head")
     found = net.apply(adapted, one.query.x)
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+class _Branching(nnx.Module):
+    """A layer that is called twice, and one in a list."""
+
+    def __init__(self, rngs):
+        self.body = nnx.Linear(INPUTS, INPUTS, rngs=rngs)
+        self.head = nnx.List([nnx.Linear(INPUTS, WAYS, rngs=rngs)])
+        self.norm = nnx.LayerNorm(INPUTS, rngs=rngs)
+
+    def __call__(self, x):
+        return self.head[0](self.norm(self.body(jnp.tanh(self.body(x)))))
+
+    def half(self, x):
+        return self(x) / 2
+
+
+def _branching(rngs):
+    return _Branching(rngs)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_bottlenecks_of_an_nnx_module_begin_as_it_and_adapt_alone(given) -> None:
+    one, module = task(KEY), _Branching(nnx.Rngs(KEY))
+    net = nn.with_bottlenecks(module if given else _branching, 2)
+    learner = _learner(jmeta.part("bottlenecks"), net)
+    params = net.init(KEY, one.support.x)
+    np.testing.assert_array_equal(net.apply(params, one.query.x), module(one.query.x))
+    adapted = jax.jit(learner.adapt)(params, one.support).params
+    head, pair = adapted["head"][0], adapted["head"][0]["bottlenecks"]
+    assert (pair["up"] != 0).any() and (adapted["body"]["bottlenecks"]["up"] != 0).any()
+    for name in ("kernel", "bias"):
+        np.testing.assert_array_equal(head[name], params["head"][0][name])
+
+    def behind(h, layer):
+        h, pair = h @ layer["kernel"] + layer["bias"][None], layer["bottlenecks"]
+        return h + jax.nn.relu(h @ pair["down"]) @ pair["up"]
+
+    h = behind(jnp.tanh(behind(one.query.x, adapted["body"])), adapted["body"])
+    wanted = behind(nnx.merge(*nnx.split(module.norm))(h), head)
+    found = net.apply(adapted, one.query.x)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(net.apply(adapted, one.query.x, method="half"), found / 2)
+    assert type(module.body) is nnx.Linear and not hasattr(module.body, "bottlenecks")
+
+
+def test_bottlenecks_of_an_nnx_module_stand_behind_the_layers_that_are_named() -> None:
+    net = nn.with_bottlenecks(_branching, 2, after="head")
+    first, other = (net.init(jax.random.key(seed), jnp.ones((1, INPUTS))) for seed in (0, 1))
+    assert "bottlenecks" not in first["body"]
+    down = [params["head"][0]["bottlenecks"]["down"] for params in (first, other)]
+    assert down[0].shape == (WAYS, 2) and (down[0] != down[1]).all()
 
 
 @pytest.mark.parametrize(

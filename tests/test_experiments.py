@@ -256,6 +256,8 @@ def default(of: Callable, name: str) -> Any:
         (train.Siamese().match, default(learners.siamese_loss, "match")),
         (train.Matching().scale, default(learners.matching, "scale")),
         (train.MatchingFullContext().scale, default(learners.matching, "scale")),
+        (train.Feat().scale, default(learners.feat, "scale")),
+        (train.Feat().heads, nn.SetAttention().heads),
         (train.MetaNetwork().scale, default(learners.meta_network, "sharpness")),
         (train.R2D2.initial[0], default(learners.ridge, "strength")),
         (train.R2D2.initial[1], default(learners.ridge, "scale")),

@@ -81,7 +81,7 @@ def test_every_classifier_builds_with_a_convolution(algorithm: str) -> None:
     assert (loss.shape, outputs.shape) == ((), wanted)
 
 
-FIXED = ("relation", "siamese", "matching-fce", "r2d2", "snail")
+FIXED = ("relation", "siamese", "matching-fce", "feat", "r2d2", "snail")
 
 
 @pytest.mark.parametrize("algorithm", few(FIXED, "r2d2"))

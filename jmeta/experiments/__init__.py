@@ -21,6 +21,7 @@ from jmeta.experiments._memory import Anp, Cnp, Mann, MetaNetwork, Np, Snail
 from jmeta.experiments._metric import (
     LRD2,
     R2D2,
+    Feat,
     Matching,
     MatchingFullContext,
     MetaBaseline,
@@ -65,6 +66,7 @@ __all__ = [
     "EfficientNetLite0",
     "Episode",
     "Experiment",
+    "Feat",
     "FineTuning",
     "Folder",
     "Fomaml",

@@ -101,6 +101,28 @@ class MatchingFullContext(Matching):
 
 
 @dataclass(frozen=True)
+class Feat(_OverEmbedding):
+    """FEAT: class means that attend to each other, best begun by `--init-from`."""
+
+    name: ClassVar[str] = "feat"
+    title: ClassVar[str] = "class means that attend to each other"
+    paper: ClassVar[str] = "Ye, Hu, Zhan, Sha, 2020, arXiv:1812.03664"
+    heads: int = option(1, "Heads of the attention among the class means.", least=1)
+    scale: float = option(
+        1.0, "What squared distances are multiplied by (an inverse temperature).", least=0
+    )
+
+    def learner(self, embed: Net, ways: int) -> Learner:
+        """The nearest of the adapted class means."""
+        return learners.feat(embed, nn.SetAttention(self.heads), ways=ways, scale=self.scale)
+
+    def build(self, network: Network, domain: Domain, episode: Episode | Points) -> Method:
+        """The learner and its loss; fixed moments are those of the embedding."""
+        method = super().build(network, domain, episode)
+        return method._replace(fix=fix_embedding(method.fix))
+
+
+@dataclass(frozen=True)
 class Siamese(Algorithm):
     """Siamese networks: pairs that are of one class or not, by a learned distance."""
 
@@ -250,6 +272,6 @@ class MetaOptNet(_LearnedHead):
 
 
 TABLE: tuple[type[Algorithm], ...] = (
-    *(ProtoNet, Matching, MatchingFullContext, Siamese, Relation),
+    *(ProtoNet, Matching, MatchingFullContext, Feat, Siamese, Relation),
     *(MetaBaseline, R2D2, LRD2, MetaOptNet),
 )

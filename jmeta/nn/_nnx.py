@@ -39,17 +39,17 @@ def from_nnx(module_or_make: Any) -> Network:
     """
     from flax import nnx
 
+    def make(key: Any) -> Any:
+        return made_by(module_or_make, nnx.Rngs(key), of="from_nnx")
+
     given = isinstance(module_or_make, nnx.Module)
-    module = module_or_make if given else _made(module_or_make, nnx.Rngs(0))
-    split: Any = nnx.split(nnx.clone(module), nnx.Param, ...)
+    split: Any = nnx.split(make(0), nnx.Param, ...)
     graph, params, rest = split
     if not nnx.to_flat_state(params):
         raise ValueError("from_nnx got a module without any nnx.Param: it has no parameters.")
 
     def init(key: jax.Array, *inputs: Any) -> Any:
-        if given:
-            return nnx.to_pure_dict(params)
-        return nnx.to_pure_dict(nnx.state(_made(module_or_make, nnx.Rngs(key)), nnx.Param))
+        return nnx.to_pure_dict(params if given else nnx.state(make(key), nnx.Param))
 
     def choose(method: str | None) -> Apply:
         def apply(values: Any, *inputs: Any) -> Any:
@@ -63,18 +63,28 @@ def from_nnx(module_or_make: Any) -> Network:
     return Network(init, choose)
 
 
-def _made(make: Any, rngs: Any) -> Any:
-    """The module that a function makes, after a check that it is one."""
+def made_by(module_or_make: Any, rngs: Any, *, of: str) -> Any:
+    """A module of one's own: a copy of the one that is given, or what a function makes.
+
+    Args:
+        module_or_make: see `from_nnx`.
+        rngs: what the function gets.
+        of: the name of the public function, for a message.
+
+    Raises:
+        ValueError: it is neither, or the function makes something else.
+    """
     from flax import nnx
 
-    makes = callable(make) and not isinstance(make, nn.Module)
-    module = make(rngs) if makes else make
+    given = isinstance(module_or_make, nnx.Module)
+    makes = callable(module_or_make) and not given and not isinstance(module_or_make, nn.Module)
+    module = module_or_make(rngs) if makes else module_or_make
     if not isinstance(module, nnx.Module):
         raise ValueError(
-            "from_nnx expects a flax.nnx.Module or a function rngs -> module, but got "
+            f"{of} expects a flax.nnx.Module or a function rngs -> module, but got "
             f"{type(module).__name__}; a Linen module is a network as it stands."
         )
-    return module
+    return nnx.clone(module) if given else module
 
 
 def _call_unchanged(module: Any, method: str, inputs: tuple[Any, ...]) -> Any:
