@@ -128,7 +128,10 @@ def test_the_meta_gradient_through_bottlenecks_of_nnx_equals_finite_differences(
             "no layer 'h'; those with a kernel are Dense_0, head",
         ),
         (lambda: train.experiment("maml", lora=2, bottleneck=2), "choose one of them"),
-        (lambda: train.experiment("boil", lora=2), "lora belongs to maml, fomaml, anil"),
+        (
+            lambda: train.experiment("boil", lora=2),
+            "lora belongs to maml, fomaml, anil, fine-tuning",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(make, says) -> None:

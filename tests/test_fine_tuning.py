@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from learners import EMBED, WAYS, init, task
+from jax.flatten_util import ravel_pytree
+from learners import EMBED, WAYS, double, init, task
 
 import jmeta
 from jmeta import nn, train
@@ -95,6 +96,35 @@ def test_padding_and_a_class_without_examples() -> None:
     assert (logits.argmax(-1) != 2).all() and np.isfinite(logits).all()
 
 
+def test_low_rank_matrices_are_tuned_beside_the_body_and_the_head_itself() -> None:
+    one, params = task(KEY), init(KEY)
+    lora = jmeta.core.low_rank("body", rank=1, also="head")
+    start, tuned = (
+        jax.jit(_learner(steps, adapts=lora, near=0.1, decay=0.1).adapt)(params, one.support).params
+        for steps in (0, 5)
+    )
+    jax.tree.map(np.testing.assert_array_equal, start["body"], params)
+    for name, leaf in params.items():
+        moved = tuned["body"][name] - leaf
+        wanted = 1 if name in ("w1", "film") else 0  # w2 is not of the embedding
+        assert np.linalg.matrix_rank(np.atleast_2d(moved), tol=1e-6) == wanted, name
+    jax.tree.map(
+        lambda a, b: np.testing.assert_(bool((a != b).any())), start["head"], tuned["head"]
+    )
+
+
+def test_the_gradient_through_tuned_low_rank_matrices_equals_finite_differences() -> None:
+    with jax.enable_x64(True):
+        one, (flat, unravel) = double(task(KEY)), ravel_pytree(double(init(KEY)))
+        loss = jmeta.episodic(
+            _learner(adapts=jmeta.core.low_rank("body", rank=2, also="head")), cross_entropy
+        )
+        value = jax.jit(lambda v: loss(unravel(v), one)[0])
+        exact, step = jax.jit(jax.grad(value))(flat), 1e-6 * np.eye(flat.size)
+        numeric = [(value(flat + e) - value(flat - e)) / 2e-6 for e in step]
+        assert np.linalg.norm(exact - np.array(numeric)) < 1e-6 * np.linalg.norm(exact)
+
+
 def test_episodes_are_tuned_side_by_side() -> None:
     tasks, params = jax.vmap(task)(jax.random.split(KEY, 3)), init(KEY)
     learner = _learner(adapts=jmeta.part(("head", "w1")), near=0.1)
@@ -124,6 +154,13 @@ def test_episodes_are_tuned_side_by_side() -> None:
             "head_start must be means",
         ),
         (lambda: train.experiment("fine-tuning", tunes=" , "), "tunes must name something"),
+        (lambda: train.experiment("fine-tuning", lora=2), "lora is for layers below the head"),
+        (
+            lambda: jmeta.core.low_rank(rank=1, also="w9").take(
+                jmeta.core.low_rank(rank=1).init(init(KEY))
+            ),
+            "'w9' selects none of the parameters",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(make, says) -> None:
@@ -144,13 +181,14 @@ def pretrained(tmp_path_factory):
     return out
 
 
-def test_a_run_of_no_updates_tunes_what_another_has_learned(pretrained, tmp_path) -> None:
+@pytest.mark.parametrize("own", [{"tunes": "Conv_3"}, {"tunes": "all", "lora": 2}])
+def test_a_run_of_no_updates_tunes_what_another_has_learned(own, pretrained, tmp_path) -> None:
     made = train.experiment(
         "fine-tuning",
         **SMALL,
+        **own,
         steps=0,
         inner_steps=3,
-        tunes="Conv_3",
         l2_sp=0.1,
         init_from=str(pretrained),
     )

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jmeta.core._numbers import product, require_positive
-from jmeta.core._selection import Selection, Which, chosen_paths
+from jmeta.core._selection import Selection, Which, chosen_paths, part
 from jmeta.core._tree import paths_of, put_paths, require_keys
 from jmeta.core._types import Key, Params, PyTree, StepIndex
 
@@ -16,6 +16,7 @@ def low_rank(
     *,
     rank: int,
     scale: float | jax.Array = 1.0,
+    also: Which | None = None,
     key: Key | None = None,
 ) -> Selection:
     """Adapt a product of two small matrices beside each kernel, and keep the kernels: LoRA.
@@ -35,6 +36,8 @@ def low_rank(
             for all.
         rank: r, the columns of A; at most as many are made as the kernel has rows or columns.
         scale: s > 0, which may be a learned value. The paper's is α / r.
+        also: leaves that adapt themselves (see `part`), such as the "head" under which a pretrained
+            network is fine-tuned. They get no matrices.
         key: draws A; `jax.random.key(0)` by default.
 
     Returns:
@@ -42,7 +45,8 @@ def low_rank(
 
     Raises:
         ValueError: `rank` is less than 1, or `scale` is not positive. When the selection meets
-            parameters: no kernel is chosen, or they were not made by this selection's `init`.
+            parameters: no kernel is chosen, `also` selects no leaf, or they were not made by this
+            selection's `init`.
 
     LoRA: Low-Rank Adaptation of Large Language Models (Hu et al., 2021, arXiv:2106.09685).
 
@@ -59,7 +63,8 @@ def low_rank(
     base = jax.random.key(0) if key is None else key
 
     def init(params: Params) -> Params:
-        kernels = _kernels(which, params)
+        whole = set() if also is None else chosen_paths(also, params)
+        kernels = _kernels(which, params, but=whole)
         keys = (jax.random.fold_in(base, i) for i in range(len(kernels)))
         pairs = {
             path: _pair(key, kernel, rank)
@@ -69,20 +74,24 @@ def low_rank(
 
     def take(params: Params) -> PyTree:
         require_keys(params, ("network", "low_rank"), of="a learner with low_rank")
-        return params["low_rank"]
+        whole = {} if also is None else part(also).take(params["network"])
+        return {**params["low_rank"], **whole}
 
     def put(params: Params, adapted: PyTree, k: StepIndex) -> Params:
-        kernels = paths_of(params["network"])
-        moved = {path: _moved(kernels[path], pair, scale) for path, pair in adapted.items()}
+        kernels, pairs = paths_of(params["network"]), params["low_rank"]
+        moved = {
+            path: _moved(kernels[path], value, scale) if path in pairs else value
+            for path, value in adapted.items()
+        }
         return put_paths(params["network"], moved)
 
     return Selection(take, put, init)
 
 
-def _kernels(which: Which | None, params: Params) -> dict[str, jax.Array]:
-    """The chosen leaves that are matrices or more, by path."""
+def _kernels(which: Which | None, params: Params, *, but: set[str]) -> dict[str, jax.Array]:
+    """The chosen leaves that are matrices or more, by path, without some."""
     leaves = paths_of(params)
-    chosen = chosen_paths((lambda path: True) if which is None else which, params)
+    chosen = chosen_paths((lambda path: True) if which is None else which, params) - but
     found = {path: leaf for path, leaf in leaves.items() if path in chosen and leaf.ndim > 1}
     if not found:
         matrices = [path for path, leaf in leaves.items() if leaf.ndim > 1]

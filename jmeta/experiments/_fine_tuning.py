@@ -34,6 +34,12 @@ class FineTuning(Supervised):
         "What is trained on a support set: head, all, or names of layers of the network, separated "
         "by commas, which are trained with the head.",
     )
+    lora: int | None = option(
+        None,
+        "Rank of low-rank adapters, which are then trained, with the head, in the place of the "
+        "kernels of the network that tunes names. None: there are none.",
+        least=1,
+    )
     inner_steps: int = option(100, "Steps of fine-tuning, each on the whole support set.", least=0)
     inner_rate: float = option(0.01, "Learning rate of fine-tuning.", least=0)
     inner_optimizer: str = option("adam", "The optimizer of fine-tuning.", choices=OPTIMIZERS)
@@ -51,7 +57,8 @@ class FineTuning(Supervised):
         super().__post_init__()
         if self.classifier == "cosine" and self.head_start == "zero":
             raise ValueError("a cosine head cannot start at zero: head_start must be means.")
-        self._names()
+        if set(self._names()) == {"head"} and self.lora is not None:
+            raise ValueError("lora is for layers below the head: tunes must be all, or name them.")
 
     def _names(self) -> tuple[str, ...]:
         """The names that are trained.
@@ -62,16 +69,18 @@ class FineTuning(Supervised):
         return names_in(self.tunes, "tunes")
 
     def _selection(self) -> Selection:
-        """What is trained on a support set."""
+        """What is trained on a support set, of {"body": ..., "head": ...}."""
         names = set(self._names())
-        if "all" in names:
-            return core.everything
+
+        def is_head(path: str) -> bool:
+            return path.startswith("head/")
 
         def is_tuned(path: str) -> bool:
-            root, *rest = path.split("/")
-            return root == "head" or bool((names - {"head"}) & set(rest))
+            return "all" in names or bool((names - {"head"}) & set(path.split("/")[1:]))
 
-        return core.part(is_tuned)
+        if self.lora is not None:
+            return core.low_rank(is_tuned, rank=self.lora, also=is_head)
+        return core.part(lambda path: is_head(path) or is_tuned(path))
 
     def tested(self, embed: Net, episode: Episode, *, path: bool = False) -> Learner:
         """Fine-tuning."""

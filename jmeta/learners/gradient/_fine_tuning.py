@@ -71,11 +71,14 @@ def fine_tuning(
         solver: how the loss is descended, such as `unrolled(optax.adam(0.01, eps_root=1e-8), 100)`.
         ways: N, the number of classes of an episode (static).
         adapts: which of {"body": θ, "head": {"kernel": W [D, N], "bias": b [N]}} adapt:
-            the head alone by default, `everything`, or a part of the body as well.
+            the head alone by default, `everything`, a part of the body as well, or
+            `low_rank("body", rank=r, also="head")`: matrices beside the kernels of the body, drawn
+            by the selection's key and the same for all tasks.
         head: "linear" (Baseline) or "cosine" (Baseline++), which has no bias.
         start: "means", or "zero" for a linear head.
         scale: s > 0, which sharpens cosines. This and the two below may be learned values.
-        near: ν ≥ 0, how strongly the embedding is held near its start (see `losses.l2_sp`).
+        near: ν ≥ 0, how strongly what adapts of the embedding, be it matrices beside it, is held
+            near its start (see `losses.l2_sp`).
         decay: δ ≥ 0, how strongly the head is held near zero.
         objective: compares logits [S, N] with labels [S]; -1 is padding.
 
@@ -127,7 +130,8 @@ def fine_tuning(
         if start == "zero":
             layer = {name: jnp.zeros_like(leaf) for name, leaf in layer.items()}
         fixed = {"present": present.astype(means.dtype)}
-        return inner.adapt({"body": params, "head": layer, "constants": fixed}, support)
+        whole = {"body": params, "head": layer, "constants": fixed}
+        return inner.adapt(chosen.init(whole), support)
 
     return Learner(init, adapt, inner.predict, inner.masked)
 
@@ -170,9 +174,9 @@ def _held(solver: Solver, near: float | jax.Array, decay: float | jax.Array) -> 
 
         def whole(moved: dict[str, PyTree], k: StepIndex) -> Scalar:
             here = {path: moved[path] for path in body}
-            rest = [jnp.sum(w**2) for path, w in moved.items() if path not in body]
-            held = near / 2 * squared_distance(here, body) + decay / 2 * sum(rest, jnp.zeros(()))
-            return loss(moved, k) + held
+            rest = jax.tree.leaves({path: w for path, w in moved.items() if path not in body})
+            weight = sum((jnp.sum(w**2) for w in rest), jnp.zeros(()))
+            return loss(moved, k) + near / 2 * squared_distance(here, body) + decay / 2 * weight
 
         return solver(whole, start)
 
