@@ -1,5 +1,6 @@
 """Heads against loops, scikit-learn, scipy and easyfsl; masks, symmetries and learned ones."""
 
+import dataclasses
 import functools
 import warnings
 
@@ -246,6 +247,13 @@ def test_heads_meet_in_identical_episodes():
     np.testing.assert_allclose(list(shared.values()), list(alone.values()), rtol=1e-12)
     with pytest.raises(ValueError, match="episodes"):
         learners.evaluate_heads({}, sample, pool, key)
+    grey = jnp.clip(255 * jax.nn.sigmoid(pool.examples), 0, 255).astype(jnp.uint8)
+    images, floats = (dataclasses.replace(pool, examples=x) for x in (grey, grey / 255))
+    kept, _ = learners.evaluate_heads(heads, sample, images, key, episodes=20)
+    np.testing.assert_allclose(
+        list(kept.values()),
+        list(learners.evaluate_heads(heads, sample, floats, key, episodes=20)[0].values()),
+    )
 
     def changed(key, pool):
         return jax.tree.map(lambda leaf: 2.0 * leaf, without_keys(sample(key, pool)))

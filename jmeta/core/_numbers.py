@@ -29,6 +29,15 @@ def require_weight(value: float | jax.Array, *, name: str, of: str) -> None:
         raise ValueError(f"{of} expects {name} >= 0, but got {value}.")
 
 
+def in_unit(values: jax.Array) -> jax.Array:
+    """uint8, which images are kept in, as float32 in [0, 1]; other types as they are.
+
+    >>> in_unit(jnp.array([0, 255], jnp.uint8)).tolist()
+    [0.0, 1.0]
+    """
+    return values.astype(jnp.float32) / 255 if values.dtype == jnp.uint8 else values
+
+
 def at_least_float32(values: jax.Array) -> jax.Array:
     """The same values in float32, or in a wider type if they have one.
 

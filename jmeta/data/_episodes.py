@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 
 from jmeta.core import Batch, Task
+from jmeta.core._numbers import in_unit
 from jmeta.data._keys import with_keys
 from jmeta.data._pool import Pool
 
@@ -212,11 +213,6 @@ def turned(x: Array, classes: Array, rotations: int) -> Array:
     turns = (classes % rotations).reshape(-1, *(1,) * (x.ndim - 1))
     x = jnp.where(turns >= 2, x[:, :, ::-1, ::-1], x)
     return jnp.where(turns % 2 == 1, jnp.rot90(x, axes=(2, 3)), x)
-
-
-def in_unit(x: Array) -> Array:
-    """uint8 as float32 in [0, 1]; other dtypes as they are."""
-    return x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else x
 
 
 def _padded_labels(ways: Array, shots: Array, queries: int, max_shots: int) -> Array:

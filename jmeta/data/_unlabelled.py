@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from jmeta.core import Task
+from jmeta.core._numbers import in_unit
 from jmeta.data._episodes import (
     check_rotations,
     draw_distinct,
-    in_unit,
     positive,
     sample_episode,
     task_of,

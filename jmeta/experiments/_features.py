@@ -11,6 +11,7 @@ import numpy as np
 
 from jmeta import data, nn
 from jmeta.core import Net, Params
+from jmeta.core._numbers import in_unit
 from jmeta.experiments._networks import Network
 from jmeta.experiments._source import Root, Source
 from jmeta.learners import embed_examples
@@ -66,7 +67,7 @@ def embed_source(
     net = _Resized(network.module(None), side) if side else network.module(None)
     first = found.train.examples[:_FEW]
     if params is None or callable(params):
-        example = jax.eval_shape(_in_unit, first[:1])
+        example = jax.eval_shape(in_unit, first[:1])
         fresh = jax.jit(net.init)(jax.random.key(seed), jnp.zeros(example.shape, example.dtype))
         params = fresh if params is None else params(fresh)
     if isinstance(params, dict) and "params" not in params and "embed" in params:
@@ -76,7 +77,7 @@ def embed_source(
         )
     if network.transductive:
         module: Any = network.module(None)
-        params = nn.population_statistics(module, params, _in_unit(first))
+        params = nn.population_statistics(module, params, in_unit(first))
     compute = jax.jit(lambda params, x: embed_examples(net, params, x, chunk=chunk))
     features = {name: np.asarray(compute(params, pool.examples)) for name, pool in pools.items()}
     shape = next(iter(features.values())).shape
@@ -130,7 +131,3 @@ class _Resized:
             raise ValueError(f"only images can be scaled to a side, but got {list(x.shape)}.")
         size = (x.shape[0], self._side, self._side, x.shape[3])
         return jax.image.resize(x, size, "bilinear")
-
-
-def _in_unit(x: jax.Array) -> jax.Array:
-    return x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else x

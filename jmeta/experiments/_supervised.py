@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jmeta import augment, distances, learners
 from jmeta.core import Batch, Key, Learner, Net, Params, Scalar, Task
 from jmeta.core._networks import bound, first_example, init_net
+from jmeta.core._numbers import in_unit
 from jmeta.core._padding import again_marked, blanked, real_examples
 from jmeta.data import Pool
 from jmeta.experiments._algorithm import Algorithm, Method, constant, fix_embedding, fix_of
@@ -167,8 +168,7 @@ def pooled_batch(key: Key, pool: Pool, *, size: int) -> Task:
     """
     draw, own = jax.random.split(key)
     place = jax.random.randint(draw, (size,), 0, pool.examples.shape[0])
-    x = pool.examples[place]
-    x = x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else x
+    x = in_unit(pool.examples[place])
     y = jnp.searchsorted(pool.starts, place, side="right").astype(jnp.int32) - 1
     return Task(Batch(x[:1], y[:1], own), Batch(x, y, own))
 

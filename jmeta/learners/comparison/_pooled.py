@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec as P
 from jmeta.core import Batch, Net, Params, PyTree, Task
 from jmeta.core._devices import episode_keys, only_axis
 from jmeta.core._networks import require_net
+from jmeta.core._numbers import in_unit
 from jmeta.core._padding import is_masked, marked
 from jmeta.learners.comparison._heads import Head
 from jmeta.metrics import Estimate, accuracy, estimate, paired
@@ -49,7 +50,7 @@ def embed_examples(embed: Net, params: Params, examples: jax.Array, *, chunk: in
         raise ValueError(f"embed_examples expects chunk >= 1, but got {chunk}.")
 
     def one(x: jax.Array) -> PyTree:
-        return embed.apply(params, x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else x)
+        return embed.apply(params, in_unit(x))
 
     count = len(examples)
     size = min(chunk, count)
@@ -82,7 +83,8 @@ def head_accuracies(
         sample: draws a task from a key and the pool, such as `jmeta.data.sample_episode` with its
             options bound by `functools.partial`. It may select examples but not change them.
         pool: a `jmeta.data.Pool` or another dataclass whose `examples` are features [N, D], or a
-            pytree of such arrays (see `embed_examples`).
+            pytree of such arrays (see `embed_examples`). Heads get uint8 examples as float32 in
+            [0, 1], as from the episode samplers.
         key: determines all episodes.
         episodes: E, the number of episodes.
         chunk: the number of episodes computed at once on a device.
@@ -106,7 +108,9 @@ def head_accuracies(
 
     def many(features: PyTree, tasks: Task) -> dict[str, jax.Array]:
         def looked_up(x: jax.Array) -> PyTree:
-            return jax.tree.map(lambda leaf: leaf.at[x].get(mode="promise_in_bounds"), features)
+            return jax.tree.map(
+                lambda leaf: in_unit(leaf.at[x].get(mode="promise_in_bounds")), features
+            )
 
         def one(task: Task) -> dict[str, jax.Array]:
             support, queries = looked_up(task.support.x), looked_up(task.query.x)
