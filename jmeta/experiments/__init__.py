@@ -31,7 +31,15 @@ from jmeta.experiments._metric import (
     Siamese,
 )
 from jmeta.experiments._names import experiment
-from jmeta.experiments._networks import MLP, Conv4, Conv4Strided, Network, NoNetwork, ResNet12
+from jmeta.experiments._networks import (
+    MLP,
+    Conv4,
+    Conv4Strided,
+    Identity,
+    Network,
+    NoNetwork,
+    ResNet12,
+)
 from jmeta.experiments._options import Part, option
 from jmeta.experiments._parts import Budget, Device, Episode, Outer, Points
 from jmeta.experiments._presets import PRESETS, preset
@@ -72,6 +80,7 @@ __all__ = [
     "Fomaml",
     "Functions",
     "Glyphs",
+    "Identity",
     "Imaml",
     "Maml",
     "MamlPlusPlus",

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
+import jax
+
 from jmeta import nn
 from jmeta.core import Net
 from jmeta.experiments._options import Part, option
@@ -149,4 +151,28 @@ class NoNetwork(Network):
     name: ClassVar[str] = "none"
 
 
-TABLE: tuple[type[Network], ...] = (Conv4, Conv4Strided, ResNet12, MLP, NoNetwork)
+@dataclass(frozen=True)
+class Identity(Network):
+    """The inputs as they are, such as features of another network; under a head, one layer."""
+
+    name: ClassVar[str] = "identity"
+    convolves: ClassVar[bool] = False
+
+    def module(self, outputs: int | None, *, context: int = 0, maps: bool = False) -> Net:
+        """Inputs [N, ...] to [N, D], or through a linear layer to [N, outputs]."""
+        if outputs is not None:
+            return nn.MLP((), outputs, context=context)
+        return nn.from_functions(_no_parameters, _flat)
+
+
+def _no_parameters(key: jax.Array, x: jax.Array) -> dict[str, Any]:
+    del key, x
+    return {}
+
+
+def _flat(params: dict[str, Any], x: jax.Array) -> jax.Array:
+    del params
+    return x.reshape(len(x), -1)
+
+
+TABLE: tuple[type[Network], ...] = (Conv4, Conv4Strided, ResNet12, MLP, Identity, NoNetwork)

@@ -124,7 +124,8 @@ def initial_state(parts: Parts) -> TrainState:
     """The state before the first update, replicated over the mesh.
 
     Raises:
-        ValueError: its arrays do not fit into memory; none of them has been made.
+        ValueError: its arrays do not fit into memory, or there is nothing to learn; none of them
+            has been made.
     """
     tx, task = outer(parts.experiment), example_task(parts.domain)
 
@@ -133,7 +134,9 @@ def initial_state(parts: Parts) -> TrainState:
 
     everywhere = NamedSharding(parts.mesh, PartitionSpec())
     made, key = jax.jit(initial, out_shardings=everywhere), keys(parts.experiment.budget.seed).init
-    leaves = jax.tree.leaves(made.trace(key).out_info)
+    shapes = made.trace(key).out_info
+    require_learning(parts.experiment, shapes.params)
+    leaves = jax.tree.leaves(shapes)
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
     what = "the parameters and the state of the outer optimizer need"
     advice = "choose a smaller network, or smaller examples"
@@ -144,6 +147,20 @@ def initial_state(parts: Parts) -> TrainState:
     fresh = () if chosen.init_except is None else names_in(chosen.init_except, "init_except")
     params = begun(jax.device_get(state.params), chosen.init_from, without=fresh)
     return replicate(state._replace(params=params), parts.mesh)
+
+
+def require_learning(experiment: Experiment, params: Any) -> None:
+    """Refuse updates of no parameters.
+
+    Raises:
+        ValueError: there are updates, and nothing that they could change.
+    """
+    if experiment.budget.steps and not jax.tree.leaves(params):
+        assert experiment.network is not None
+        raise ValueError(
+            f"{experiment.algorithm.name} with network {experiment.network.name} has no parameters "
+            "to learn; test it as it is with steps 0, or choose another network."
+        )
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
