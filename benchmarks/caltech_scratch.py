@@ -31,7 +31,7 @@ import common
 import flax.linen as linen
 import jax
 import numpy as np
-import transfer
+import transfer_heads
 from scratch_stages import UPDATES, Distilled, folder, trained
 
 import jmeta
@@ -39,7 +39,7 @@ from jmeta import distances, learners, metrics, nn, train
 from jmeta.learners import Head
 from jmeta.runs import _report as report
 
-WAYS, SHOTS = transfer.WAYS, transfer.SHOTS
+WAYS, SHOTS = transfer_heads.WAYS, transfer_heads.SHOTS
 FIRST = "supervised, nearest centroid"  # what the others are compared with
 STAGES = {"fine-tuned": "pretrained", "baseline++": "cosine"}  # of rows with another name
 ROWS = (
@@ -101,20 +101,20 @@ def last_block(params: Any, mean: jax.Array, filters: int) -> Choices:
         for kind, leaves in params.items()
     }
 
-    return transfer.trained(net, own, (0.001, 0.01), (5, 20), adapts=jmeta.everything)
+    return transfer_heads.trained(net, own, (0.001, 0.01), (5, 20), adapts=jmeta.everything)
 
 
 def judged(choices: Choices, *given: Any, **how: Any) -> list[np.ndarray]:
     """The accuracies [E] of some heads on the same episodes, which all devices share."""
     heads = {str(place): head for place, (_, head) in enumerate(choices)}
-    found = transfer.accuracies(heads, *given, mesh=jmeta.task_mesh(), **how)
+    found = transfer_heads.accuracies(heads, *given, mesh=jmeta.task_mesh(), **how)
     return [np.asarray(found[name]) for name in heads]
 
 
 def tested(choices: Choices, pools: Any, episodes: int, *, slow: bool = False) -> Tested:
     """Choose on validation episodes (key 1), test on episodes of the test classes (key 2)."""
     rows, chunk = {}, 1 if slow else 8
-    validation = min(episodes, 100 if slow else transfer.VALIDATION)
+    validation = min(episodes, 100 if slow else transfer_heads.VALIDATION)
     for shots in SHOTS:
         best = 0
         if len(choices) > 1:
@@ -137,7 +137,7 @@ def maml(options: argparse.Namespace) -> dict[str, Tested]:
 
     def test(learner: Any, shots: int, episodes: int) -> np.ndarray:
         def run(params: Any, pool: Any, key: jax.Array) -> jax.Array:
-            sample = partial(transfer.sample(shots), pool=pool)
+            sample = partial(transfer_heads.sample(shots), pool=pool)
             args = {"episodes": episodes, "mesh": jmeta.task_mesh()}
             return jax.vmap(metrics.accuracy)(
                 *jmeta.predictions(learner, params, sample, key, **args)
@@ -155,8 +155,11 @@ def rows_of(which: str, options: argparse.Namespace) -> dict[str, Tested]:
     if which == "maml":
         return maml(options)
     params, raw = embedded(STAGES.get(which, which), options)
-    unit, near = transfer.centred(raw), [("", jmeta.prototypical(WAYS, distance=distances.cosine))]
-    linear, cosine = transfer.tuned("linear"), transfer.tuned("cosine")
+    unit, near = (
+        transfer_heads.centred(raw),
+        [("", jmeta.prototypical(WAYS, distance=distances.cosine))],
+    )
+    linear, cosine = transfer_heads.tuned("linear"), transfer_heads.tuned("cosine")
     heads: dict[str, dict[str, tuple[Choices, Any]]] = {
         "pretrained": {FIRST: (near, unit)},
         "fine-tuned": {"supervised, linear head (Baseline)": (linear, unit)},
@@ -184,9 +187,9 @@ def put(options: argparse.Namespace, stages: Any, new: dict[str, Tested]) -> Non
     head = {
         "data": "Caltech-101 at 84x84, 25 test classes of the committed split",
         "network": f"conv4, {options.filters} filters, seed {options.seed}",
-        "protocol": f"{WAYS}-way, {transfer.QUERIES} queries a class, {options.episodes} "
+        "protocol": f"{WAYS}-way, {transfer_heads.QUERIES} queries a class, {options.episodes} "
         "episodes, seed 2",
-        "choice": f"{transfer.VALIDATION} validation episodes; for the last block 100",
+        "choice": f"{transfer_heads.VALIDATION} validation episodes; for the last block 100",
         "first": FIRST,
     }
     old = common.read(options.record) if options.record.exists() else {}

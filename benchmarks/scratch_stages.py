@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import common
 import jax
 import numpy as np
-import transfer
+import transfer_heads
 
 import jmeta
 from jmeta import train
@@ -77,13 +77,13 @@ def training(stage: str, options: argparse.Namespace) -> train.Experiment:
         "maml": {"algorithm": "maml", "shots": 1, "inner_steps": 5, "inner_rate": 0.01},
     }[stage]
     shared: dict[str, Any] = {
-        "dataset": transfer.SOURCE,
-        "split": transfer.SPLIT,
+        "dataset": transfer_heads.SOURCE,
+        "split": transfer_heads.SPLIT,
         "seed": options.seed,
         "network": "conv4",
         "filters": options.filters,
-        "ways": transfer.WAYS,
-        "queries": transfer.QUERIES,
+        "ways": transfer_heads.WAYS,
+        "queries": transfer_heads.QUERIES,
         "steps": options.steps[stage],
         "validate_every": every,
         "validation_episodes": min(60, options.episodes),
