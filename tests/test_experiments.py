@@ -5,13 +5,16 @@ import functools
 import inspect
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
+import numpy as np
 import pytest
 from quick import few
 from realdata import require
 
+import jmeta
 from jmeta import data, learners, nn, train
 from jmeta.experiments._names import owners_of
 from jmeta.experiments._options import options_of
@@ -238,6 +241,37 @@ def test_the_flat_configuration_of_before_still_opens():
 def default(of: Callable, name: str) -> Any:
     """The default of an argument of a function or of a field of a class."""
     return inspect.signature(of).parameters[name].default
+
+
+def test_features_as_they_are_have_nothing_to_learn_but_in_the_head(tmp_path):
+    x = np.random.default_rng(0).normal(size=(120, 4)) + np.repeat(np.eye(15, 4), 8, axis=0)
+    np.savez(tmp_path / "easy.npz", x=x.astype(np.float32), y=np.repeat(np.arange(15), 8))
+    small = {
+        "dataset": f"arrays:{tmp_path / 'easy.npz'}",
+        "network": "identity",
+        "split": "0.6,0.2,0.2",
+        "ways": 3,
+        "queries": 2,
+        "train_queries": 2,
+        "validate_every": 2,
+        "log_every": 2,
+        "validation_episodes": 4,
+        "episodes": 4,
+    }
+    with pytest.raises(ValueError, match="protonet with network identity has no parameters"):
+        train.run(experiment("protonet", **small, steps=2), tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
+    frozen = train.run(experiment("protonet", **small, steps=0), tmp_path / "frozen")
+    parts, params, _ = train.load_run(tmp_path / "frozen")
+    assert params == {} and frozen["metrics"]["accuracy"]["episodes"] == 4
+    sample = partial(data.sample_episode, ways=3, shots=1, queries=2)
+    heads, key = {"near": learners.prototypical(3)}, jax.random.key(0)
+    found, _ = learners.evaluate_heads(heads, sample, parts.domain.test, key, episodes=20)
+    learner, pool = parts.method.learner, parts.domain.test
+    wanted = jmeta.evaluate(learner, params, lambda key: sample(key, pool), key, episodes=20)
+    np.testing.assert_allclose(found["near"], wanted["accuracy"], rtol=1e-6)
+    train.run(experiment("r2d2", **small, steps=2), tmp_path / "ridge")
+    assert train.load_run(tmp_path / "ridge")[1].hyper.shape == (2,)
 
 
 @pytest.mark.parametrize(
