@@ -16,6 +16,7 @@ from realdata import require
 
 import jmeta
 from jmeta import data, learners, nn, train
+from jmeta import few as few_shot
 from jmeta.experiments._names import owners_of
 from jmeta.experiments._options import options_of
 from jmeta.runs import _programs as programs
@@ -264,6 +265,7 @@ def test_features_as_they_are_have_nothing_to_learn_but_in_the_head(tmp_path):
     frozen = train.run(experiment("protonet", **small, steps=0), tmp_path / "frozen")
     parts, params, _ = train.load_run(tmp_path / "frozen")
     assert params == {} and frozen["metrics"]["accuracy"]["episodes"] == 4
+    few_shot.export(jmeta.load(tmp_path / "frozen"), tmp_path / "programs")
     sample = partial(data.sample_episode, ways=3, shots=1, queries=2)
     heads, key = {"near": learners.prototypical(3)}, jax.random.key(0)
     found, _ = learners.evaluate_heads(heads, sample, parts.domain.test, key, episodes=20)

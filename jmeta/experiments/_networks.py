@@ -172,7 +172,7 @@ def _no_parameters(key: jax.Array, x: jax.Array) -> dict[str, Any]:
 
 def _flat(params: dict[str, Any], x: jax.Array) -> jax.Array:
     del params
-    return x.reshape(len(x), -1)
+    return x.reshape(x.shape[0], -1)
 
 
 TABLE: tuple[type[Network], ...] = (Conv4, Conv4Strided, ResNet12, MLP, Identity, NoNetwork)
