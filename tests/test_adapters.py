@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import nnx
+from flax import linen, nnx
 from jax.flatten_util import ravel_pytree
 from learners import DROPPED, INPUTS, NET, WAYS, double, init, task
 
@@ -207,11 +207,37 @@ def test_bottlenecks_of_an_nnx_module_begin_as_it_and_adapt_alone(given) -> None
 
 
 def test_bottlenecks_of_an_nnx_module_stand_behind_the_layers_that_are_named() -> None:
-    net = nn.with_bottlenecks(_branching, 2, after="head")
+    net = nn.with_bottlenecks(_branching, 2, after="head/0")
     first, other = (net.init(jax.random.key(seed), jnp.ones((1, INPUTS))) for seed in (0, 1))
     assert "bottlenecks" not in first["body"]
     down = [params["head"][0]["bottlenecks"]["down"] for params in (first, other)]
     assert down[0].shape == (WAYS, 2) and (down[0] != down[1]).all()
+
+
+def test_bottlenecks_keep_the_type_and_refuse_outputs_that_are_not_of_the_kernel() -> None:
+    half = {"dtype": jnp.bfloat16, "param_dtype": jnp.bfloat16}
+    x = jnp.ones((3, 4, 4, 2), jnp.bfloat16)
+    for module in (
+        lambda rngs: nnx.Linear(2, 5, rngs=rngs, **half),
+        linen.Dense(5, **half),
+    ):
+        net = nn.with_bottlenecks(module, 2)
+        assert net.apply(net.init(KEY, x), x).dtype == jnp.bfloat16
+    for turned in (
+        lambda rngs: nnx.ConvTranspose(2, 5, (3, 3), transpose_kernel=True, rngs=rngs),
+        linen.ConvTranspose(5, (3, 3), transpose_kernel=True),
+    ):
+        net = nn.with_bottlenecks(turned, 2)
+        params = jax.eval_shape(net.init, KEY, x)
+        with pytest.raises(ValueError, match=r"outputs \[\.\.\., 2\], as its kernel has, but got"):
+            jax.eval_shape(net.apply, params, x)
+
+
+def test_adapters_are_refused_where_there_is_no_layer_for_them() -> None:
+    own = {"network": "identity", "tunes": "all", "lora": 2, "steps": 0}
+    made = train.completed(train.experiment("fine-tuning", **own))
+    with pytest.raises(ValueError, match="lora: low_rank needs a kernel"):
+        train.open_experiment(made)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_rows_are_paired_and_those_of_other_runs_stay(tmp_path):
     }
     again = made(tmp_path, "fine-tuned", "meta-baseline", "baseline++", "protonet")["rows"]
     assert {name: again[name] for name in first} == first
-    assert len(again) == 10 and all(
+    assert len(again) == 11 and all(
         0 <= row[f"{shots}-shot"]["accuracy"]["mean"] <= 1
         for row in again.values()
         for shots in (1, 5)

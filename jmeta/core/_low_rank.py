@@ -36,8 +36,8 @@ def low_rank(
             for all.
         rank: r, the columns of A; at most as many are made as the kernel has rows or columns.
         scale: s > 0, which may be a learned value. The paper's is α / r.
-        also: leaves that adapt themselves (see `part`), such as the "head" under which a pretrained
-            network is fine-tuned. They get no matrices.
+        also: leaves that adapt themselves (see `part`), such as the new head of a pretrained
+            network. They get no matrices.
         key: draws A; `jax.random.key(0)` by default.
 
     Returns:
@@ -94,10 +94,11 @@ def _kernels(which: Which | None, params: Params, *, but: set[str]) -> dict[str,
     chosen = chosen_paths((lambda path: True) if which is None else which, params) - but
     found = {path: leaf for path, leaf in leaves.items() if path in chosen and leaf.ndim > 1}
     if not found:
-        matrices = [path for path, leaf in leaves.items() if leaf.ndim > 1]
+        matrices = [path for path, leaf in leaves.items() if leaf.ndim > 1 and path not in but]
         raise ValueError(
-            "low_rank needs a kernel, which is a leaf of two dimensions or more, but none of these "
-            f"was chosen: {', '.join(matrices) or 'the parameters have none'}."
+            "low_rank needs a kernel, which is a leaf of two dimensions or more and not chosen by "
+            "`also`, but none of these was chosen: "
+            f"{', '.join(matrices) or 'the parameters have no kernel'}."
         )
     return found
 

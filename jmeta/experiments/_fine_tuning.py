@@ -37,7 +37,8 @@ class FineTuning(Supervised):
     lora: int | None = option(
         None,
         "Rank of low-rank adapters, which are then trained, with the head, in the place of the "
-        "kernels of the network that tunes names. None: there are none.",
+        "kernels of the network that tunes names, which must be more than head. None: there are "
+        "none.",
         least=1,
     )
     inner_steps: int = option(100, "Steps of fine-tuning, each on the whole support set.", least=0)
@@ -115,7 +116,7 @@ class FineTuning(Supervised):
         return method._replace(steps=self.inner_steps, curve=curve)
 
     def _check_names(self, embed: Net, domain: Domain) -> None:
-        """Refuse a name that no layer of the network has.
+        """Refuse a name that no layer of the network has, and adapters that have no layer.
 
         Raises:
             ValueError: it lists what there is.
@@ -128,6 +129,11 @@ class FineTuning(Supervised):
                     core.part(name).take(params)
                 except ValueError as error:
                     raise ValueError(f"tunes: {error}") from error
+        if self.lora is not None:
+            try:
+                jax.eval_shape(self._selection().init, {"body": params, "head": {}})
+            except ValueError as error:
+                raise ValueError(f"lora: {error}") from error
 
 
 TABLE: tuple[type[Algorithm], ...] = (FineTuning,)

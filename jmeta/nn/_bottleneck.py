@@ -26,21 +26,23 @@ def with_bottlenecks(module: Any, width: int, *, after: After = None) -> Network
     beside its own variables, {"params": ..., "bottlenecks": {layer: {"down": D, "up": U}}}. A
     layer of an NNX module has its adapter beside its kernel, {layer: {"kernel": ..., "bottlenecks":
     {"down": D, "up": U}}}. In both, `jmeta.part("bottlenecks")` lets the adapters alone adapt, in
-    `maml` and wherever a selection is taken.
+    `maml` and wherever a selection is taken. An adapter is passed by where a kernel is read and the
+    layer is not called. A layer that an NNX module holds twice is called by the name it has first.
 
     Args:
         module: a Flax Linen module, or what `from_nnx` takes: an NNX module, or a function that
             makes one. Its layers have a parameter "kernel" [..., out].
         width: w, of all adapters.
-        after: the layers, by a name on their path ("head"), or a predicate on the path
-            ("encoder/Dense_0"); None for all layers with a kernel.
+        after: the layers, by a name on their path ("head") or the path ("encoder/Dense_0"), or a
+            predicate on the path; None for all layers with a kernel.
 
     Returns:
         A network, as stochastic and masked as the module is.
 
     Raises:
-        ValueError: `module` is of another kind, or `width` is less than 1; no layer is chosen, from
-            `init` for a Linen module.
+        ValueError: `module` is of another kind, or `width` is less than 1; no layer is chosen, or
+            an NNX layer has an attribute of that name, from `init` for a Linen module; from
+            `apply`, a chosen layer's outputs are no array [..., out].
 
     Parameter-Efficient Transfer Learning for NLP (Houlsby et al., 2019, arXiv:1902.00751).
 
@@ -107,6 +109,8 @@ def _in_nnx(module_or_make: Any, width: int, after: After) -> Network:
         widths = {path: layer.kernel.shape[-1] for path, layer in layers.items()}
         for path, adapter in _adapters(rngs.params(), widths, width, after).items():
             layer, pair = layers[path], nnx.Module()
+            if hasattr(layer, NAME):
+                raise ValueError(f"The layer {path} has an attribute {NAME!r} of its own.")
             for name, leaf in adapter.items():
                 setattr(pair, name, nnx.Param(leaf))
             layer.__class__ = _with_adapter(layer.__class__)
@@ -141,8 +145,18 @@ def _with_adapter(kind: type) -> type:
     return Adapted
 
 
-def _behind(h: jax.Array, down: jax.Array, up: jax.Array) -> jax.Array:
-    return h + nn.relu(h @ down) @ up
+def _behind(h: Any, down: jax.Array, up: jax.Array) -> jax.Array:
+    """What stands behind a layer with the outputs h, in their type.
+
+    Raises:
+        ValueError: h is no array [..., out], where the layer's kernel is [..., out].
+    """
+    if getattr(h, "shape", ())[-1:] != down.shape[:1]:
+        raise ValueError(
+            f"with_bottlenecks expects a layer with outputs [..., {len(down)}], as its kernel has, "
+            f"but got {getattr(h, 'shape', type(h).__name__)}; leave such layers out by after=."
+        )
+    return h + (nn.relu(h @ down) @ up).astype(h.dtype)
 
 
 def _adapters(
@@ -168,7 +182,7 @@ def _adapters(
 def _is_chosen(path: str, after: After) -> bool:
     if after is None:
         return True
-    return after in path.split("/") if isinstance(after, str) else after(path)
+    return after in (path, *path.split("/")) if isinstance(after, str) else after(path)
 
 
 def _adapter(key: jax.Array, out: int, width: int) -> dict[str, jax.Array]:

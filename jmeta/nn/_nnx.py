@@ -105,6 +105,7 @@ def _call_unchanged(module: Any, method: str, inputs: tuple[Any, ...]) -> Any:
         names = ", ".join(".".join(map(str, path)) for path in changed)
         raise ValueError(
             f"The call changed state that is not an nnx.Param ({names}). Call module.eval() "
-            "first, or use layers whose statistics and keys come with the inputs."
+            "first, in the function that makes the module if you gave one, or use layers whose "
+            "statistics and keys come with the inputs."
         )
     return outputs

@@ -71,9 +71,10 @@ def fine_tuning(
         solver: how the loss is descended, such as `unrolled(optax.adam(0.01, eps_root=1e-8), 100)`.
         ways: N, the number of classes of an episode (static).
         adapts: which of {"body": θ, "head": {"kernel": W [D, N], "bias": b [N]}} adapt:
-            the head alone by default, `everything`, a part of the body as well, or
-            `low_rank("body", rank=r, also="head")`: matrices beside the kernels of the body, drawn
-            by the selection's key and the same for all tasks.
+            the head alone by default, `everything`, a part of the body as well, or matrices
+            beside the kernels of the body, `low_rank("body", rank=r, also=is_head)`, where
+            `is_head(path)` is `path.startswith("head/")`. They are drawn by the selection's key
+            and begin the same in all tasks.
         head: "linear" (Baseline) or "cosine" (Baseline++), which has no bias.
         start: "means", or "zero" for a linear head.
         scale: s > 0, which sharpens cosines. This and the two below may be learned values.
