@@ -3,7 +3,7 @@
 from jmeta.cli._words import Parser, path_of, value_of
 from jmeta.experiments import NETWORKS
 
-EMBED = tuple(name for name in NETWORKS if name != "none")  # networks that give embeddings
+EMBED = tuple(n for n in NETWORKS if n not in ("none", "identity"))  # networks that embed
 
 
 def data_parser(name: str) -> Parser:
