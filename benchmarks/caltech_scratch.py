@@ -155,10 +155,7 @@ def rows_of(which: str, options: argparse.Namespace) -> dict[str, Tested]:
     if which == "maml":
         return maml(options)
     params, raw = embedded(STAGES.get(which, which), options)
-    unit, near = (
-        transfer_heads.centred(raw),
-        [("", jmeta.prototypical(WAYS, distance=distances.cosine))],
-    )
+    unit, near = transfer_heads.centred(raw), transfer_heads.plain()[transfer_heads.FIRST]
     linear, cosine = transfer_heads.tuned("linear"), transfer_heads.tuned("cosine")
     heads: dict[str, dict[str, tuple[Choices, Any]]] = {
         "pretrained": {FIRST: (near, unit)},

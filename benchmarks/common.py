@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
+import scipy.stats
 
 from jmeta import bench
 from jmeta.runs._writing import write_json
@@ -41,6 +43,13 @@ def write(name: str | Path, record: dict[str, Any]) -> None:
 def read(path: Path) -> dict[str, Any]:
     """A JSON record."""
     return json.loads(path.read_text())
+
+
+def over_seeds(values: list[float]) -> dict[str, Any]:
+    """The mean over seeds, half its 95% interval by Student's t, and the values."""
+    each, n = np.array(values), len(values)
+    spread = each.std(ddof=1) / np.sqrt(n) * scipy.stats.t.ppf(0.975, n - 1) if n > 1 else 0.0
+    return {"mean": float(each.mean()), "ci95": float(spread), "values": each.tolist()}
 
 
 def option(config: dict[str, Any], section: str, name: str) -> Any:

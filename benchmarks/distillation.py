@@ -6,12 +6,11 @@ The characters of Omniglot at 14x14 pixels as one classification: each of 150 ch
 The drawings of ten people have labels, those of five others have none, and those of the last five
 are the test. The teacher is a network of four strided convolutions with 64 channels, trained on the
 labels. The student has 32 channels, and about a quarter of the parameters. It is trained three
-times from the same weights: on the labels alone; by `jmeta.transfer.distillation` from the teacher
-on the same drawings; and so, with the teacher's answers about the drawings without labels beside
-them, which is what a teacher can give and labels cannot. All see augmented images, and the teacher
-is asked about the augmented ones. With `--born-again` a further student has the size of the
-teacher and learns from it by the same drawings. Every seed has other characters, weights and
-batches.
+times from the same weights: on the labels alone; on the same drawings by
+`jmeta.transfer.distillation` from the teacher; and in that way on the drawings without labels too,
+about which only the teacher has something to say. All see augmented images, and the teacher is
+asked about the augmented ones. With `--born-again` a further student has the size of the teacher
+and learns from it by the labelled drawings. Every seed has other characters, weights and batches.
 
 Hyperparameters were chosen on characters of the validation split (`--split val`); the record is of
 characters of the test split. Intervals are 95% over seeds, by Student's t.
@@ -28,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from domain_adversarial import over_seeds
+from common import over_seeds
 
 import jmeta
 from jmeta import Batch, Task, augment, data, losses, metrics, nn, transfer

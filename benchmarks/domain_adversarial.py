@@ -34,7 +34,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import scipy.ndimage
-import scipy.stats
+from common import over_seeds
 
 import jmeta
 from jmeta import Batch, Task, augment, data, metrics, nn, transfer
@@ -45,13 +45,6 @@ AS_SKADA = {"source only": 0.0, "domain-adversarial": 2.0}
 MOONS, NOISE, TURN, WIDTH, BATCH = 400, 0.1, 35.0, 32, 64
 
 Sample = Callable[[jax.Array], Task]
-
-
-def over_seeds(values: list[float]) -> dict[str, Any]:
-    """The mean over seeds, half its 95% interval by Student's t, and the values."""
-    each, n = np.array(values), len(values)
-    spread = each.std(ddof=1) / np.sqrt(n) * scipy.stats.t.ppf(0.975, n - 1) if n > 1 else 0.0
-    return {"mean": float(each.mean()), "ci95": float(spread), "values": each.tolist()}
 
 
 def accuracy(nets: dict[str, Any], params: Any, x: jax.Array, y: jax.Array) -> float:

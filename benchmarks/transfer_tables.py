@@ -3,14 +3,7 @@
 from typing import Any
 
 import numpy as np
-import scipy.stats
-
-
-def paired(one: dict[str, Any], other: dict[str, Any]) -> dict[str, float]:
-    """What one is above the other, seed by seed: the mean, and half its 95% interval."""
-    each = np.subtract(one["values"], other["values"])
-    half = scipy.stats.t.ppf(0.975, len(each) - 1) * each.std(ddof=1) / len(each) ** 0.5
-    return {"mean": float(each.mean()), "ci95": float(half)}
+from common import over_seeds
 
 
 def percent(found: dict[str, float]) -> str:
@@ -120,7 +113,8 @@ def knowledge(
             ("distilled, labelled images", "distilled"),
             ("distilled", "distilled, on unlabelled drawings too"),
         ):
-            ways = alone, found[name], paired(found[name], alone)
-            rows.append([student + what, *map(percent, ways), str(len(alone["values"]))])
+            above = over_seeds(np.subtract(found[name]["values"], alone["values"]))
+            ways = alone, found[name], above
+            rows.append([student + what, *map(percent, ways), str(len(above["values"]))])
     head = ["accuracy, %", "without", "with", "paired difference", "seeds"]
     return table(head, rows) if rows else ""

@@ -8,6 +8,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import common
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +28,6 @@ import jmeta
 from jmeta import core, data, distances, learners, metrics, nn, train
 from jmeta.learners import Head
 
-ALONE = "each query alone"
 FEW, FEWEST = 60, 12  # episodes that choose, for the last convolution and for the whole network
 
 
@@ -112,25 +112,25 @@ def below_last(side: int) -> tuple[data.Dataset, jax.Array, jax.Array]:
     return found._replace(**pools), kernel, layer["bias"] - moments["mean"] * factor
 
 
-def fine_tuned(row: Tuned, found: data.Dataset, shots: int) -> dict[str, Any]:
-    """The row of a network that is fine-tuned in each episode."""
+def fine_tuned(row: Tuned, first: jax.Array, shots: int) -> dict[str, Any]:
+    """The row of a network that is fine-tuned in each episode.
+
+    Args:
+        row: what is tuned.
+        first: the accuracies that it is compared with, of as many episodes or more.
+        shots: examples of each class.
+    """
     how: dict[str, Any] = {"chunk": 1, "mesh": jmeta.task_mesh()}
     said, head = chosen_head(row.choices, row.pools.val, shots, episodes=row.few, **how)
     mine = accuracies({"": head}, row.pools.test, shots, 2, episodes=row.episodes, **how)[""]
-    return finished(mine, first_of(found, shots, row.episodes), said, f"{shots}-shot {row.name}")
-
-
-def first_of(found: data.Dataset, shots: int, episodes: int) -> jax.Array:
-    """The accuracies of cosine prototypes on the same episodes."""
-    near = plain()[FIRST][0][1]
-    return accuracies({"": near}, centred(found).test, shots, 2, episodes=episodes, chunk=8)[""]
+    return finished(mine, first[: row.episodes], said, f"{shots}-shot {row.name}")
 
 
 def finished(mine: jax.Array, first: jax.Array, said: str, name: str) -> dict[str, Any]:
-    """A row of the record."""
+    """A row of the record: accuracies, and what they are above others on the same episodes."""
     accuracy, above = metrics.estimate(mine)._asdict(), metrics.paired(mine, first)._asdict()
-    print(f"{name:50} {100 * accuracy['mean']:.1f} ± {100 * accuracy['ci95']:.1f} {said}")
-    return {"group": ALONE, "chosen": said, "accuracy": accuracy, "above": above}
+    print(f"{name:58} {common.percent(accuracy)} {said}")
+    return {"group": "each query alone", "chosen": said, "accuracy": accuracy, "above": above}
 
 
 LEARNED: dict[str, dict[str, Any]] = {
@@ -148,12 +148,19 @@ LEARNED: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def learned(name: str, found: data.Dataset, shots: int, episodes: int, out: Path) -> dict[str, Any]:
-    """The row of a learner that was meta-trained on the centred features of training classes."""
-    unit, own = centred(found), LEARNED[name]
-    path = out / "centred.npz"
-    if not path.exists():
-        save(unit, path)
+def learned(
+    name: str, unit: data.Dataset, first: jax.Array, shots: int, out: Path
+) -> dict[str, Any]:
+    """The row of a learner that is meta-trained on the features of the training classes.
+
+    Args:
+        name: of the row.
+        unit: the centred features, which lie in `out` as centred.npz, too.
+        first: the accuracies [E] that it is compared with.
+        shots: examples of each class.
+        out: the folder of the runs.
+    """
+    own, path = LEARNED[name], out / "centred.npz"
     every = own["steps"] // 4
     made = train.experiment(
         **own, dataset=f"arrays:{path}", shots=shots, queries=15, validate_every=every,
@@ -164,9 +171,8 @@ def learned(name: str, found: data.Dataset, shots: int, episodes: int, out: Path
     parts, params, best = train.load_run(folder)
     learner = parts.method.learner
     head = Head(lambda x, y: learner.adapt(params, jmeta.Batch(x, y)), learner.predict)
-    mine = accuracies({"": head}, unit.test, shots, 2, episodes=episodes, chunk=8)[""]
-    said = f"{best['step']:,} updates"
-    return finished(mine, first_of(found, shots, episodes), said, f"{shots}-shot {name}")
+    mine = accuracies({"": head}, unit.test, shots, 2, episodes=len(first), chunk=8)[""]
+    return finished(mine, first, f"{best['step']:,} updates", f"{shots}-shot {name}")
 
 
 def save(found: data.Dataset, path: Path) -> None:
@@ -183,11 +189,16 @@ def save(found: data.Dataset, path: Path) -> None:
     train.save_features(path, {k: np.concatenate(v) for k, v in arrays.items()} | division)
 
 
-def rows(found: data.Dataset, side: int, episodes: int, whole: int, out: Path) -> dict[str, Any]:
+def rows(
+    found: data.Dataset, side: int, episodes: int, whole: int, out: Path
+) -> dict[int, dict[str, Any]]:
     """All rows of this file, by shots: name -> row."""
     tuned = [*last_convolution(found, side, episodes), whole_network(found, side, whole)]
-    return {
-        shots: {name: learned(name, found, shots, episodes, out) for name in LEARNED}
-        | {row.name: fine_tuned(row, found, shots) for row in tuned}
-        for shots in SHOTS
-    }
+    unit, near = centred(found), {FIRST: plain()[FIRST][0][1]}
+    save(unit, out / "centred.npz")  # runs on other features than these are refused
+    made: dict[int, dict[str, Any]] = {}
+    for shots in SHOTS:
+        first = accuracies(near, unit.test, shots, 2, episodes=episodes, chunk=8)[FIRST]
+        made[shots] = {name: learned(name, unit, first, shots, out) for name in LEARNED}
+        made[shots] |= {row.name: fine_tuned(row, first, shots) for row in tuned}
+    return made

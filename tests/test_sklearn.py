@@ -1,9 +1,7 @@
 """Runs as scikit-learn estimators: its own checks, pipelines, clones, tables and images."""
 
 import pickle
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import jax
 import numpy as np
@@ -15,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from jmeta import few, nn
+from jmeta import few
 from jmeta.experiments import to_json
 from jmeta.few._machine import Machine
 from jmeta.runs import _model as model
@@ -23,19 +21,7 @@ from jmeta.runs import _programs as programs
 from jmeta.runs._model import Model
 from jmeta.runs._writing import write_json
 from jmeta.sklearn import FewShotClassifier, FewShotRegressor
-from jmeta.train import MLP, Conv4, Experiment, Network, ProtoNet, experiment
-
-
-@dataclass(frozen=True)
-class Identity(Network):
-    """Examples as they are, so that any number of features will do."""
-
-    name: ClassVar[str] = "identity"
-    convolves: ClassVar[bool] = False
-
-    def module(self, outputs, *, context=0, maps=False):
-        """No parameters."""
-        return nn.from_functions(lambda key, x: {}, lambda params, x: x.reshape(x.shape[0], -1))
+from jmeta.train import MLP, Conv4, Experiment, Identity, ProtoNet, experiment
 
 
 class AnyWidth(few.FewShot):

@@ -36,8 +36,8 @@ class FineTuning(Supervised):
     )
     lora: int | None = option(
         None,
-        "Rank of low-rank adapters, which are then trained, with the head, in the place of the "
-        "kernels of the network that tunes names, which must be more than head. None: there are "
+        "Rank of low-rank adapters beside the layers that tunes names, which must be more than "
+        "head. The adapters and the head are then trained, and the layers are not. None: there are "
         "none.",
         least=1,
     )

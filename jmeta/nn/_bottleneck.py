@@ -26,8 +26,9 @@ def with_bottlenecks(module: Any, width: int, *, after: After = None) -> Network
     beside its own variables, {"params": ..., "bottlenecks": {layer: {"down": D, "up": U}}}. A
     layer of an NNX module has its adapter beside its kernel, {layer: {"kernel": ..., "bottlenecks":
     {"down": D, "up": U}}}. In both, `jmeta.part("bottlenecks")` lets the adapters alone adapt, in
-    `maml` and wherever a selection is taken. An adapter is passed by where a kernel is read and the
-    layer is not called. A layer that an NNX module holds twice is called by the name it has first.
+    `maml` and wherever a selection is taken. The adapter belongs to the call of a layer: code that
+    reads a kernel by itself does not meet it. A layer that an NNX module holds under two names goes
+    by the first of them, and its type is a subclass of what it was.
 
     Args:
         module: a Flax Linen module, or what `from_nnx` takes: an NNX module, or a function that
@@ -40,9 +41,10 @@ def with_bottlenecks(module: Any, width: int, *, after: After = None) -> Network
         A network, as stochastic and masked as the module is.
 
     Raises:
-        ValueError: `module` is of another kind, or `width` is less than 1; no layer is chosen, or
-            an NNX layer has an attribute of that name, from `init` for a Linen module; from
-            `apply`, a chosen layer's outputs are no array [..., out].
+        ValueError: `module` is of another kind, `width` is less than 1, no layer is chosen, or a
+            chosen NNX layer has an attribute "bottlenecks" already; for a Linen module `init` says
+            that no layer is chosen. From `apply`: the outputs of a chosen layer are no array
+            [..., out].
 
     Parameter-Efficient Transfer Learning for NLP (Houlsby et al., 2019, arXiv:1902.00751).
 

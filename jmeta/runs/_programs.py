@@ -135,7 +135,7 @@ def initial_state(parts: Parts) -> TrainState:
     everywhere = NamedSharding(parts.mesh, PartitionSpec())
     made, key = jax.jit(initial, out_shardings=everywhere), keys(parts.experiment.budget.seed).init
     shapes = made.trace(key).out_info
-    require_learning(parts.experiment, shapes.params)
+    _require_learning(parts.experiment, shapes.params)
     leaves = jax.tree.leaves(shapes)
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
     what = "the parameters and the state of the outer optimizer need"
@@ -149,7 +149,7 @@ def initial_state(parts: Parts) -> TrainState:
     return replicate(state._replace(params=params), parts.mesh)
 
 
-def require_learning(experiment: Experiment, params: Any) -> None:
+def _require_learning(experiment: Experiment, params: Any) -> None:
     """Refuse updates of no parameters.
 
     Raises:
