@@ -99,13 +99,10 @@ def knowledge(
     """What domain-adversarial training and distillation gain over training without them."""
     rows = []
     if adversarial:
-        degrees = adversarial["protocol"]["degrees"]
-        for name, found in (
-            (f"Omniglot, turned by {degrees:.0f}°: domain-adversarial", adversarial["omniglot"]),
-            ("two moons, turned: domain-adversarial", adversarial["moons"]),
-        ):
+        for name, found in {**adversarial["pictures"], "two moons": adversarial["moons"]}.items():
             ways = found["source only"], found["domain-adversarial"], found["gain"]
-            rows.append([name, *map(percent, ways), str(len(found["gain"]["values"]))])
+            seeds = str(len(found["gain"]["values"]))
+            rows.append([f"{name}: domain-adversarial", *map(percent, ways), seeds])
     if distillation:
         found = distillation["accuracy"]
         alone, student = found["student alone"], "a student of a quarter of the parameters: "

@@ -120,10 +120,8 @@ def test_blank_characters_have_no_look(fonts):
 
 
 def test_drawing_is_deterministic_and_a_prefix_of_a_longer_one(fonts):
-    glyph = module._Glyph(0x10D0, SCRIPTS[0], FACES[:1] + FACES[4:5])
-    short = module._draw(glyph, fonts, size=28, drawings=4)
-    again = module._draw(glyph, fonts, size=28, drawings=4)
-    longer = module._draw(glyph, fonts, size=28, drawings=9)
+    faces = {face: fonts[face] for face in (FACES[0], FACES[4])}
+    short, again, longer = (module._draw(0x10D0, faces, 28, n) for n in (4, 4, 9))
     np.testing.assert_array_equal(short, again)
     np.testing.assert_allclose(short.astype(int), longer[:4].astype(int), atol=1)
 
@@ -188,3 +186,31 @@ def test_missing_matplotlib_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"install it \(pip install matplotlib\)"):
         load_glyphs()
+
+
+def test_chosen_characters_are_drawn_as_those_of_the_set(dataset):
+    """The 40th code of the list of a part, and one that the set leaves out, as it looks like O."""
+    names = dataset.info["classes"]["test"]
+    code = int(names[40].split()[0][2:], 16)
+    pool = module.draw_characters(chr(code) + "ο")
+    assert pool.counts.tolist() == [20, 20]
+    np.testing.assert_array_equal(images_of(pool)[0], images_of(dataset.test)[40])
+    few = module.draw_characters(chr(code), drawings=3)
+    np.testing.assert_array_equal(images_of(few)[0], images_of(pool)[0, :3])
+    assert module.draw_characters("a", size=16).examples.shape == (20, 16, 16, 1)
+
+
+@pytest.mark.parametrize(
+    ("characters", "message"),
+    [
+        ("", "expects characters"),
+        ("aba", "each once"),
+        ("a b", "blank"),
+        ("a\U0001f600x\u4e00", "no font"),
+    ],
+)
+def test_characters_that_cannot_be_drawn_are_refused(characters, message):
+    with pytest.raises(ValueError, match=message):
+        module.draw_characters(characters)
+    with pytest.raises(ValueError, match="16 to 128"):
+        module.draw_characters("a", size=8)

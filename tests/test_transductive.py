@@ -184,6 +184,19 @@ def test_balanced_assignments_equal_sinkhorns():
     np.testing.assert_allclose(transport._plan(v, problem), plan.T, atol=1e-9)
 
 
+@pytest.mark.parametrize("scale", [0.0, 1.0, 30.0])
+def test_assignments_take_the_steps_they_need_and_no_more(scale):
+    """Scores that all prefer one class are hard; from the solution there is nothing to do."""
+    scores = scale * np.random.default_rng(1).normal(size=(6, 40))
+    scores[0] += 2 * scale
+    problem = transport.Transport(jnp.array(scores), jnp.ones(6, bool), jnp.ones(40))
+    most = jax.jit(functools.partial(transport.balanced, steps=200))(problem, jnp.zeros(6))
+    default = jax.jit(functools.partial(transport.balanced, steps=20))(problem, jnp.zeros(6))
+    again = jax.jit(functools.partial(transport.balanced, steps=200))(problem, most)
+    assert (default == most).all() and (again == most).all()
+    np.testing.assert_allclose(transport._plan(most, problem).sum(1), 40 / 6, atol=1e-11)
+
+
 def test_pt_map_is_the_same_with_fewer_and_with_more_examples_than_features():
     """It multiplies embeddings with each other only where these products are the fewer numbers."""
     x, y, q, _ = episode(3)

@@ -22,7 +22,7 @@ from jmeta.data._gaussian import (
     sample_gaussian_process,
     squared_exponential,
 )
-from jmeta.data._glyphs import load_glyphs
+from jmeta.data._glyphs import draw_characters, load_glyphs
 from jmeta.data._listing import Entry, available, describe, prepare
 from jmeta.data._omniglot import load_omniglot, omniglot_dataset, omniglot_images
 from jmeta.data._paths import cache_dir, data_root
@@ -52,6 +52,7 @@ __all__ = [
     "data_root",
     "default_split",
     "describe",
+    "draw_characters",
     "example_shape",
     "fitting_sizes",
     "gaussian_process_posterior",

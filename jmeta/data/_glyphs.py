@@ -16,7 +16,7 @@ import numpy as np
 from jmeta.data import _scripts
 from jmeta.data._digests import file_digest
 from jmeta.data._paths import load_prepared, prepared_name, save_prepared
-from jmeta.data._pool import Dataset, pool_from_classes, split_hash
+from jmeta.data._pool import Dataset, Pool, pool_from_classes, split_hash
 from jmeta.data._scripts import FACES, SCRIPTS, Script
 
 if TYPE_CHECKING:  # otherwise imported late, since `import jmeta` shall be quick
@@ -75,6 +75,41 @@ def load_glyphs(*, size: int = 28, drawings: int = 20) -> Dataset:
     return dataset
 
 
+def draw_characters(characters: str, *, size: int = 28, drawings: int = 20) -> Pool:
+    """Draw the given characters as `load_glyphs` draws its own; each is a class.
+
+    Args:
+        characters: each once, in the order of the classes.
+        size: height and width of an image in pixels, 16 to 128.
+        drawings: examples per class, 2 to 1000.
+
+    Returns:
+        A pool of uint8 images [E, size, size, 1], ink 255 on 0.
+
+    Raises:
+        ValueError: the size or the number of drawings is out of range, there is no character, one
+            appears twice, no font has it, it is blank, or font files are missing.
+        ImportError: matplotlib, which ships the fonts, is not installed.
+
+    >>> pool = draw_characters("αβγ", drawings=4)
+    >>> pool.examples.shape, pool.counts.tolist()
+    ((12, 28, 28, 1), [4, 4, 4])
+    """
+    _check("size", size, 16, 128)
+    _check("drawings", drawings, 2, 1000)
+    if not characters or len(set(characters)) < len(characters):
+        raise ValueError(f"draw_characters expects characters, each once, but got {characters!r}.")
+    fonts = _font_files()
+    held = _characters_of(fonts)
+    images = []
+    for code in map(ord, characters):
+        faces = tuple(face for face in FACES if code in held[face])
+        if not faces:
+            raise ValueError(f"no font of matplotlib has the character {chr(code)!r}.")
+        images.append(_draw(code, {face: fonts[face] for face in faces}, size, drawings))
+    return pool_from_classes(images)
+
+
 def _check(name: str, value: int, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise ValueError(
@@ -116,7 +151,7 @@ def _render(fonts: dict[str, Path], *, size: int, drawings: int) -> Dataset:
     for part in ("train", "val", "test"):
         glyphs = [g for g in kept if g.script.part == part]
         scripts = [g.script.name for g in glyphs]
-        images = [_draw(g, fonts, size=size, drawings=drawings) for g in glyphs]
+        images = [_draw(g.code, {f: fonts[f] for f in g.faces}, size, drawings) for g in glyphs]
         pools[part] = pool_from_classes(images, scripts)
         names[part] = [f"U+{g.code:04X} {unicodedata.name(chr(g.code))}" for g in glyphs]
         groups[part] = list(dict.fromkeys(scripts))
@@ -132,14 +167,20 @@ def _render(fonts: dict[str, Path], *, size: int, drawings: int) -> Dataset:
     return Dataset("glyphs", pools["train"], pools["val"], pools["test"], info)
 
 
-def _listed(fonts: dict[str, Path]) -> list[_Glyph]:
-    """The characters of the list, script after script, with the faces that have each."""
+def _characters_of(fonts: dict[str, Path]) -> dict[str, frozenset[int]]:
+    """The code points that each face has."""
     from fontTools.ttLib import TTFont
 
     held = {}
     for face, path in fonts.items():
         with TTFont(path, lazy=True) as font:
             held[face] = frozenset(font.getBestCmap())
+    return held
+
+
+def _listed(fonts: dict[str, Path]) -> list[_Glyph]:
+    """The characters of the list, script after script, with the faces that have each."""
+    held = _characters_of(fonts)
     codes = read_list(_LIST.read_text(encoding="utf-8"))
     return [
         _Glyph(code, script, tuple(face for face in FACES if code in held[face]))
@@ -188,15 +229,17 @@ def _ink(code: int, path: Path, *, box: int, canvas: int) -> "Image.Image | None
     return out
 
 
-def _draw(glyph: _Glyph, fonts: dict[str, Path], *, size: int, drawings: int) -> np.ndarray:
-    """All drawings of one character, uint8 [drawings, size, size, 1]."""
+def _draw(code: int, faces: dict[str, Path], size: int, drawings: int) -> np.ndarray:
+    """All drawings of one character by the faces, uint8 [drawings, size, size, 1]."""
     from PIL import ImageFilter
 
     masters = []
-    for face in glyph.faces[:drawings]:
-        if (ink := _ink(glyph.code, fonts[face], box=38 * size // 28, canvas=2 * size)) is not None:
+    for path in list(faces.values())[:drawings]:
+        if (ink := _ink(code, path, box=38 * size // 28, canvas=2 * size)) is not None:
             masters.append(np.asarray(ink.filter(ImageFilter.GaussianBlur(size / 28))))
-    random = np.random.default_rng(glyph.code)
+    if not masters:
+        raise ValueError(f"the character {chr(code)!r} is blank, so that it cannot be drawn.")
+    random = np.random.default_rng(code)
     noise = random.standard_normal((drawings, 7 + 2 * _HARMONICS**2)).astype(np.float32)
     which = np.arange(drawings) % len(masters)
     field = _sample(np.stack(masters), which, _bend(np.clip(noise, -2, 2), size))

@@ -28,7 +28,7 @@ def pt_map(
     sharpness: Value = 10.0,
     rate: Value = 0.2,
     steps: int = 10,
-    balance: int = 5,
+    balance: int = 20,
 ) -> Head:
     """Prototypes of transformed features, by optimal transport of the queries to the classes.
 
@@ -47,8 +47,8 @@ def pt_map(
         sharpness: λ > 0.
         rate: α > 0, the part of the way to m that a prototype goes.
         steps: K ≥ 0, the number of updates. K and the other numbers are those of easyfsl.
-        balance: the steps that find y; see the notes. Where λ times the distances is large and the
-            true classes are of very unequal size, more may be needed.
+        balance: the most steps that find y; see the notes. One or two are taken as a rule, and more
+            where λ times the distances is large and the true classes are of very unequal size.
 
     Returns:
         A transductive head over embeddings [S, D], whose logits are log probabilities.
@@ -60,8 +60,8 @@ def pt_map(
     Notes:
         Q/N counts the real queries and the classes with a support example, where easyfsl rounds
         Q/N down and then has no solution for other Q. It scales rows and columns in turn, up to
-        1,000 times; this head solves the dual by `balance` steps of Sinkhorn's and Newton's, from
-        the last solution.
+        1,000 times; this head solves the dual by steps of Sinkhorn's and Newton's, from the last
+        solution, until the sums are right up to rounding.
 
     Leveraging the Feature Distribution in Transfer-based Few-Shot Learning (Hu, Gripon, Pateux,
     2020, arXiv:2006.03806).

@@ -10,6 +10,8 @@ from jax.scipy.linalg import cho_factor, cho_solve
 from jmeta.core._numbers import product
 from jmeta.learners.transductive._episode import probabilities
 
+Solving = tuple[jax.Array, jax.Array, jax.Array]  # steps taken [], potentials [N], sums [N]
+
 
 class Transport(NamedTuple):
     """A transport of real queries to the classes that are present."""
@@ -29,13 +31,14 @@ def balanced(problem: Transport, start: jax.Array, *, steps: int) -> jax.Array:
 
         L(v) = Σ_q log Σ_n exp(score_nq + v_n) − (Q/N) Σ_n v_n
 
-    by a step of Sinkhorn's and one of Newton's in turn. The derivative comes from the implicit
-    function theorem and does not depend on the steps.
+    by a step of Sinkhorn's and one of Newton's in turn, until the sums are right up to rounding.
+    The derivative comes from the implicit function theorem and does not depend on the steps, so
+    that reverse mode does not need to know their number.
 
     Args:
         problem: scores and masks.
         start: [N], where to begin.
-        steps: the number of steps, of either kind.
+        steps: the most steps, of either kind.
 
     >>> problem = Transport(jnp.array([[2.0, 1.0], [0.0, 0.0]]), jnp.array([True] * 2), jnp.ones(2))
     >>> v = balanced(problem, jnp.zeros(2), steps=5)
@@ -44,11 +47,20 @@ def balanced(problem: Transport, start: jax.Array, *, steps: int) -> jax.Array:
     [1.0, 1.0]
     """
     fixed = lax.stop_gradient(problem)
+    wanted = _share(fixed)
+    enough = 8 * jnp.finfo(start.dtype).eps * fixed.real.sum()  # the rounding of a sum over queries
 
-    def advance(_: jax.Array, v: jax.Array) -> jax.Array:
-        return _newton(_sinkhorn(v, fixed), fixed)
+    def unfinished(carry: Solving) -> jax.Array:
+        step, _, sums = carry
+        return (step < steps) & (jnp.abs(sums - wanted).max() > enough)
 
-    v = lax.fori_loop(0, steps, advance, lax.stop_gradient(start))
+    def advance(carry: Solving) -> Solving:
+        step, v, sums = carry
+        v = _newton(_sinkhorn(v, sums, fixed), fixed)
+        return step + 1, v, _sums(v, fixed)
+
+    first = lax.stop_gradient(start)
+    _, v, _ = lax.while_loop(unfinished, advance, (jnp.int32(0), first, _sums(first, fixed)))
     excess, matrix = _excess(v, problem), lax.stop_gradient(_curvature(v, fixed))
     change = -cho_solve(cho_factor(matrix), excess)
     return v + change - lax.stop_gradient(change)
@@ -66,9 +78,14 @@ def _share(problem: Transport) -> jax.Array:
     return jnp.where(problem.present, problem.real.sum() / count, 0)
 
 
+def _sums(v: jax.Array, problem: Transport) -> jax.Array:
+    """How many queries each class has, [N]."""
+    return _plan(v, problem).sum(1)
+
+
 def _excess(v: jax.Array, problem: Transport) -> jax.Array:
     """How many queries too many each class has, the gradient of L: [N]."""
-    return _plan(v, problem).sum(1) - _share(problem)
+    return _sums(v, problem) - _share(problem)
 
 
 def _curvature(v: jax.Array, problem: Transport) -> jax.Array:
@@ -92,10 +109,9 @@ def _objective(v: jax.Array, problem: Transport) -> jax.Array:
     return problem.real @ jax.nn.logsumexp(filled, 0) - _share(problem) @ v
 
 
-def _sinkhorn(v: jax.Array, problem: Transport) -> jax.Array:
+def _sinkhorn(v: jax.Array, sums: jax.Array, problem: Transport) -> jax.Array:
     """Scale the columns: v + log(Q/N) − log Σ_q p_nq, in which a class without mass gets some."""
-    sums, wanted = _plan(v, problem).sum(1), _share(problem)
-    least = jnp.finfo(v.dtype).tiny
+    wanted, least = _share(problem), jnp.finfo(v.dtype).tiny
     moved = v + jnp.log(jnp.maximum(wanted, least)) - jnp.log(jnp.maximum(sums, least))
     moved = moved - jnp.sum(jnp.where(problem.present, moved, 0)) / jnp.maximum(
         problem.present.sum(), 1
