@@ -17,7 +17,8 @@ Every seed has other weights and other batches.
 
 Hyperparameters were chosen on turned characters of the validation split and tried on the Greek
 letters (`--split val`). The record is of characters of the test split, and of the Hebrew and the
-Cyrillic letters. Their target labels are read once, at the end, for the accuracy.
+Cyrillic letters. Their target labels are read once, at the end, for the accuracy. (A few Hebrew
+letters by hand were among the turned characters of the validation split.)
 
 Two moons: the target is the source turned about its centre. jmeta beside skada's DANN, with the
 same layers, optimizer, numbers of updates and sizes of batches; skada is left out where it is not

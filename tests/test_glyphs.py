@@ -203,8 +203,9 @@ def test_chosen_characters_are_drawn_as_those_of_the_set(dataset):
 @pytest.mark.parametrize(
     ("characters", "message"),
     [
-        ("", "expects characters"),
-        ("aba", "each once"),
+        ("", "expects a string"),
+        (["a", "b"], "expects a string"),
+        ("aba", "each character once"),
         ("a b", "blank"),
         ("a\U0001f600x\u4e00", "no font"),
     ],

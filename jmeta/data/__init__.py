@@ -1,6 +1,7 @@
 """Data: pools of classes, samplers of tasks, and the sets that fill the pools."""
 
 from jmeta.data._arrays import load_npz
+from jmeta.data._batches import sample_batch
 from jmeta.data._clusters import cactus, load_embeddings
 from jmeta.data._episodes import sample_episode, sample_varied_episode
 from jmeta.data._families import (
@@ -73,6 +74,7 @@ __all__ = [
     "pool_from_classes",
     "prepare",
     "prepare_tfds",
+    "sample_batch",
     "sample_cactus",
     "sample_damped",
     "sample_episode",

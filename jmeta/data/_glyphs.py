@@ -79,7 +79,9 @@ def draw_characters(characters: str, *, size: int = 28, drawings: int = 20) -> P
     """Draw the given characters as `load_glyphs` draws its own; each is a class.
 
     Args:
-        characters: each once, in the order of the classes.
+        characters: each once, in the order of the classes. A character is one code point, so that
+            é must be U+00E9 and not e with a combining accent. Each is scaled to the same box, in
+            which some are alike, such as A of the Latin and of the Greek script.
         size: height and width of an image in pixels, 16 to 128.
         drawings: examples per class, 2 to 1000.
 
@@ -87,8 +89,9 @@ def draw_characters(characters: str, *, size: int = 28, drawings: int = 20) -> P
         A pool of uint8 images [E, size, size, 1], ink 255 on 0.
 
     Raises:
-        ValueError: the size or the number of drawings is out of range, there is no character, one
-            appears twice, no font has it, it is blank, or font files are missing.
+        ValueError: the size or the number of drawings is out of range, `characters` is no string
+            or an empty one, a character appears twice, is blank, or is in no font, or font files
+            are missing.
         ImportError: matplotlib, which ships the fonts, is not installed.
 
     >>> pool = draw_characters("αβγ", drawings=4)
@@ -97,8 +100,10 @@ def draw_characters(characters: str, *, size: int = 28, drawings: int = 20) -> P
     """
     _check("size", size, 16, 128)
     _check("drawings", drawings, 2, 1000)
-    if not characters or len(set(characters)) < len(characters):
-        raise ValueError(f"draw_characters expects characters, each once, but got {characters!r}.")
+    if not isinstance(characters, str) or not 0 < len(characters) == len(set(characters)):
+        raise ValueError(
+            f"draw_characters expects a string with each character once, but got {characters!r}."
+        )
     fonts = _font_files()
     held = _characters_of(fonts)
     images = []

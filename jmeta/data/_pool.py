@@ -27,6 +27,13 @@ class Pool:
     largest: int = field(metadata={"static": True})  # max(counts)
     group_sizes: tuple[int, ...] = field(metadata={"static": True})  # [G] classes per group
 
+    def __repr__(self) -> str:
+        def told(leaf: Any) -> str:
+            return f"{leaf.dtype}{list(leaf.shape)}" if hasattr(leaf, "shape") else repr(leaf)
+
+        sizes = f"{sum(self.group_sizes)} classes of {self.smallest} to {self.largest} examples"
+        return f"Pool({jax.tree.map(told, self.examples)}, {sizes})"
+
 
 class Dataset(NamedTuple):
     """Pools for meta-training, validation and testing, and where they came from.

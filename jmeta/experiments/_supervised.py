@@ -9,9 +9,8 @@ import jax.numpy as jnp
 from jmeta import augment, distances, learners
 from jmeta.core import Batch, Key, Learner, Net, Params, Scalar, Task
 from jmeta.core._networks import bound, first_example, init_net
-from jmeta.core._numbers import in_unit
 from jmeta.core._padding import again_marked, blanked, real_examples
-from jmeta.data import Pool
+from jmeta.data import Pool, sample_batch
 from jmeta.experiments._algorithm import Algorithm, Method, constant, fix_embedding, fix_of
 from jmeta.experiments._domain import Domain
 from jmeta.experiments._networks import Network
@@ -148,29 +147,9 @@ class Pretrain(Supervised):
 
 
 def pooled_batch(key: Key, pool: Pool, *, size: int) -> Task:
-    """Draw a batch from all examples of a pool, each as likely as any other.
-
-    Args:
-        key: a random key.
-        pool: the classes.
-        size: examples of the batch, drawn with replacement.
-
-    Returns:
-        A task whose query is the batch: x [size, ...] and y [size], the number of the class in the
-        pool; with its first example as the support set.
-
-    >>> import numpy as np
-    >>> from jmeta import data
-    >>> pool = data.pool_from_classes([np.full((2, 3), c, np.float32) for c in range(4)])
-    >>> batch = pooled_batch(jax.random.key(0), pool, size=8).query
-    >>> bool((batch.x[:, 0] == batch.y).all())
-    True
-    """
-    draw, own = jax.random.split(key)
-    place = jax.random.randint(draw, (size,), 0, pool.examples.shape[0])
-    x = in_unit(pool.examples[place])
-    y = jnp.searchsorted(pool.starts, place, side="right").astype(jnp.int32) - 1
-    return Task(Batch(x[:1], y[:1], own), Batch(x, y, own))
+    """A task whose query is a batch of all classes; with its first example as the support set."""
+    batch = sample_batch(key, pool, size=size)
+    return Task(Batch(batch.x[:1], batch.y[:1], batch.key), batch)
 
 
 def trained_classes(domain: Domain) -> int:

@@ -49,15 +49,16 @@ def begun(params: Params, path: str, *, without: tuple[str, ...] = ()) -> Params
             f"{printable(path)} has none of the parameters: it has {_some(arrays)}, and the "
             f"learner has {_some(names)}."
         )
-    unlike = [
-        f"{name} of shape {list(given[name].shape)}, but the learner has {list(shapes[name])}"
-        for name in shapes
-        if name in names and name in given and given[name].shape != shapes[name]
-    ]
-    if unlike:
+    shared = [name for name in shapes if name in names and name in given]
+    if unlike := [name for name in shared if given[name].shape != shapes[name]]:
+        told = [
+            f"{name} of shape {list(given[name].shape)}, but the learner has {list(shapes[name])}"
+            for name in unlike
+        ]
+        parts = ",".join(dict.fromkeys(name.split("/")[-2:][0] for name in unlike))
         raise ValueError(
-            f"{printable(path)} has {'; '.join(unlike)}; init_except leaves parts out by their "
-            "names."
+            f"{printable(path)} has {'; '.join(told)}. With --init-except {parts} (in Python "
+            f"init_except={parts!r}) they begin afresh."
         )
 
     def leaf(place: tuple, fresh: jax.Array) -> np.ndarray:

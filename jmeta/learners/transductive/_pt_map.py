@@ -61,7 +61,7 @@ def pt_map(
         Q/N counts the real queries and the classes with a support example, where easyfsl rounds
         Q/N down and then has no solution for other Q. It scales rows and columns in turn, up to
         1,000 times; this head solves the dual by steps of Sinkhorn's and Newton's, from the last
-        solution, until the sums are right up to rounding.
+        solution, until the sums are right up to rounding or `balance` steps are taken.
 
     Leveraging the Feature Distribution in Transfer-based Few-Shot Learning (Hu, Gripon, Pateux,
     2020, arXiv:2006.03806).
@@ -111,7 +111,7 @@ def pt_map(
             return (a + rate * (_shares(episode, y * episode.real[None]) - a), v), None
 
         nothing = 0 * start[:, :1] * squares[None]  # [N, Q]; keeps the varying axes
-        carry = _shares(episode, nothing), 0 * start[:, 0]
+        carry = _shares(episode, nothing), nothing.sum(1)
         return assigned(*lax.scan(update, carry, length=steps)[0])[1].T
 
     return transductive_head(ways, classify, name="pt_map")

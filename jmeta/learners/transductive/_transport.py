@@ -48,7 +48,7 @@ def balanced(problem: Transport, start: jax.Array, *, steps: int) -> jax.Array:
     """
     fixed = lax.stop_gradient(problem)
     wanted = _share(fixed)
-    enough = 8 * jnp.finfo(start.dtype).eps * fixed.real.sum()  # the rounding of a sum over queries
+    enough = 2 * jnp.finfo(start.dtype).eps * fixed.real.sum()  # the rounding of a sum over queries
 
     def unfinished(carry: Solving) -> jax.Array:
         step, _, sums = carry
@@ -98,7 +98,7 @@ def _curvature(v: jax.Array, problem: Transport) -> jax.Array:
     p = _plan(v, problem)
     sums, wanted = p.sum(1), _share(problem)
     least = jnp.finfo(p.dtype).eps * problem.real.sum() + 0.05 * jnp.abs(sums - wanted).max()
-    raised = jnp.where(problem.present, sums + least, 1.0)
+    raised = jnp.where(problem.present & problem.real.any(), sums + least, 1.0)
     among = jnp.where(problem.present[:, None] & problem.present[None], wanted.max(), 0)
     return jnp.diag(raised) - product(p, p.T) + among / len(v)
 
