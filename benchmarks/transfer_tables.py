@@ -99,7 +99,10 @@ def knowledge(
     """What domain-adversarial training and distillation gain over training without them."""
     rows = []
     if adversarial:
-        for name, found in {**adversarial["pictures"], "two moons": adversarial["moons"]}.items():
+        for name, found in {
+            **adversarial["pictures"],
+            "two moons, turned": adversarial["moons"],
+        }.items():
             ways = found["source only"], found["domain-adversarial"], found["gain"]
             seeds = str(len(found["gain"]["values"]))
             rows.append([f"{name}: domain-adversarial", *map(percent, ways), seeds])

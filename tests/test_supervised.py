@@ -193,9 +193,7 @@ def test_parts_may_be_left_out_of_a_start(tmp_path):
         one = train.experiment("maml", **options, **more)
         return programs.initial_state(programs.parts(one)).params["params"]
 
-    with pytest.raises(
-        ValueError, match=r"head/bias of shape \[2\].*--init-except head "
-    ):
+    with pytest.raises(ValueError, match=r"head/bias of shape \[2\].*--init-except head "):
         begins()
     with pytest.raises(ValueError, match=r"'heads' on its path; they are params/Dense_0"):
         begins(init_except="heads")
