@@ -148,6 +148,20 @@ def test_defaults_stay_finite_in_float32_and_half_precision(name):
 
 
 @pytest.mark.parametrize("name", DEFAULTS)
+def test_an_episode_without_queries_poisons_nothing(name):
+    x, y, q, _ = episode(5)
+    head, padding = DEFAULTS[name](WAYS), jnp.zeros(QUERIES, bool)
+
+    @jax.jit
+    @jax.grad
+    def slope(x):
+        logits = head.predict(head.fit(x, y), Padded(q, padding))
+        return jnp.sum(jnp.where(padding[:, None], logits, 0))
+
+    assert (slope(x) == 0).all()
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
 def test_better_than_the_nearest_mean(name):
     """One example a class says little of where the class is; the queries say it."""
     options = {}

@@ -108,10 +108,10 @@ def draw_characters(characters: str, *, size: int = 28, drawings: int = 20) -> P
     held = _characters_of(fonts)
     images = []
     for code in map(ord, characters):
-        faces = tuple(face for face in FACES if code in held[face])
+        faces = {face: path for face, path in fonts.items() if code in held[face]}
         if not faces:
             raise ValueError(f"no font of matplotlib has the character {chr(code)!r}.")
-        images.append(_draw(code, {face: fonts[face] for face in faces}, size, drawings))
+        images.append(_draw(code, faces, size, drawings))
     return pool_from_classes(images)
 
 
