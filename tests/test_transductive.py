@@ -161,6 +161,19 @@ def test_an_episode_without_queries_poisons_nothing(name):
     assert (slope(x) == 0).all()
 
 
+@every_head
+def test_devices_that_divide_the_queries_alone_share_nothing(name):
+    """The support set is the same on all, and no gradient is summed over them."""
+    P = jax.sharding.PartitionSpec
+    x, y, _, _ = episode(6)
+    queries = np.stack([episode(seed)[2] for seed in (6, 7)])
+    run = lambda x, q: _run(name)(x, y, q[0])[None]  # noqa: E731
+    mesh = jax.sharding.Mesh(jax.devices()[:2], "d")
+    shared = jax.jit(jax.shard_map(run, mesh=mesh, in_specs=(P(), P("d")), out_specs=P("d")))
+    alone = np.stack([_run(name)(x, y, q) for q in queries])
+    np.testing.assert_allclose(shared(x, queries), alone, rtol=1e-8, atol=1e-9)
+
+
 @pytest.mark.parametrize("name", DEFAULTS)
 def test_better_than_the_nearest_mean(name):
     """One example a class says little of where the class is; the queries say it."""

@@ -95,6 +95,19 @@ def means(episode: Episode) -> jax.Array:
     return product(episode.members.T, episode.support) / counts[:, None]
 
 
+def started(start: jax.Array, episode: Episode) -> jax.Array:
+    """Where gradient descent begins, with the varying axes of the queries, too.
+
+    In a `shard_map` that divides the queries alone, a gradient in what comes from the support set
+    would otherwise be summed over all devices.
+
+    >>> one = jnp.ones((1, 1))
+    >>> started(3 * one, Episode(one, one, one[0] > 0, one, one[0])).tolist()
+    [[3.0]]
+    """
+    return start + 0 * episode.queries[:1].sum()
+
+
 def mean_of(x: jax.Array, real: jax.Array) -> jax.Array:
     """The mean of the real rows: [Q, ...], [Q] -> [...]; 0 where there is none.
 

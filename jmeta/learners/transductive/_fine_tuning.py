@@ -13,6 +13,7 @@ from jmeta.learners.transductive._episode import (
     mean_entropy,
     means,
     probabilities,
+    started,
     support_error,
     transductive_head,
 )
@@ -79,7 +80,7 @@ def transductive_finetuning(
             error = support_error(log_p[:examples], episode.members)
             return error + mean_entropy(p[examples:], log_p[examples:], episode.real)
 
-        return logits(solve(loss, 0 * start).final)[examples:]
+        return logits(solve(loss, started(0 * start, episode)).final)[examples:]
 
     return transductive_head(ways, classify, name="transductive_finetuning")
 

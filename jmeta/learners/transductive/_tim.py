@@ -13,6 +13,7 @@ from jmeta.learners.transductive._episode import (
     mean_of,
     means,
     probabilities,
+    started,
     support_error,
     transductive_head,
 )
@@ -88,6 +89,6 @@ def tim(
             spread = -jnp.sum(share * jnp.log(jnp.where(share > 0, share, 1)))
             return support * error - marginal * spread + conditional * unsure
 
-        return logits(solve(loss, means(episode)).final)[examples:]
+        return logits(solve(loss, started(means(episode), episode)).final)[examples:]
 
     return transductive_head(ways, classify, name="tim")
